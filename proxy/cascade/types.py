@@ -1,0 +1,237 @@
+"""What flows through the cascade, and the protocols by which it reaches the outside."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal, Protocol
+
+from proxy.pricing.prices import Usage
+from proxy.records import Role, Stage, StageRecord
+
+Json = Mapping[str, Any]
+"""A decoded JSON object, not to be changed in place."""
+
+
+class TaskKind(StrEnum):
+    """Task kinds. Each has an estimator of its own in `proxy.cascade.confidence`."""
+
+    MATH = "math"
+    CHOICE = "choice"
+    CODE = "code"
+    AGENT = "agent"
+    STRUCTURED = "structured"
+    OPEN = "open"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A chat request as the cascade sees it.
+
+    `body` is the client's request, decoded. `text` is the last user message as plain text.
+    """
+
+    kind: TaskKind
+    body: Json
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One whole answer of the small model.
+
+    Attributes:
+        index: which of the n samples of its stage, from 0.
+        message: the assistant message (`role`, `content`, maybe `tool_calls`), as OpenAI shapes it.
+        finish_reason: "stop", "length", "tool_calls", ...
+        logprob: mean log-probability of the generated tokens (natural log, <= 0); `None` when the model
+            sent none.
+        usage: tokens, as the model reported them.
+        logprobs: the `logprobs` object for the client, when it asked for it.
+    """
+
+    index: int
+    message: Json
+    finish_reason: str
+    logprob: float | None
+    usage: Usage
+    logprobs: Json | None = None
+
+    @property
+    def text(self) -> str:
+        """The answer's text; empty when it is a tool call."""
+        return self.message.get("content") or ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ballot:
+    """The samples drawn so far and the group that each one joined.
+
+    `votes[i]` is the group label of `samples[i]`; `None` means that it stands alone (no answer found,
+    invalid, cut off). Samples are in the order in which they finished.
+    """
+
+    samples: tuple[Sample, ...] = ()
+    votes: tuple[str | None, ...] = ()
+
+    def groups(self) -> dict[str, list[Sample]]:
+        """Return the samples by label, labels in order of first appearance; lone samples are left out."""
+        out: dict[str, list[Sample]] = {}
+        for sample, vote in zip(self.samples, self.votes, strict=True):
+            if vote is not None:
+                out.setdefault(vote, []).append(sample)
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is known about the final confidence while samples are still outstanding.
+
+    The final confidence lies in `low..high` whatever the outstanding samples say; with none outstanding
+    the two are equal. `winner` is the sample to return if the ballot closed now, `None` when no sample
+    can be returned. `fixed` says that no outstanding sample can put another *group* ahead of the winner's.
+    """
+
+    low: float
+    high: float
+    winner: Sample | None
+    fixed: bool
+
+
+class Estimator(Protocol):
+    """A task kind's confidence. New kinds plug in here.
+
+    An estimator holds no state of a request: it is shared by all of them.
+    """
+
+    async def vote(self, task: Task, sample: Sample, groups: Sequence[str]) -> str | None:
+        """Say which group a sample belongs to: one of `groups`, a new label, or `None` (stands alone).
+
+        A label is short and readable (it is shown to operators): "42", "B", "get_weather({...})".
+        """
+        ...
+
+    def standing(self, ballot: Ballot, total: int) -> Standing:
+        """Bound the final confidence (0..1) of a ballot of `total` samples from those drawn so far.
+
+        Raises:
+            MissingLogprobs: the estimate needs log-probabilities and a sample has none.
+        """
+        ...
+
+    def wanted(self, ballot: Ballot, total: int, threshold: float, *, inclusive: bool) -> int:
+        """Return how many samples should be in flight now, 0..`total` - drawn.
+
+        For votes: as many as the leader still lacks, so that nothing is drawn in vain when all agree.
+        """
+        ...
+
+
+class MissingLogprobs(Exception):  # noqa: N818  (it names what is missing)
+    """A confidence needs token log-probabilities and the model sent none. Never read as confidence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A goal (small planner) or a guideline (large planner), made before execution."""
+
+    kind: Literal["goal", "guideline"]
+    text: str
+    stage: Stage
+    sample: int | None = None
+    chosen: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How one request runs: the config's values, narrowed by its headers.
+
+    Temperatures are sampling temperatures; thresholds are confidences in 0..1.
+    """
+
+    samples: int
+    threshold1: float
+    threshold2: float
+    inclusive: bool  # accept at equality
+    max_stage: Stage
+    plan_max_tokens: int
+    early_stop: bool
+    plan_temperature: float
+    temperature1: float
+    temperature2: float
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The small tier answered."""
+
+    stage: Stage
+    sample: Sample
+    confidence: float
+    stages: tuple[StageRecord, ...]
+    plans: tuple[Plan, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Escalated:
+    """The small tier is not sure enough. `best` is its best answer, should money or `max_stage` forbid more."""
+
+    guideline: str | None
+    best: Sample | None
+    best_stage: Stage | None
+    confidence: float | None
+    stages: tuple[StageRecord, ...]
+    plans: tuple[Plan, ...]
+    stopped: str | None = None  # why the cascade ended before stage 3: "budget"
+
+
+@dataclass(frozen=True, slots=True)
+class SmallRequest:
+    """One generation asked of the small model."""
+
+    stage: Stage
+    role: Role
+    index: int
+    body: Json = field(repr=False)
+
+
+class SmallTier(Protocol):
+    """The small model. Every call, whole or cancelled, is recorded by the implementation."""
+
+    async def generate(self, request: SmallRequest) -> Sample:
+        """Generate one answer. Cancelling this coroutine stops the generation in the engine.
+
+        Raises:
+            SmallRefused: the model cannot serve this request (context too long, unknown parameter).
+            SmallUnavailable: no server answers.
+        """
+        ...
+
+
+class LargePlanner(Protocol):
+    """The large model as planner."""
+
+    async def guideline(self, body: Json) -> str | None:
+        """Pay for one guideline. `None`: the upstream failed or wrote nothing, go on without one.
+
+        Raises:
+            NoBudget: the worst case of the call does not fit.
+        """
+        ...
+
+
+class SmallRefused(Exception):  # noqa: N818
+    """The small model says that it cannot serve this request; the message is the reason."""
+
+
+class SmallUnavailable(Exception):  # noqa: N818
+    """No server of the small tier answers."""
+
+
+class NoBudget(Exception):  # noqa: N818
+    """A paid call does not fit into a budget; the message names which."""
+
+
+def digest(text: str) -> str:
+    """Return a short stable label for a long value."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,72 @@
+"""Every error that a client can see, in OpenAI's shape.
+
+Source of the shape and of the types: the OpenAI API reference, "Error codes".
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class ApiError(Exception):
+    """An error with its HTTP status and the members of OpenAI's error object."""
+
+    status: int
+    message: str
+    type: str = "invalid_request_error"
+    code: str | None = None
+    param: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def body(self) -> dict[str, object]:
+        """Return the JSON object that OpenAI clients read."""
+        error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
+        return {"error": error}
+
+    def __str__(self) -> str:
+        return self.message
+
+
+NO_RETRY = {"x-should-retry": "false"}
+"""The header by which OpenAI's SDKs learn that sending the same request again is of no use."""
+
+
+def bad_request(message: str, *, param: str | None = None, code: str | None = None) -> ApiError:
+    """Something in the request is wrong and only the client can mend it."""
+    return ApiError(400, message, code=code, param=param)
+
+
+def bad_header(name: str, problem: str) -> ApiError:
+    """A control header has a value that cannot be used."""
+    return ApiError(400, f"Header {name}: {problem}.", code="invalid_header", param=name)
+
+
+def unauthorized(message: str) -> ApiError:
+    """The caller gave no key, or one that is not valid here."""
+    return ApiError(401, message, code="invalid_api_key")
+
+
+def not_found(message: str, *, code: str | None = None, param: str | None = None) -> ApiError:
+    """The thing asked for does not exist, or is not the caller's to see."""
+    return ApiError(404, message, code=code, param=param)
+
+
+def out_of_budget(message: str) -> ApiError:
+    """A budget leaves no room for the call; sending it again does not help."""
+    return ApiError(
+        429, message, type="insufficient_quota", code="insufficient_quota", headers=dict(NO_RETRY)
+    )
+
+
+def unavailable(message: str, *, code: str, retry_after_s: int | None = None) -> ApiError:
+    """A part that this request needs is away for now."""
+    headers = {} if retry_after_s is None else {"retry-after": str(retry_after_s)}
+    return ApiError(503, message, type="server_error", code=code, headers=headers)
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used: one line a problem, each with its key and how to mend it."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems

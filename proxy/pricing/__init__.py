@@ -1,0 +1,1 @@
+"""Money, prices and token bounds: pure functions on small frozen structs."""

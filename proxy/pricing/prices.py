@@ -1,0 +1,160 @@
+"""What a model call costs: token counts times unit prices, in exact integers."""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from genai_prices.types import ModelPrice
+
+TOKENS_PER_RATE = 10**6
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one model call, as OpenAI counts them.
+
+    `cached_tokens` and `audio_prompt_tokens` are parts of `prompt_tokens`; `reasoning_tokens` and
+    `audio_completion_tokens` are parts of `completion_tokens`.
+    """
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    audio_prompt_tokens: int = 0
+    audio_completion_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Unit prices of one model, each in nano-USD per million tokens.
+
+    `long` is the price list of requests whose prompt has more than `long_above` tokens: some vendors
+    charge the whole request at another rate from there on.
+    """
+
+    input: int
+    output: int
+    cached_input: int | None = None
+    audio_input: int | None = None
+    audio_output: int | None = None
+    source: str = "config"
+    long_above: int | None = None
+    long: "Price | None" = None
+
+    def at(self, prompt_tokens: int) -> "Price":
+        """Return the price list that holds for a prompt of this size."""
+        if self.long is not None and self.long_above is not None and prompt_tokens > self.long_above:
+            return self.long
+        return self
+
+
+FREE = Price(input=0, output=0, source="free")
+
+
+def cost(price: Price, usage: Usage) -> int:
+    """Return the cost of a call in nano-USD; a last fraction of a nano-dollar counts as a whole one.
+
+    Cached and audio tokens are peeled off their totals, so that no token is billed twice.
+    """
+    rates = price.at(usage.prompt_tokens)
+    audio_in = min(usage.audio_prompt_tokens, usage.prompt_tokens)
+    cached = min(usage.cached_tokens, usage.prompt_tokens - audio_in)
+    audio_out = min(usage.audio_completion_tokens, usage.completion_tokens)
+    total = (
+        (usage.prompt_tokens - cached - audio_in) * rates.input
+        + cached * _first(rates.cached_input, rates.input)
+        + audio_in * _first(rates.audio_input, rates.input)
+        + (usage.completion_tokens - audio_out) * rates.output
+        + audio_out * _first(rates.audio_output, rates.output)
+    )
+    return -(-total // TOKENS_PER_RATE)
+
+
+def worst_case(price: Price, prompt_tokens: int, output_tokens: int) -> int:
+    """Return the most that a call can cost, in nano-USD.
+
+    Args:
+        price: the unit prices.
+        prompt_tokens: an upper bound of the prompt, in tokens.
+        output_tokens: an upper bound of everything generated, in tokens.
+    """
+    inputs, outputs = _dearest(price, prompt_tokens)
+    return -(-(prompt_tokens * inputs + output_tokens * outputs) // TOKENS_PER_RATE)
+
+
+def output_that_fits(price: Price, prompt_tokens: int, available: int) -> int | None:
+    """Return the largest output bound, in tokens, whose worst case is <= `available` nano-USD.
+
+    `None` means that output is free and so needs no bound; a negative number that not even the
+    prompt fits.
+    """
+    inputs, outputs = _dearest(price, prompt_tokens)
+    left = available * TOKENS_PER_RATE - prompt_tokens * inputs
+    if left < 0:
+        return -1
+    return left // outputs if outputs else None
+
+
+def _dearest(price: Price, prompt_tokens: int) -> tuple[int, int]:
+    # `prompt_tokens` is a bound: the real prompt may be shorter and fall below the long-prompt step,
+    # or be read from cache or as audio. The worst case takes the dearest of all that could apply.
+    lists = [price] if price.at(prompt_tokens) is price else [price, price.at(prompt_tokens)]
+    inputs = max(max(p.input, p.cached_input or 0, p.audio_input or 0) for p in lists)
+    outputs = max(max(p.output, p.audio_output or 0) for p in lists)
+    return inputs, outputs
+
+
+def _first(rate: int | None, fallback: int) -> int:
+    return fallback if rate is None else rate
+
+
+def per_mtok(usd: Decimal) -> int:
+    """Convert USD per million tokens to nano-USD per million tokens."""
+    nano = usd.scaleb(9)
+    if nano != nano.to_integral_value():
+        raise ValueError(f"{usd} USD has more than 9 decimals")
+    return int(nano)
+
+
+def published_price(model: str) -> Price | None:
+    """Look a model up in the `genai-prices` snapshot; `None` when it has no price there."""
+    # Imported here: building the snapshot takes 0.4 s, which a config that names its prices saves.
+    from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415
+    from genai_prices.types import TieredPrices  # noqa: PLC0415
+
+    try:
+        _, info = get_snapshot().find_provider_model(model, None, None, None)
+    except LookupError:
+        return None
+    rates = info.get_prices(datetime.now(UTC))
+    step = min((r.tiers[0].start for r in vars(rates).values() if isinstance(r, TieredPrices)), default=None)
+    base = _from_published(rates, above=None)
+    if base is None or step is None:
+        return base
+    return replace(base, long_above=step, long=_from_published(rates, above=step + 1))
+
+
+def _from_published(rates: "ModelPrice", above: int | None) -> Price | None:
+    def rate(key: str) -> int | None:
+        value = getattr(rates, key, None)
+        if value is None:
+            return None
+        if isinstance(value, Decimal):
+            return per_mtok(value)
+        tiers = [tier.price for tier in value.tiers if above is not None and tier.start < above]
+        return per_mtok(tiers[-1] if tiers else value.base)
+
+    inputs, outputs = rate("input_mtok"), rate("output_mtok")
+    if inputs is None or outputs is None:
+        return None
+    return Price(
+        input=inputs,
+        output=outputs,
+        cached_input=rate("cache_read_mtok"),
+        audio_input=rate("input_audio_mtok"),
+        audio_output=rate("output_audio_mtok"),
+        source="genai-prices",
+    )

@@ -1,0 +1,155 @@
+"""Counting tokens: tiktoken, offline, with an upper bound for prompts.
+
+tiktoken downloads its rank files at first use. The package `bpe-openai` carries the very same files, so
+they are unpacked once under the names of tiktoken's own cache (the SHA-1 of the URL), and tiktoken checks
+their SHA-256 itself.
+"""
+
+import gzip
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import tiktoken
+
+from proxy.pricing.prices import Usage
+
+_ENCODINGS = {
+    "o200k_base": "https://openaipublic.blob.core.windows.net/encodings/o200k_base.tiktoken",
+    "cl100k_base": "https://openaipublic.blob.core.windows.net/encodings/cl100k_base.tiktoken",
+}
+FALLBACK_ENCODING = "o200k_base"
+
+# OpenAI's cookbook counts 3 tokens a message, 1 a name and 3 for the reply's start; tools are rendered
+# in a form of their own. The bound takes more of each.
+TOKENS_PER_MESSAGE = 8
+TOKENS_PER_TOOL = 32
+TOKENS_PER_REQUEST = 32
+TOKENS_PER_ATTACHMENT = 100_000
+"""Bound of one image, audio or file part, whose size in tokens its bytes do not tell."""
+MARGIN = 1.05
+
+
+def count_text(model: str, text: str) -> int:
+    """Count the tokens of a text in the model's encoding, o200k_base where tiktoken does not know it."""
+    return len(_encoding(_encoding_name(model) or FALLBACK_ENCODING).encode_ordinary(text))
+
+
+def count_prompt(model: str, body: Mapping[str, Any]) -> int:
+    """Estimate the prompt tokens of a chat request: the expected number, not a bound."""
+    messages = _messages(body)
+    return sum(count_text(model, text) for text in _texts(body)) + 4 * len(messages) + 3
+
+
+def prompt_bound(model: str, body: Mapping[str, Any]) -> int:
+    """Return an upper bound of the prompt tokens that the upstream will bill for a chat request.
+
+    A model that tiktoken does not know is bounded by UTF-8 bytes: a byte-level tokenizer never makes
+    more tokens than bytes.
+    """
+    known = _encoding_name(model) is not None
+    texts = sum(count_text(model, text) if known else len(text.encode()) for text in _texts(body))
+    messages = _messages(body)
+    extra = (
+        TOKENS_PER_REQUEST
+        + TOKENS_PER_MESSAGE * len(messages)
+        + TOKENS_PER_TOOL * (len(body.get("tools") or ()) + len(body.get("functions") or ()))
+        + TOKENS_PER_ATTACHMENT * sum(1 for _ in _attachments(messages))
+    )
+    return int(texts * MARGIN) + extra + 1
+
+
+def _messages(body: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    return [m for m in body.get("messages") or () if isinstance(m, Mapping)]
+
+
+def _texts(body: Mapping[str, Any]) -> Iterator[str]:
+    for message in _messages(body):
+        content = message.get("content")
+        if isinstance(content, str):
+            yield content
+        elif isinstance(content, Sequence):
+            for part in content:
+                if isinstance(part, Mapping):
+                    yield from (v for k in ("text", "refusal") if isinstance(v := part.get(k), str))
+        for key in ("name", "role", "tool_call_id", "refusal"):
+            if isinstance(value := message.get(key), str):
+                yield value
+        for key in ("tool_calls", "function_call"):
+            if message.get(key):
+                yield msgspec.json.encode(message[key]).decode()
+    for key in ("tools", "functions", "response_format", "tool_choice", "prediction"):
+        if body.get(key):
+            yield msgspec.json.encode(body[key]).decode()
+
+
+def _attachments(messages: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    for message in messages:
+        content = message.get("content")
+        if isinstance(content, Sequence) and not isinstance(content, str):
+            for part in content:
+                if isinstance(part, Mapping) and part.get("type") not in ("text", "refusal"):
+                    yield part
+        if message.get("audio"):
+            yield message
+
+
+def usage_from(reported: Mapping[str, Any]) -> Usage:
+    """Read the `usage` object of a chat completion.
+
+    Raises:
+        ValueError: a token count is missing, negative or not an integer.
+    """
+    prompt_details = reported.get("prompt_tokens_details") or {}
+    completion_details = reported.get("completion_tokens_details") or {}
+    counts = {
+        "prompt_tokens": reported.get("prompt_tokens"),
+        "completion_tokens": reported.get("completion_tokens", 0),
+        "cached_tokens": prompt_details.get("cached_tokens") or 0,
+        "audio_prompt_tokens": prompt_details.get("audio_tokens") or 0,
+        "reasoning_tokens": completion_details.get("reasoning_tokens") or 0,
+        "audio_completion_tokens": completion_details.get("audio_tokens") or 0,
+    }
+    for name, value in counts.items():
+        if not isinstance(value, int) or value < 0:
+            raise ValueError(f"usage.{name} is {value!r}, not a count")
+    return Usage(**counts)
+
+
+@cache
+def _encoding_name(model: str) -> str | None:
+    try:
+        return tiktoken.encoding_name_for_model(model)
+    except KeyError:
+        return None
+
+
+@cache
+def _encoding(name: str) -> tiktoken.Encoding:
+    os.environ.setdefault("TIKTOKEN_CACHE_DIR", str(_cache_dir()))
+    if name in _ENCODINGS:
+        _unpack(name, Path(os.environ["TIKTOKEN_CACHE_DIR"]))
+    return tiktoken.get_encoding(name)
+
+
+def _cache_dir() -> Path:
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "cope-proxy" / "tiktoken"
+
+
+def _unpack(name: str, folder: Path) -> None:
+    target = folder / hashlib.sha1(_ENCODINGS[name].encode(), usedforsecurity=False).hexdigest()
+    if target.exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    packed = resources.files("bpe_openai").joinpath("data", f"{name}.tiktoken.gz").read_bytes()
+    # Another process may unpack at the same time: each writes its own file and renames it into place.
+    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
+        file.write(gzip.decompress(packed))
+    Path(file.name).replace(target)
