@@ -64,6 +64,18 @@ def unavailable(message: str, *, code: str, retry_after_s: int | None = None) ->
     return ApiError(503, message, type="server_error", code=code, headers=headers)
 
 
+class SmallRefused(Exception):  # noqa: N818
+    """The small model says that it cannot serve this request; the message is the reason."""
+
+
+class SmallUnavailable(Exception):  # noqa: N818
+    """No server of the small tier answers."""
+
+
+class NoBudget(Exception):  # noqa: N818
+    """A paid call does not fit into a budget; the message names which."""
+
+
 class ConfigError(Exception):
     """The configuration cannot be used: one line a problem, each with its key and how to mend it."""
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any, Literal, Protocol
 
 from proxy.pricing.prices import Usage
-from proxy.records import Role, Stage, StageRecord
+from proxy.records import Role, Stage
 
 Json = Mapping[str, Any]
 """A decoded JSON object, not to be changed in place."""
@@ -168,21 +168,17 @@ class Accepted:
     stage: Stage
     sample: Sample
     confidence: float
-    stages: tuple[StageRecord, ...]
-    plans: tuple[Plan, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Escalated:
     """The small tier is not sure enough. `best` is its best answer, should money or `max_stage` forbid more."""
 
-    guideline: str | None
-    best: Sample | None
-    best_stage: Stage | None
-    confidence: float | None
-    stages: tuple[StageRecord, ...]
-    plans: tuple[Plan, ...]
-    stopped: str | None = None  # why the cascade ended before stage 3: "budget"
+    guideline: str | None = None
+    best: Sample | None = None
+    best_stage: Stage | None = None
+    confidence: float | None = None
+    stopped: str | None = None  # why the guideline could not be paid for
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,18 +214,6 @@ class LargePlanner(Protocol):
             NoBudget: the worst case of the call does not fit.
         """
         ...
-
-
-class SmallRefused(Exception):  # noqa: N818
-    """The small model says that it cannot serve this request; the message is the reason."""
-
-
-class SmallUnavailable(Exception):  # noqa: N818
-    """No server of the small tier answers."""
-
-
-class NoBudget(Exception):  # noqa: N818
-    """A paid call does not fit into a budget; the message names which."""
 
 
 def digest(text: str) -> str:

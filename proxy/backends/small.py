@@ -1,0 +1,138 @@
+"""The small tier: running vLLM (or any OpenAI-compatible) servers, balanced by load."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from proxy.backends.sse import DONE, Accumulator, events
+from proxy.errors import SmallRefused, SmallUnavailable
+
+PROBE_EVERY_S = 2.0
+PROBE_TIMEOUT_S = 2.0
+
+
+@dataclass
+class Server:
+    """One server of the small tier and what is known about it."""
+
+    url: str
+    in_flight: int = 0
+    healthy: bool = False
+    probed: bool = False
+
+
+class SmallPool:
+    """Sends each generation to the healthy server with the fewest in flight."""
+
+    def __init__(
+        self, session: aiohttp.ClientSession, urls: tuple[str, ...], model: str, api_key: str | None, timeout_s: float
+    ) -> None:
+        self.model = model
+        self._session = session
+        self._servers = [Server(url.rstrip("/")) for url in urls]
+        self._headers = {"content-type": "application/json"} | (
+            {"authorization": f"Bearer {api_key}"} if api_key else {}
+        )
+        self._timeout_s = timeout_s
+        self._change = asyncio.Event()
+
+    @property
+    def available(self) -> bool:
+        """Whether any server is healthy."""
+        return any(s.healthy for s in self._servers)
+
+    async def wait_available(self, timeout_s: float) -> bool:
+        """Wait until a server is healthy; False when none is in time."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not self.available:
+                    self._change.clear()
+                    await self._change.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def watch(self) -> None:
+        """Probe all servers for ever; an unhealthy one is left out until it answers again."""
+        while True:
+            await self.probe()
+            await asyncio.sleep(PROBE_EVERY_S)
+
+    async def probe(self) -> None:
+        """Ask every server once whether it lives."""
+        await asyncio.gather(*(self._probe(s) for s in self._servers))
+        self._change.set()
+
+    async def _probe(self, server: Server) -> None:
+        try:
+            async with self._session.get(
+                f"{server.url}/models", headers=self._headers, timeout=aiohttp.ClientTimeout(PROBE_TIMEOUT_S)
+            ) as response:
+                server.healthy = response.status < 500
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            server.healthy = False
+
+    async def stream(self, body: Mapping[str, Any], into: Accumulator) -> None:
+        """Generate one answer into an accumulator. Cancelling closes the connection, which aborts it in vLLM.
+
+        Raises:
+            SmallRefused: the model says that it cannot serve this request.
+            SmallUnavailable: no server answers, or one broke off.
+        """
+        server = min((s for s in self._servers if s.healthy), key=lambda s: s.in_flight, default=None)
+        if server is None:
+            raise SmallUnavailable("no server of the small tier is up")
+        payload = msgspec.json.encode(
+            {
+                **body,
+                "model": self.model,
+                "stream": True,
+                "stream_options": {"include_usage": True, "continuous_usage_stats": True},
+            }
+        )
+        server.in_flight += 1
+        started = time.monotonic()
+        try:
+            async with (
+                asyncio.timeout(self._timeout_s),
+                self._session.post(
+                    f"{server.url}/chat/completions", data=payload, headers=self._headers
+                ) as response,
+            ):
+                if response.status >= 400:
+                    await self._refuse(response)
+                async for data in events(response.content):
+                    if data == DONE:
+                        break
+                    into.add(data)
+        except TimeoutError:
+            spent = time.monotonic() - started
+            raise SmallUnavailable(f"the small model gave no whole answer in {spent:.0f} s") from None
+        except (aiohttp.ClientConnectionError, OSError) as e:
+            server.healthy = False
+            raise SmallUnavailable(f"the small model's server went away ({type(e).__name__})") from e
+        except (aiohttp.ClientError, ValueError) as e:
+            raise SmallUnavailable(f"the small model's answer is broken ({type(e).__name__})") from e
+        finally:
+            server.in_flight -= 1
+        if into.error is not None or into.finish_reason is None:
+            raise SmallUnavailable("the small model's answer broke off")
+
+    async def _refuse(self, response: aiohttp.ClientResponse) -> None:
+        text = (await response.text())[:300]
+        if response.status in (400, 404, 413, 422):
+            raise SmallRefused(f"small model: {_message(text)}")
+        raise SmallUnavailable(f"the small model's server answered {response.status}")
+
+
+def _message(text: str) -> str:
+    try:
+        error = msgspec.json.decode(text)
+        return str(error.get("message") or error["error"]["message"])[:200]
+    except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
+        return text[:200]

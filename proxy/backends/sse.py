@@ -1,0 +1,111 @@
+"""Server-sent events of chat completions: reading them, and adding their pieces up.
+
+Source: OpenAI API reference, "Chat completions: streaming".
+"""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+from aiohttp import StreamReader
+
+from proxy.pricing.prices import Usage
+from proxy.pricing.tokens import usage_from
+
+DONE = b"[DONE]"
+MAX_EVENT_BYTES = 16 * 2**20
+
+
+async def events(stream: StreamReader) -> AsyncIterator[bytes]:
+    """Yield the payload of each `data:` event, `[DONE]` included; comments are dropped.
+
+    Raises:
+        ValueError: one event is larger than 16 MiB.
+    """
+    buffer = b""
+    async for piece in stream.iter_any():
+        buffer += piece.replace(b"\r\n", b"\n")
+        *whole, buffer = buffer.split(b"\n\n")
+        if len(buffer) > MAX_EVENT_BYTES:
+            raise ValueError("an event of the stream is larger than 16 MiB")
+        for block in whole:
+            data = b"\n".join(
+                line[5:].removeprefix(b" ") for line in block.split(b"\n") if line.startswith(b"data:")
+            )
+            if data:
+                yield data
+
+
+class Accumulator:
+    """Adds the chunks of one streamed answer (choice 0) up to a message. State is its point.
+
+    It can be read at any time, so an answer that is cut short still tells what it used.
+    """
+
+    def __init__(self) -> None:
+        self.role = "assistant"
+        self.parts: list[str] = []
+        self.tool_calls: list[dict[str, Any]] = []
+        self.finish_reason: str | None = None
+        self.usage: Usage | None = None
+        self.error: dict[str, Any] | None = None
+        self.logprobs: list[dict[str, Any]] = []
+        self.chunks = 0
+
+    def add(self, data: bytes) -> dict[str, Any]:
+        """Add one event's payload and return it decoded.
+
+        Raises:
+            ValueError: the payload is no JSON object (msgspec.DecodeError is one).
+        """
+        chunk: dict[str, Any] = msgspec.json.decode(data, type=dict[str, Any])
+        if chunk.get("error"):
+            self.error = chunk["error"] if isinstance(chunk["error"], dict) else {"message": str(chunk["error"])}
+        if chunk.get("usage"):
+            self.usage = usage_from(chunk["usage"])
+        for choice in chunk.get("choices") or ():
+            self._add_choice(choice)
+        return chunk
+
+    def _add_choice(self, choice: dict[str, Any]) -> None:
+        delta = choice.get("delta") or {}
+        if text := delta.get("content") or delta.get("reasoning") or delta.get("refusal"):
+            self.chunks += 1
+            if delta.get("content"):
+                self.parts.append(text)
+        for piece in delta.get("tool_calls") or ():
+            self.chunks += 1
+            self._add_tool_call(piece)
+        if choice.get("finish_reason"):
+            self.finish_reason = choice["finish_reason"]
+        if choice.get("logprobs"):
+            self.logprobs += choice["logprobs"].get("content") or ()
+
+    def _add_tool_call(self, piece: dict[str, Any]) -> None:
+        index = piece.get("index", 0)
+        while len(self.tool_calls) <= index:
+            self.tool_calls.append({"id": "", "type": "function", "function": {"name": "", "arguments": ""}})
+        call = self.tool_calls[index]
+        call["id"] = piece.get("id") or call["id"]
+        function = piece.get("function") or {}
+        call["function"]["name"] += function.get("name") or ""
+        call["function"]["arguments"] += function.get("arguments") or ""
+
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        return "".join(self.parts)
+
+    @property
+    def message(self) -> dict[str, Any]:
+        """The assistant message so far, in OpenAI's shape."""
+        message: dict[str, Any] = {"role": "assistant", "content": self.text or None, "refusal": None}
+        if self.tool_calls:
+            return message | {"tool_calls": self.tool_calls}
+        return message | {"content": self.text}
+
+    @property
+    def logprob(self) -> float | None:
+        """Mean log-probability of the tokens so far; `None` when the model sent none."""
+        values = [entry["logprob"] for entry in self.logprobs if entry.get("logprob") is not None]
+        return sum(values) / len(values) if values else None

@@ -1,0 +1,85 @@
+"""What the planners and executors are told. The one place to change a prompt.
+
+Every prompt is *appended* to the last user message: all calls of a request then share the client's own
+messages as a prefix, which both tiers' prefix caches reuse. Source of the roles: COPE, arXiv 2506.11578.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+GOAL = (
+    "Do not solve this yet. First state the goal: one sentence that says what has to be reached. "
+    "Write only that sentence."
+)
+GUIDELINE = (
+    "Do not solve this. Write a guideline for a less capable assistant who will: one or two sentences of plain "
+    "text on how to approach it and what to watch for. Never give the solution or a part of it."
+)
+WITH_GOAL = "Goal: {goal}"
+WITH_GUIDELINE = "Guideline: {guideline}"
+ANSWER_FORM = {
+    "math": "Reason step by step, then put the final answer within \\boxed{}.",
+    "choice": 'Reason briefly, then end with "The answer is (X)", X being the letter of your choice.',
+}
+
+Messages = list[dict[str, Any]]
+
+
+def goal_request(messages: Sequence[Mapping[str, Any]], tools: str) -> Messages:
+    """The messages that ask the small planner for a goal."""
+    return appended(messages, _lines(tools, GOAL))
+
+
+def guideline_request(messages: Sequence[Mapping[str, Any]], tools: str) -> Messages:
+    """The messages that ask the large planner for a guideline."""
+    return appended(messages, _lines(tools, GUIDELINE))
+
+
+def execution_request(
+    messages: Sequence[Mapping[str, Any]], kind: str, *, goal: str | None, guideline: str | None
+) -> Messages:
+    """The messages of a small executor: the task with its goal and guideline."""
+    return appended(
+        messages,
+        _lines(
+            WITH_GOAL.format(goal=goal) if goal else "",
+            WITH_GUIDELINE.format(guideline=guideline) if guideline else "",
+            ANSWER_FORM.get(kind, ""),
+        ),
+    )
+
+
+def guided_request(messages: Sequence[Mapping[str, Any]], guideline: str) -> Messages:
+    """The messages of the large executor: the client's own, and the guideline."""
+    return appended(messages, WITH_GUIDELINE.format(guideline=guideline))
+
+
+def tools_text(body: Mapping[str, Any]) -> str:
+    """Name the request's tools for a planner, which is not given the tools themselves."""
+    functions = [t.get("function") or {} for t in body.get("tools") or () if isinstance(t, Mapping)]
+    functions += [f for f in body.get("functions") or () if isinstance(f, Mapping)]
+    lines = [f"- {f.get('name', '')}: {f.get('description', '')}" for f in functions]
+    return "\n".join(["Tools at hand:", *lines]) if lines else ""
+
+
+def appended(messages: Sequence[Mapping[str, Any]], text: str) -> Messages:
+    """Return a copy of the messages with a paragraph added to the last user message.
+
+    A conversation that has none, or that goes on after it (tool results), gets a user message of its own.
+    """
+    out = [dict(m) for m in messages]
+    if not text:
+        return out
+    last = out[-1] if out else {}
+    if last.get("role") != "user":
+        return [*out, {"role": "user", "content": text}]
+    content = last.get("content")
+    if isinstance(content, list):
+        last["content"] = [*content, {"type": "text", "text": "\n\n" + text}]
+    else:
+        last["content"] = f"{content or ''}\n\n{text}"
+    return out
+
+
+def _lines(*parts: str) -> str:
+    return "\n\n".join(p for p in parts if p)

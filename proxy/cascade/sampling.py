@@ -1,0 +1,63 @@
+"""Draw samples until the verdict is certain, then stop the rest."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from proxy.cascade.confidence.votes import reaches
+from proxy.cascade.types import Ballot, Estimator, Sample, Standing, Task
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A closed ballot: whether it reached the threshold, and how it stood."""
+
+    accepted: bool
+    ballot: Ballot
+    standing: Standing
+
+
+async def draw(
+    task: Task,
+    estimator: Estimator,
+    sample: Callable[[int], Awaitable[Sample]],
+    *,
+    total: int,
+    threshold: float,
+    inclusive: bool,
+    early_stop: bool,
+) -> Verdict:
+    """Run up to `total` samples concurrently and close the ballot as soon as its verdict cannot change.
+
+    The verdict is that of full voting: accepted once even the worst outcome of the outstanding samples
+    reaches the threshold with the same winner, refused once their best outcome does not. Samples that are
+    no longer needed are cancelled, which reaches the engine. An error of one sample cancels the others.
+    """
+    ballot = Ballot()
+    running: set[asyncio.Task[Sample]] = set()
+    launched = 0
+    try:
+        while True:
+            outstanding = total - len(ballot.samples)
+            standing = estimator.standing(ballot, total)
+            refused = not reaches(standing.high, threshold, inclusive=inclusive)
+            certain = reaches(standing.low, threshold, inclusive=inclusive) and standing.fixed
+            if outstanding == 0 or (early_stop and (refused or certain)):
+                accepted = reaches(standing.low, threshold, inclusive=inclusive)
+                return Verdict(accepted and standing.winner is not None, ballot, standing)
+            wanted = (
+                max(1, estimator.wanted(ballot, total, threshold, inclusive=inclusive))
+                if early_stop
+                else outstanding
+            )
+            while launched < total and len(running) < wanted:
+                running.add(asyncio.ensure_future(sample(launched)))
+                launched += 1
+            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for drawn in sorted((d.result() for d in done), key=lambda s: s.index):
+                vote = await estimator.vote(task, drawn, tuple(ballot.groups()))
+                ballot = Ballot((*ballot.samples, drawn), (*ballot.votes, vote))
+    finally:
+        for rest in running:
+            rest.cancel()
+        await asyncio.gather(*running, return_exceptions=True)

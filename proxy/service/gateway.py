@@ -1,0 +1,139 @@
+"""The parts that all requests of one process share, opened and closed in order."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import aiohttp
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from proxy.backends.large import LargeUpstream
+from proxy.backends.small import SmallPool
+from proxy.backends.vllm import served_name
+from proxy.config import Settings
+from proxy.errors import ConfigError
+from proxy.ledger.database import open_database
+from proxy.ledger.holds import recover
+from proxy.ledger.retention import prune
+from proxy.ledger.writer import Writer
+from proxy.pricing.prices import Price, per_mtok, published_price
+from proxy.service.trace import now
+
+UPKEEP_EVERY_S = 60.0
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """One process's share of the proxy."""
+
+    settings: Settings
+    prices: Mapping[str, Price]
+    small_price: Price
+    small: SmallPool
+    large: LargeUpstream
+    database: AsyncEngine
+    writer: Writer
+
+
+def resolve_prices(settings: Settings) -> dict[str, Price]:
+    """Return the price of every large model: the config's, else the published one.
+
+    Raises:
+        ConfigError: a model has no price in either.
+    """
+    prices: dict[str, Price] = {}
+    problems = []
+    for model in settings.large.all_models:
+        table = settings.prices.get(model)
+        price = published_price(model) if table is None else Price(
+            input=per_mtok(table.input_per_mtok),
+            output=per_mtok(table.output_per_mtok),
+            cached_input=None if table.cached_input_per_mtok is None else per_mtok(table.cached_input_per_mtok),
+        )
+        if price is None:
+            problems.append(
+                f'prices."{model}": no price is known for this model; add input_per_mtok and output_per_mtok '
+                "(USD per million tokens; 0 if it is free)"
+            )
+        else:
+            prices[model] = price
+    if problems:
+        raise ConfigError(problems)
+    return prices
+
+
+def upstream_key(settings: Settings) -> str:
+    """Return the upstream's key from the environment.
+
+    Raises:
+        ConfigError: the variable is not set.
+    """
+    name = settings.large.api_key_env
+    key = os.environ.get(name, "").strip()
+    if not key:
+        raise ConfigError([f"large.api_key_env: the environment variable {name} is not set; export the upstream's key in it"])
+    return key
+
+
+@asynccontextmanager
+async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
+    """Open everything; on the way out settle, flush and close, in that order."""
+    prices = resolve_prices(settings)
+    key = upstream_key(settings)
+    small, large = settings.small, settings.large
+    database = open_database(settings.database.url)
+    writer = Writer(database)
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=large.connect_timeout_s)
+    try:
+        async with aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=True) as session:
+            pool = SmallPool(
+                session,
+                small.base_urls,
+                served_name(small),
+                os.environ.get(small.api_key_env) if small.api_key_env else None,
+                small.timeout_s,
+            )
+            await pool.probe()
+            gateway = Gateway(
+                settings=settings,
+                prices=prices,
+                small_price=Price(per_mtok(small.price.input_per_mtok), per_mtok(small.price.output_per_mtok)),
+                small=pool,
+                large=LargeUpstream(
+                    session,
+                    large.base_url,
+                    key,
+                    timeout_s=large.timeout_s,
+                    connect_timeout_s=large.connect_timeout_s,
+                    max_retries=large.max_retries,
+                ),
+                database=database,
+                writer=writer,
+            )
+            background = [asyncio.create_task(pool.watch()), asyncio.create_task(_upkeep(gateway))]
+            try:
+                yield gateway
+            finally:
+                for task in background:
+                    task.cancel()
+                await asyncio.gather(*background, return_exceptions=True)
+    finally:
+        await writer.close(timeout_s=30)
+        await database.dispose()
+
+
+async def _upkeep(gateway: Gateway) -> None:
+    """Mark the reservations of dead processes and drop rows past their retention, for ever."""
+    days = gateway.settings.ledger.retention_days
+    while True:
+        try:
+            await recover(gateway.database, now())
+            if days is not None:
+                await prune(gateway.database, now() - timedelta(days=days))
+        except Exception:  # noqa: BLE001  (the database may be away; the next round tries again)
+            pass
+        await asyncio.sleep(UPKEEP_EVERY_S)

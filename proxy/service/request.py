@@ -1,0 +1,117 @@
+"""What one request asks for: its body, its controls, and the route that both choose."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from proxy.cascade.types import Policy, TaskKind
+from proxy.config import Cascade, Settings
+from proxy.errors import not_found
+from proxy.records import Stage
+
+Mode = Literal["cascade", "small", "large"]
+
+
+@dataclass(frozen=True, slots=True)
+class Controls:
+    """The X-COPE-* headers of a request. Amounts are nano-USD."""
+
+    budget: int | None = None
+    session: str | None = None
+    session_budget: int | None = None
+    on_budget: Literal["degrade", "fail"] = "degrade"
+    mode: Mode | None = None
+    user: str | None = None
+    max_stage: Stage = 3
+    task: TaskKind | None = None
+    thresholds: tuple[float, float] | None = None
+    samples: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """One chat completion request, checked and decoded. `size` is the body's length in bytes."""
+
+    id: str
+    received_at: datetime
+    key_id: str | None
+    body: Mapping[str, Any]
+    size: int
+    controls: Controls
+
+    @property
+    def stream(self) -> bool:
+        """Whether the client wants server-sent events."""
+        return bool(self.body.get("stream"))
+
+    @property
+    def wants_usage(self) -> bool:
+        """Whether the client asked for a usage chunk at the end of the stream."""
+        return bool((self.body.get("stream_options") or {}).get("include_usage"))
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Which mode runs, and the large model behind it."""
+
+    mode: Mode
+    large_model: str
+
+
+# DESIGN gives the paper's pair; `open` needs no majority and so draws fewer.
+DEFAULT_THRESHOLDS: Mapping[str, tuple[float, float]] = {
+    "math": (0.75, 0.5),
+    "choice": (0.75, 0.5),
+    "code": (0.75, 0.5),
+    "agent": (0.75, 0.5),
+    "structured": (0.75, 0.5),
+    "open": (0.75, 0.5),
+}
+
+
+def route(settings: Settings, model: str, mode: Mode | None) -> Route:
+    """Choose the route that a model name and X-COPE-Mode ask for.
+
+    Raises:
+        ApiError: 404 `model_not_found`.
+    """
+    large = settings.large
+    if model in settings.cascade.aliases:
+        return Route(mode or "cascade", large.model)
+    if model in large.all_models:
+        return Route(mode or "cascade", model)
+    if model == "small":
+        return Route(mode or "small", large.model)
+    direct = model.removeprefix("direct/")
+    if direct != model and direct in large.all_models:
+        return Route(mode or "large", direct)
+    known = ", ".join([*settings.cascade.aliases, *large.all_models, "small"])
+    raise not_found(
+        f"The model {model[:100]!r} does not exist here. Use one of: {known}, or direct/<name>.",
+        code="model_not_found",
+        param="model",
+    )
+
+
+def policy(cascade: Cascade, kind: TaskKind, controls: Controls) -> Policy:
+    """Combine the config's values for a task kind with the request's headers."""
+    table = cascade.thresholds.get(kind.value)
+    first, second = DEFAULT_THRESHOLDS[kind.value]
+    if table is not None:
+        first = first if table.stage1 is None else table.stage1
+        second = second if table.stage2 is None else table.stage2
+    first, second = controls.thresholds or (first, second)
+    samples = controls.samples or (table.samples if table else None) or cascade.samples
+    return Policy(
+        samples=min(samples, cascade.max_samples),
+        threshold1=first,
+        threshold2=second,
+        inclusive=cascade.accept_at_threshold,
+        max_stage=controls.max_stage,
+        plan_max_tokens=cascade.plan_max_tokens,
+        early_stop=cascade.early_stop,
+        plan_temperature=cascade.temperatures.plan,
+        temperature1=cascade.temperatures.stage1,
+        temperature2=cascade.temperatures.stage2,
+    )

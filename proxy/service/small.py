@@ -1,0 +1,67 @@
+"""Generations of the small tier, each one recorded, also when it is cut short."""
+
+import asyncio
+import time
+
+from proxy.backends.sse import Accumulator
+from proxy.cascade.types import Sample, SmallRequest
+from proxy.errors import SmallRefused, SmallUnavailable
+from proxy.pricing.prices import Usage, cost
+from proxy.records import CallRecord
+from proxy.service.gateway import Gateway
+from proxy.service.ids import new_id
+from proxy.service.trace import Trace, now
+
+
+class RecordedSmall:
+    """The cascade's `SmallTier`: one pool, and the trace of one request."""
+
+    def __init__(self, gateway: Gateway, trace: Trace) -> None:
+        self._gateway = gateway
+        self._trace = trace
+
+    async def generate(self, request: SmallRequest) -> Sample:
+        """Generate one answer; see `proxy.cascade.types.SmallTier`."""
+        into = Accumulator()
+        started_at, clock = now(), time.monotonic()
+        finish: str | None = "error"
+        problem: str | None = None
+        try:
+            await self._gateway.small.stream(request.body, into)
+            finish = into.finish_reason
+        except asyncio.CancelledError:
+            finish = "cancelled"
+            raise
+        except (SmallRefused, SmallUnavailable) as e:
+            problem = str(e)
+            raise
+        finally:
+            usage = into.usage or Usage(completion_tokens=into.chunks)
+            price = self._gateway.small_price
+            self._trace.calls.append(
+                CallRecord(
+                    id=new_id("call"),
+                    request_id=self._trace.request.id,
+                    started_at=started_at,
+                    stage=request.stage,
+                    role=request.role,
+                    tier="small",
+                    model=self._gateway.small.model,
+                    sample=request.index,
+                    usage=usage,
+                    cost=cost(price, usage),
+                    price=price,
+                    latency_ms=round((time.monotonic() - clock) * 1000),
+                    finish_reason=finish,
+                    estimated=into.usage is None,
+                    error=problem,
+                )
+            )
+        return Sample(
+            index=request.index,
+            message=into.message,
+            finish_reason=into.finish_reason or "stop",
+            logprob=into.logprob,
+            usage=usage,
+            logprobs={"content": into.logprobs, "refusal": None} if into.logprobs else None,
+        )

@@ -1,0 +1,153 @@
+"""The account of one request, from its arrival to its row in the ledger. State is its point."""
+
+import time
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+import msgspec
+
+from proxy.cascade.engine import Story
+from proxy.pricing.money import format_usd
+from proxy.records import CallRecord, PlanRecord, RequestRecord, Stage
+from proxy.service.request import ChatRequest
+
+
+@dataclass
+class Trace:
+    """What is known so far about a request that is under way."""
+
+    request: ChatRequest
+    mode: str
+    clock: float = field(default_factory=time.monotonic)
+    story: Story = field(default_factory=Story)
+    calls: list[CallRecord] = field(default_factory=list)
+    task: str | None = None
+    stage: Stage | None = None
+    confidence: float | None = None
+    model: str | None = None
+    reason: str | None = None
+    degraded: str | None = None
+    status: int = 200
+    error: str | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    baseline: int | None = None
+    first_token_ms: int | None = None
+    remaining: int | None = None
+    answer: str | None = None
+
+    @property
+    def cost(self) -> int:
+        """What the request has cost so far, in nano-USD."""
+        return sum(call.cost for call in self.calls)
+
+    def elapsed_ms(self) -> int:
+        """Return milliseconds since the request arrived."""
+        return round((time.monotonic() - self.clock) * 1000)
+
+    def first_token(self) -> None:
+        """Note that the first byte of the answer leaves now."""
+        if self.first_token_ms is None:
+            self.first_token_ms = self.elapsed_ms()
+
+    def facts(self) -> dict[str, object]:
+        """Return the `cope` object of the response body."""
+        return {
+            "request_id": self.request.id,
+            "task": self.task,
+            "mode": self.mode,
+            "stage": self.stage,
+            "confidence": None if self.confidence is None else round(self.confidence, 4),
+            "model": self.model,
+            "cost_usd": format_usd(self.cost),
+            "baseline_usd": None if self.baseline is None else format_usd(self.baseline),
+            "budget_remaining_usd": None if self.remaining is None else format_usd(self.remaining),
+            "degraded": self.degraded,
+            "reason": self.reason,
+            "stages": [
+                {
+                    "stage": s.stage,
+                    "drawn": s.drawn,
+                    "of": s.planned,
+                    "agreed": s.agreed,
+                    "confidence": round(s.confidence, 4),
+                    "threshold": s.threshold,
+                    "accepted": s.accepted,
+                }
+                for s in self.story.stages
+            ],
+        }
+
+    def headers(self, *, final: bool) -> dict[str, str]:
+        """Return the X-COPE-* response headers; costs only once they are final."""
+        facts = self.facts()
+        names = {
+            "x-cope-request-id": "request_id",
+            "x-cope-task": "task",
+            "x-cope-stage": "stage",
+            "x-cope-confidence": "confidence",
+            "x-cope-model": "model",
+            "x-cope-degraded": "degraded",
+        }
+        if final:
+            names |= {
+                "x-cope-cost-usd": "cost_usd",
+                "x-cope-baseline-usd": "baseline_usd",
+                "x-cope-budget-remaining-usd": "budget_remaining_usd",
+            }
+        return {h: str(facts[f]) for h, f in names.items() if facts[f] is not None} | {
+            "x-request-id": self.request.id
+        }
+
+    def voted_calls(self) -> list[CallRecord]:
+        """Return the calls with the vote of each sample beside it."""
+        votes = self.story.votes
+        return [
+            replace(call, vote=votes.get((call.stage, call.sample)))
+            if call.role == "executor" and call.sample is not None
+            else call
+            for call in self.calls
+        ]
+
+    def plan_records(self) -> list[PlanRecord]:
+        """Return the plans made, for a ledger that keeps content."""
+        return [
+            PlanRecord(self.request.id, p.stage, p.kind, p.sample, p.text, p.chosen) for p in self.story.plans
+        ]
+
+    def record(self, *, store_content: bool) -> RequestRecord:
+        """Return the request's row."""
+        body = self.request.body
+        user = body.get("user")
+        return RequestRecord(
+            id=self.request.id,
+            started_at=self.request.received_at,
+            key_id=self.request.key_id,
+            session=self.request.controls.session,
+            user=user if isinstance(user, str) else self.request.controls.user,
+            task=self.task,
+            mode=self.mode,
+            stage=self.stage,
+            confidence=self.confidence,
+            status=self.status,
+            reason=self.reason,
+            degraded=self.degraded,
+            requested_model=str(body.get("model")),
+            model=self.model,
+            prompt_tokens=self.prompt_tokens,
+            completion_tokens=self.completion_tokens,
+            cost=self.cost,
+            baseline=self.baseline,
+            latency_ms=self.elapsed_ms(),
+            first_token_ms=self.first_token_ms,
+            stream=self.request.stream,
+            error=self.error,
+            stages=tuple(self.story.stages),
+            prompt=msgspec.json.encode(body.get("messages")).decode() if store_content else None,
+            answer=self.answer if store_content else None,
+        )
+
+
+def now() -> datetime:
+    """Return the time in UTC."""
+    return datetime.now(UTC)
