@@ -20,6 +20,9 @@ from proxy.pricing.money import MAX_USD
 
 ENV_PREFIX = "COPE__"
 BUNDLED_MODEL = "bundled"
+# How `serve` tells its workers of the vLLM that it supervises.
+ENGINE_URL = "COPE_ENGINE_URL"
+ENGINE_MODEL = "COPE_ENGINE_MODEL"
 
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]

@@ -1,0 +1,28 @@
+"""The `cope-proxy` command. One module a group of commands."""
+
+import sys
+
+import click
+
+from proxy import __version__
+from proxy.errors import ConfigError
+
+
+class _Root(click.Group):
+    def invoke(self, ctx: click.Context) -> object:
+        """Turn a bad configuration into its lines instead of a traceback."""
+        try:
+            return super().invoke(ctx)
+        except ConfigError as e:
+            for problem in e.problems:
+                click.echo(f"config: {problem}", err=True)
+            sys.exit(2)
+
+
+@click.group(cls=_Root, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="cope-proxy")
+def main() -> None:
+    """An OpenAI-compatible proxy that pays for the large model only when the small one is unsure."""
+
+
+from proxy.cli import database, demo, money, requests, setup, serve  # noqa: E402, F401  (they register themselves)

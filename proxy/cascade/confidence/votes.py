@@ -1,0 +1,108 @@
+"""Confidence as the share of samples that agree: the arithmetic that all voting task kinds use."""
+
+import math
+
+from proxy.cascade.types import Ballot, Sample, Standing
+
+Group = list[Sample]
+
+
+def reaches(confidence: float, threshold: float, *, inclusive: bool) -> bool:
+    """Say whether a confidence is enough; `inclusive` accepts at equality.
+
+    Plain floats are exact here: a share is one correctly rounded division, so `k / total` is the very
+    float that its decimal reads as. Products (`0.75 * 8`) are not, and are never formed.
+    """
+    return confidence >= threshold if inclusive else confidence > threshold
+
+
+def votes_needed(threshold: float, total: int, *, inclusive: bool) -> int:
+    """Return the least number of votes out of `total` that reaches the threshold; `total + 1`: none does."""
+    sizes = range(total + 1)
+    return next((k for k in sizes if reaches(share(k, total), threshold, inclusive=inclusive)), total + 1)
+
+
+def share(votes: int, total: int) -> float:
+    """Return `votes` of `total` as a confidence."""
+    return votes / total if total else 0.0
+
+
+def share_standing(ballot: Ballot, total: int, *, lone_may_win: bool = True) -> Standing:
+    """Bound the largest group's share of `total` samples.
+
+    Of groups of equal size the one with the lowest sample index leads, whatever order they came in.
+
+    Args:
+        ballot: the samples drawn so far.
+        total: how many are drawn at most.
+        lone_may_win: whether a sample without a vote counts as a group of one; otherwise it can
+            neither lead nor be returned.
+    """
+    voted = list(ballot.groups().values())
+    lone = _lone(ballot) if lone_may_win else []
+    leader = min(voted + lone, key=_rank, default=[])
+    outstanding = max(0, total - len(ballot.samples))
+    # A lone sample's group cannot grow.
+    most = max(len(leader), _largest(voted) + outstanding)
+    return Standing(
+        low=share(len(leader), total),
+        high=share(min(most, total), total),
+        winner=best(leader),
+        fixed=not _can_be_overtaken(leader, voted, _missing(ballot, total), outstanding),
+    )
+
+
+def votes_wanted(
+    ballot: Ballot, total: int, threshold: float, *, inclusive: bool, lone_may_win: bool = True
+) -> int:
+    """Return how many samples should be in flight: as many votes as the leader still lacks."""
+    needed = votes_needed(threshold, total, inclusive=inclusive)
+    leading = _largest(list(ballot.groups().values()))
+    if lone_may_win and ballot.samples:
+        leading = leading if needed > 1 else max(leading, 1)
+    if needed > total:
+        return 0
+    return min(max(0, total - len(ballot.samples)), max(0, needed - leading))
+
+
+def best(group: Group) -> Sample | None:
+    """Return a group's likeliest sample, by mean log-probability, then lowest index."""
+    return max(group, key=lambda s: (-math.inf if s.logprob is None else s.logprob, -s.index), default=None)
+
+
+def first_index(group: Group) -> int:
+    """Return a group's lowest sample index."""
+    return min(s.index for s in group)
+
+
+def cut_off(sample: Sample) -> bool:
+    """Say whether a sample ended at its token limit, so that its answer is not whole."""
+    return sample.finish_reason == "length"
+
+
+def _rank(group: Group) -> tuple[int, int]:
+    return (-len(group), first_index(group))
+
+
+def _largest(groups: list[Group]) -> int:
+    return max(map(len, groups), default=0)
+
+
+def _lone(ballot: Ballot) -> list[Group]:
+    return [[s] for s, vote in zip(ballot.samples, ballot.votes, strict=True) if vote is None]
+
+
+def _missing(ballot: Ballot, total: int) -> int:
+    """Return the lowest index that is still outstanding."""
+    drawn = {s.index for s in ballot.samples}
+    return next((i for i in range(total) if i not in drawn), total)
+
+
+def _can_be_overtaken(leader: Group, voted: list[Group], missing: int, outstanding: int) -> bool:
+    if not outstanding:
+        return False
+    if not leader:
+        return True
+    rivals = [(len(g) + outstanding, min(first_index(g), missing)) for g in voted if g is not leader]
+    rivals.append((outstanding, missing))
+    return any((-size, index) < _rank(leader) for size, index in rivals)

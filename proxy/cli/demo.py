@@ -1,0 +1,179 @@
+"""`cope-proxy demo`: the whole product on this machine, with real questions through the official SDK."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import click
+import openai
+from rich.console import Console
+from rich.table import Table
+
+from proxy.backends import vllm
+from proxy.cli import main
+from proxy.cli.common import settings_of, with_database
+from proxy.cli.money import spend_table
+from proxy.config import BUNDLED_MODEL, ENGINE_MODEL, ENGINE_URL, Settings, Small, Vllm
+from proxy.ledger import queries
+
+LOCAL_LARGE = "demo-large"
+QUESTIONS = (
+    "What is the capital of France?",
+    "Which planet is known as the Red Planet? A) Venus B) Mars C) Jupiter D) Saturn",
+    "What is 2 + 3?",
+    "A robe takes 2 bolts of blue fiber and half that much white fiber. How many bolts in total does it take?",
+    "Write a Python function `add(a, b)` that returns the sum of two numbers.",
+)
+CONFIG = """\
+[database]
+url = "sqlite+aiosqlite:///{database}"
+[small]
+model = "{model}"
+max_output_tokens = {output}
+[small.vllm]
+log_file = "{log}"
+[large]
+base_url = "{large_url}"
+model = "{large}"
+max_output_tokens = {output}
+[cascade]
+samples = 4
+plan_max_tokens = 48
+[ledger]
+store_content = true
+"""
+STATED_PRICE = """
+[prices."{large}"]
+input_per_mtok = 2.5
+output_per_mtok = 10
+"""
+
+
+@main.command()
+@click.option("--model", default=BUNDLED_MODEL, show_default=True, help="A hub id or a local folder.")
+@click.option("--serve", "stay", is_flag=True, help="Stay up after the questions.")
+@click.option("--port", default=8080, show_default=True)
+@click.option("--folder", default=".cope-demo", show_default=True, type=click.Path(path_type=Path))
+def demo(model: str, stay: bool, port: int, folder: Path) -> None:
+    """Answer real questions through the whole cascade, then show what was spent."""
+    console = Console()
+    folder.mkdir(exist_ok=True)
+    paid = bool(os.environ.get("OPENAI_API_KEY"))
+    large = os.environ.get("COPE_DEMO_LARGE", "gpt-4o-mini") if paid else LOCAL_LARGE
+    small = Small(model=model, vllm=Vllm(log_file=str(folder / "vllm.log")))
+    console.print("[bold]1/4[/] starting vLLM with the small model (log: %s)" % (folder / "vllm.log"))
+    with vllm.start(small, also=() if paid else (large,), progress=_say) as engine:
+        engine.wait_ready(_say, 600)
+        config = _write_config(folder, model, large, engine.base_url, paid=paid)
+        env = {**os.environ, ENGINE_URL: engine.base_url, ENGINE_MODEL: engine.model}
+        if not paid:
+            env["OPENAI_API_KEY"] = "local"
+            console.print(
+                "[yellow]No OPENAI_API_KEY: the same small model plays the large tier as 'demo-large', at a stated price of "
+                "2.50/10 USD per million tokens. The mechanics are real; stage-3 answers are no better.[/]"
+            )
+        console.print("[bold]2/4[/] starting the proxy")
+        with _proxy(config, port, env, folder / "proxy.log") as base_url:
+            console.print("[bold]3/4[/] asking, through the openai SDK")
+            console.print(_ask(console, base_url))
+            console.print("[bold]4/4[/] the ledger")
+            _report(console, settings_of(str(config)))
+            _point_clients(console, base_url, config)
+            if stay:
+                console.print("serving until Ctrl-C ...")
+                try:
+                    while True:
+                        time.sleep(3600)
+                except KeyboardInterrupt:
+                    console.print("stopping")
+
+
+def _write_config(folder: Path, model: str, large: str, engine_url: str, *, paid: bool) -> Path:
+    large_url = os.environ.get("OPENAI_BASE_URL", "https://api.openai.com/v1") if paid else engine_url
+    text = CONFIG.format(
+        database=(folder / "demo.db").resolve(), model=model, log=(folder / "vllm.log").resolve(),
+        output=256 if paid else 128, large_url=large_url, large=large,
+    )  # fmt: skip
+    path = folder / "cope.toml"
+    path.write_text(text if paid else text + STATED_PRICE.format(large=large))
+    return path
+
+
+@contextmanager
+def _proxy(config: Path, port: int, env: dict[str, str], log: Path) -> Iterator[str]:
+    """Run the proxy's workers on a free port from `port` on; stop them on the way out."""
+    port = _free_port(port)
+    env = {**env, "COPE_CONFIG": str(config.resolve())}
+    with_database(settings_of(str(config)), _nothing)
+    command = [sys.executable, "-m", "uvicorn", "proxy.http.app:create_app", "--factory", "--port", str(port), "--no-access-log"]
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, env=env, stdout=out, stderr=subprocess.STDOUT)
+    try:
+        _wait_live(process, f"http://127.0.0.1:{port}/health/live", log)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+async def _nothing(_: object) -> None:
+    """Only the schema is wanted."""
+
+
+def _free_port(first: int) -> int:
+    for port in range(first, first + 50):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return port
+    raise click.ClickException(f"no free port from {first} on; name another with --port")
+
+
+def _wait_live(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urlopen(url, timeout=1):  # noqa: S310  (our own loopback address)
+                return
+        except (URLError, OSError):
+            time.sleep(0.1)
+    raise click.ClickException(f"the proxy did not start:\n{log.read_text()[-2000:]}")
+
+
+def _ask(console: Console, base_url: str) -> Table:
+    table = Table("question", "task", "stage", "votes", "confidence", "cost USD", "large alone USD", "answer")
+    with openai.OpenAI(base_url=base_url, api_key="unused", timeout=600) as client:
+        for question in QUESTIONS:
+            with console.status(f"asking: {question[:60]}"):
+                answer = client.chat.completions.create(model="cope", messages=[{"role": "user", "content": question}])
+            cope = (answer.model_extra or {})["cope"]
+            votes = ", ".join(f"{s['agreed']} of {s['drawn']}/{s['of']}" for s in cope["stages"])
+            confidence = "-" if cope["confidence"] is None else f"{cope['confidence']:.2f}"
+            text = " ".join((answer.choices[0].message.content or "").split())
+            table.add_row(
+                question[:44], cope["task"], str(cope["stage"]), votes, confidence, cope["cost_usd"],
+                cope["baseline_usd"], text[:48],
+            )  # fmt: skip
+    return table
+
+
+def _report(console: Console, settings: Settings) -> None:
+    rows = with_database(settings, lambda engine: queries.spend(engine, since=None, until=None, by="stage", key_id=None))
+    console.print(spend_table(rows, "stage"))
+
+
+def _point_clients(console: Console, base_url: str, config: Path) -> None:
+    console.print("Point an existing client at it:", style="bold")
+    console.print(f'  client = OpenAI(base_url="{base_url}", api_key="unused")', highlight=False, markup=False)
+    console.print('  client.chat.completions.create(model="cope", messages=[...])', highlight=False, markup=False)
+    console.print(f"  cope-proxy requests list --config {config}", highlight=False, markup=False)
+
+
+def _say(line: str) -> None:
+    click.echo(f"  vllm: {line}", err=True)

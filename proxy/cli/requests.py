@@ -1,0 +1,84 @@
+"""`cope-proxy requests`: what happened to one request, on one screen."""
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from proxy.cli import main
+from proxy.cli.common import config_option, settings_of, with_database
+from proxy.ledger import queries
+from proxy.pricing.money import format_usd
+
+
+@main.group()
+def requests() -> None:
+    """The requests in the ledger."""
+
+
+@requests.command("list")
+@config_option
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
+@click.option("--session")
+def requests_list(config: str | None, limit: int, session: str | None) -> None:
+    """List requests, newest first."""
+    rows = with_database(
+        settings_of(config), lambda engine: queries.list_requests(engine, limit=limit, session=session)
+    )
+    table = Table("id", "time (UTC)", "task", "stage", "confidence", "status", "cost USD", "ms")
+    for r in rows:
+        table.add_row(
+            r.id,
+            f"{r.started_at:%m-%d %H:%M:%S}",
+            r.task or "-",
+            str(r.stage or "-"),
+            "-" if r.confidence is None else f"{r.confidence:.2f}",
+            str(r.status),
+            format_usd(r.cost),
+            str(r.latency_ms),
+        )
+    Console().print(table)
+
+
+@requests.command("show")
+@config_option
+@click.argument("request_id")
+def requests_show(config: str | None, request_id: str) -> None:
+    """Show the whole cascade of one request."""
+    story = with_database(settings_of(config), lambda engine: queries.get_request(engine, request_id))
+    if story is None:
+        raise click.ClickException(f"no request {request_id}; see `cope-proxy requests list`")
+    print_story(Console(), story)
+
+
+def print_story(console: Console, story: queries.RequestStory) -> None:
+    """Print one request: facts, stages, plans, calls."""
+    r = story.request
+    console.print(f"[bold]{r.id}[/]  {r.started_at:%Y-%m-%d %H:%M:%S} UTC  status {r.status}", highlight=False)
+    console.print(
+        f"task {r.task or '-'}  mode {r.mode}  answered by {r.model or '-'} at stage {r.stage or '-'}"
+        f"  {r.latency_ms} ms",
+        highlight=False,
+    )
+    baseline = "-" if r.baseline is None else format_usd(r.baseline)
+    console.print(f"cost {format_usd(r.cost)} USD  large model alone {baseline} USD", highlight=False)
+    for name in ("reason", "degraded", "error", "session", "user"):
+        if getattr(r, name):
+            console.print(f"{name}: {getattr(r, name)}", highlight=False, markup=False)
+    for s in story.stages:
+        verdict = "accepted" if s.accepted else "escalated"
+        console.print(
+            f"stage {s.stage}: {s.drawn} of {s.planned} drawn, {s.agreed} agree, confidence {s.confidence:.2f} "
+            f"against {s.threshold:.2f}: {verdict}",
+            highlight=False,
+        )
+    for p in story.plans:
+        mark = "*" if p.chosen else " "
+        console.print(f" {mark} {p.kind}: {p.text}", highlight=False, markup=False)
+    table = Table("stage", "role", "model", "sample", "vote", "in", "out", "cost USD", "ms", "end")
+    for c in story.calls:
+        end = (c.finish_reason or "-") + (" (estimated)" if c.estimated else "")
+        table.add_row(
+            str(c.stage), c.role, c.model, "-" if c.sample is None else str(c.sample), (c.vote or "-")[:24],
+            str(c.prompt_tokens), str(c.completion_tokens), format_usd(c.cost), str(c.latency_ms), end,
+        )  # fmt: skip
+    console.print(table)

@@ -1,0 +1,96 @@
+"""`cope-proxy serve`: the database brought up to date, vLLM started where asked for, then the workers."""
+
+import ipaddress
+import os
+import threading
+from contextlib import ExitStack
+
+import click
+import uvicorn
+
+from proxy.backends import vllm
+from proxy.cli import main
+from proxy.cli.common import config_option, pin_config, settings_of, with_database
+from proxy.config import ENGINE_MODEL, ENGINE_URL, Settings
+from proxy.errors import ConfigError
+from proxy.service.gateway import resolve_prices, upstream_key
+
+DRAIN_S = 30
+
+
+@main.command()
+@config_option
+@click.option("--host", help="Overrides server.host.")
+@click.option("--port", type=int, help="Overrides server.port.")
+@click.option("--workers", type=int, help="Overrides server.workers.")
+def serve(config: str | None, host: str | None, port: int | None, workers: int | None) -> None:
+    """Run the proxy."""
+    pin_config(config)
+    for name, value in (("HOST", host), ("PORT", port), ("WORKERS", workers)):
+        if value is not None:
+            os.environ[f"COPE__SERVER__{name}"] = str(value)
+    settings = settings_of(config)
+    resolve_prices(settings)
+    upstream_key(settings)
+    _refuse_open_door(settings)
+    with ExitStack() as stack:
+        if settings.small.vllm is not None:
+            engine = stack.enter_context(vllm.start(settings.small, progress=_say))
+            os.environ |= {ENGINE_URL: engine.base_url, ENGINE_MODEL: engine.model}
+            watch = threading.Thread(target=_report_start, args=(engine, settings.small.vllm.startup_timeout_s), daemon=True)
+            watch.start()
+        run_server(settings)
+
+
+def run_server(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT: stop accepting, drain, settle, flush, close."""
+    server = settings.server
+    uvicorn.run(
+        "proxy.http.app:create_app",
+        factory=True,
+        host=server.host,
+        port=server.port,
+        workers=server.workers,
+        http="httptools",
+        loop="auto",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=DRAIN_S,
+        timeout_keep_alive=75,
+        log_level="info",
+    )
+
+
+def _refuse_open_door(settings: Settings) -> None:
+    from proxy.ledger.keys import any_active_keys  # noqa: PLC0415
+
+    keys = with_database(settings, any_active_keys)
+    if keys or settings.server.allow_anonymous or _loopback(settings.server.host):
+        return
+    raise ConfigError(
+        [
+            f"server.host: {settings.server.host} is reachable by others and no key exists, so anybody could spend "
+            "your money; run `cope-proxy keys create NAME`, or set server.allow_anonymous = true"
+        ]
+    )
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _say(line: str) -> None:
+    click.echo(f"vllm: {line}", err=True)
+
+
+def _report_start(engine: "vllm.EngineProcess", timeout_s: float) -> None:
+    try:
+        engine.wait_ready(_say, timeout_s)
+        _say("ready")
+    except vllm.EngineError as e:
+        _say(str(e))
+
+

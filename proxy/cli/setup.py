@@ -1,0 +1,100 @@
+"""`cope-proxy init` and `cope-proxy doctor`."""
+
+import asyncio
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+
+import click
+import openai
+
+from proxy.backends import vllm
+from proxy.cli import main
+from proxy.cli.common import config_option, settings_of, with_database
+from proxy.config import Settings
+from proxy.errors import ConfigError
+from proxy.pricing.money import format_usd
+from proxy.pricing.tokens import count_text
+
+
+def example_config() -> str:
+    """Return the commented example, from the wheel or from the repository."""
+    packed = resources.files("proxy").joinpath("_config.example.toml")
+    if packed.is_file():
+        return packed.read_text()
+    return (Path(__file__).parents[2] / "config.example.toml").read_text()
+
+
+@main.command()
+@click.argument("path", default="cope.toml", type=click.Path(path_type=Path))
+@click.option("--force", is_flag=True, help="Replace a file that exists.")
+def init(path: Path, force: bool) -> None:
+    """Write a complete, commented config."""
+    if path.exists() and not force:
+        raise click.ClickException(f"{path} exists; --force replaces it")
+    path.write_text(example_config())
+    click.echo(f"wrote {path}; next: `cope-proxy doctor`, then `cope-proxy serve`")
+
+
+@main.command()
+@config_option
+def doctor(config: str | None) -> None:
+    """Check every part and say what to do."""
+    settings = settings_of(config)
+    checks: list[tuple[str, Callable[[Settings], str]]] = [
+        ("config", lambda _: "valid"),
+        ("prices", _prices),
+        ("tokenizers", lambda s: f"{count_text(s.large.model, 'hello world')} tokens in 'hello world'"),
+        ("database", _database),
+        ("small tier", _small),
+        ("upstream", _upstream),
+    ]
+    failed = 0
+    for name, check in checks:
+        try:
+            click.echo(f"ok    {name}: {check(settings)}")
+        except Exception as e:  # noqa: BLE001  (whatever is wrong is what the operator wants to read)
+            failed += 1
+            lines = e.problems if isinstance(e, ConfigError) else [f"{type(e).__name__}: {e}"]
+            click.echo(f"FAIL  {name}: {'; '.join(lines)[:500]}")
+    if failed:
+        raise SystemExit(1)
+
+
+def _prices(settings: Settings) -> str:
+    from proxy.service.gateway import resolve_prices  # noqa: PLC0415
+
+    return ", ".join(
+        f"{m} {format_usd(p.input)}/{format_usd(p.output)} USD per million in/out ({p.source})"
+        for m, p in resolve_prices(settings).items()
+    )
+
+
+def _database(settings: Settings) -> str:
+    from proxy.ledger import migrate, queries  # noqa: PLC0415
+
+    lost = with_database(settings, queries.unsettled)
+    note = f"; {len(lost)} unsettled reservations of dead processes, kept at their worst case" if lost else ""
+    return f"schema {migrate.current(settings.database.url)}{note}"
+
+
+def _small(settings: Settings) -> str:
+    if settings.small.vllm is not None:
+        python = vllm.engine_python(settings.small.vllm)
+        engine = vllm.probe(python)
+        return f"vLLM {engine.version} ({engine.kind}) in {python}; `serve` starts it"
+    return "; ".join(asyncio.run(_ask_models(url, "none", settings.small.model)) for url in settings.small.base_urls)
+
+
+def _upstream(settings: Settings) -> str:
+    from proxy.service.gateway import upstream_key  # noqa: PLC0415
+
+    return asyncio.run(_ask_models(settings.large.base_url, upstream_key(settings), settings.large.model))
+
+
+async def _ask_models(url: str, key: str, model: str) -> str:
+    async with openai.AsyncOpenAI(base_url=url, api_key=key, max_retries=0, timeout=10) as client:
+        names = [m.id async for m in client.models.list()]
+    return f"{url} serves {model}" if model in names else f"{url} answers, but does not list {model}"
+
+

@@ -1,0 +1,84 @@
+"""The Litestar application: routes, errors in OpenAI's shape, and the gateway's life."""
+
+import logging
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+from litestar import Litestar, Request, Response
+from litestar.exceptions import HTTPException
+from litestar.openapi import OpenAPIConfig
+
+from proxy import __version__
+from proxy.config import ENGINE_MODEL, ENGINE_URL, Settings, config_path, load
+from proxy.errors import ApiError
+from proxy.http.chat import chat_completions
+from proxy.http.health import live, metrics, ready
+from proxy.http.models import get_model, list_models
+from proxy.http.spend import spend, spend_request, spend_requests
+from proxy.service.gateway import open_gateway
+
+log = logging.getLogger(__name__)
+
+
+def create_app() -> Litestar:
+    """Build the application from `$COPE_CONFIG` and the environment. Uvicorn's factory."""
+    settings = with_engine(load(config_path(None, os.environ), os.environ), os.environ)
+
+    @asynccontextmanager
+    async def gateway(app: Litestar) -> AsyncIterator[None]:
+        async with open_gateway(settings) as opened:
+            app.state.gateway = opened
+            app.state.callers = {}
+            yield
+
+    return Litestar(
+        route_handlers=[
+            chat_completions, list_models, get_model, live, ready, metrics, spend, spend_requests, spend_request,
+        ],  # fmt: skip
+        lifespan=[gateway],
+        exception_handlers={ApiError: _api_error, HTTPException: _framework_error, Exception: _unexpected},
+        openapi_config=OpenAPIConfig(title="cope-proxy", version=__version__, path="/schema"),
+        logging_config=None,
+    )
+
+
+def with_engine(settings: Settings, env: Mapping[str, str]) -> Settings:
+    """Use the vLLM that the parent process supervises, where it names one."""
+    url, model = env.get(ENGINE_URL), env.get(ENGINE_MODEL)
+    if not (url and model):
+        return settings
+    small = msgspec.structs.replace(settings.small, base_url=url, model=model, vllm=None)
+    return msgspec.structs.replace(settings, small=small)
+
+
+def _render(error: ApiError) -> Response[bytes]:
+    return Response(
+        msgspec.json.encode(error.body()),
+        status_code=error.status,
+        headers=dict(error.headers),
+        media_type="application/json",
+    )
+
+
+def _api_error(_: Request[Any, Any, Any], error: ApiError) -> Response[bytes]:
+    return _render(error)
+
+
+def _framework_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    path = request.url.path
+    messages = {
+        404: (f"Unknown request URL: {request.method} {path[:200]}.", "unknown_url"),
+        405: (f"Method {request.method} is not allowed for {path[:200]}.", "method_not_allowed"),
+    }
+    message, code = messages.get(error.status_code, (str(error.detail)[:300], "invalid_request"))
+    kind = "server_error" if error.status_code >= 500 else "invalid_request_error"
+    allow = (error.headers or {}).get("allow") or (error.headers or {}).get("Allow")
+    return _render(ApiError(error.status_code, message, kind, code, headers={"allow": allow} if allow else {}))
+
+
+def _unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return _render(ApiError(500, "Internal error.", type="server_error", code="internal_error"))

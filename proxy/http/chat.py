@@ -1,0 +1,83 @@
+"""POST /v1/chat/completions as a raw ASGI route: the hot path, and the only way to own its cleanup.
+
+Litestar does not reliably clean up a streaming generator when the client drops (litestar-org/litestar#3772),
+so the request runs in a task of its own, which is cancelled when the client leaves.
+"""
+
+import asyncio
+import logging
+
+from litestar import asgi
+from litestar.types import Receive, Scope, Send
+
+from proxy.errors import ApiError
+from proxy.http.auth import authenticate
+from proxy.http.body import ClientLeft, decode_chat, read_body
+from proxy.http.controls import read_controls
+from proxy.http.reply import AsgiReply
+from proxy.service.chat import chat
+from proxy.service.gateway import Gateway
+from proxy.service.ids import new_id
+from proxy.service.request import ChatRequest
+from proxy.service.trace import now
+
+log = logging.getLogger(__name__)
+
+
+@asgi("/v1/chat/completions")
+async def chat_completions(scope: Scope, receive: Receive, send: Send) -> None:
+    """Read, admit and answer one chat completion."""
+    gateway: Gateway = scope["litestar_app"].state.gateway
+    reply = AsgiReply(send)
+    request_id = new_id("req")
+    try:
+        request = await _admit(gateway, request_id, scope, receive)
+        await _run(gateway, request, reply, receive)
+    except ClientLeft:
+        return
+    except ApiError as e:
+        tagged = {**e.headers, "x-cope-request-id": request_id, "x-request-id": request_id}
+        await reply.error(ApiError(e.status, e.message, e.type, e.code, e.param, tagged))
+    except Exception:
+        log.exception("request %s failed", request_id)
+        await reply.error(
+            ApiError(500, f"Internal error; quote {request_id}.", type="server_error", code="internal_error")
+        )
+
+
+async def _admit(gateway: Gateway, request_id: str, scope: Scope, receive: Receive) -> ChatRequest:
+    if scope["method"] != "POST":  # type: ignore[typeddict-item]
+        raise ApiError(405, f"Method {scope['method']} is not allowed here; use POST.", code="method_not_allowed", headers={"allow": "POST"})  # type: ignore[typeddict-item]
+    headers = scope["headers"]
+    limit = gateway.settings.server.max_body_bytes
+    raw = await read_body(scope, receive, limit)
+    caller = await authenticate(scope["litestar_app"].state, headers)
+    controls = read_controls(headers, gateway.settings.cascade.max_samples)
+    return ChatRequest(request_id, now(), caller.key_id, decode_chat(raw), len(raw), controls)
+
+
+async def _run(gateway: Gateway, request: ChatRequest, reply: AsgiReply, receive: Receive) -> None:
+    """Run the request beside a watch for the client's departure, which cancels it."""
+    work = asyncio.ensure_future(chat(gateway, request, reply))
+    beside = {asyncio.ensure_future(_departure(receive))}
+    if request.stream:
+        beside.add(asyncio.ensure_future(reply.keep_alive({"x-cope-request-id": request.id, "x-request-id": request.id})))
+    try:
+        await asyncio.wait({work, *beside}, return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            work.cancel()
+            await asyncio.wait({work})
+    finally:
+        # Cancelled from outside (shutdown): the work must still settle.
+        work.cancel()
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(work, *beside, return_exceptions=True)
+    if work.cancelled():
+        raise ClientLeft
+    work.result()
+
+
+async def _departure(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

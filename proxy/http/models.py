@@ -1,0 +1,31 @@
+"""GET /v1/models and /v1/models/{id}, as OpenAI's."""
+
+from litestar import get
+from litestar.datastructures import State
+
+from proxy.config import Settings
+from proxy.errors import not_found
+
+
+def _names(settings: Settings) -> list[str]:
+    large = settings.large.all_models
+    return [*settings.cascade.aliases, *large, "small", *(f"direct/{name}" for name in large)]
+
+
+def _model(name: str) -> dict[str, object]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "cope-proxy"}
+
+
+@get("/v1/models", sync_to_thread=False)
+def list_models(state: State) -> dict[str, object]:
+    """List every name that a request may give as its model."""
+    return {"object": "list", "data": [_model(n) for n in _names(state.gateway.settings)]}
+
+
+@get("/v1/models/{name:path}", sync_to_thread=False)
+def get_model(state: State, name: str) -> dict[str, object]:
+    """Describe one model."""
+    name = name.lstrip("/")
+    if name not in _names(state.gateway.settings):
+        raise not_found(f"The model {name[:100]!r} does not exist here.", code="model_not_found", param="model")
+    return _model(name)

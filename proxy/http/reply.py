@@ -1,0 +1,66 @@
+"""The way back to the client over raw ASGI, under a keep-alive while the cascade decides."""
+
+import asyncio
+from collections.abc import Mapping
+
+import msgspec
+from litestar.types import Send
+
+from proxy.errors import ApiError
+
+KEEP_ALIVE_S = 10.0
+
+
+class AsgiReply:
+    """One response. It implements `proxy.service.replies.Reply`."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.started = False
+        self.closed = False
+
+    async def json(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        """Send a whole response."""
+        await self._start(status, {**headers, "content-type": "application/json", "content-length": str(len(body))})
+        await self._body(body, more=False)
+
+    async def open(self, headers: Mapping[str, str]) -> None:
+        """Start a stream; a second call does nothing."""
+        if not self.started:
+            await self._start(
+                200, {**headers, "content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
+            )
+
+    async def event(self, data: bytes) -> None:
+        """Send one event of an open stream."""
+        await self._body(b"data: " + data + b"\n\n", more=True)
+
+    async def close(self) -> None:
+        """End an open stream."""
+        await self._body(b"", more=False)
+
+    async def error(self, error: ApiError) -> None:
+        """Send an error: as a response, or as the last event of a stream that has begun."""
+        if not self.started:
+            await self.json(error.status, error.headers, msgspec.json.encode(error.body()))
+        elif not self.closed:
+            await self.event(msgspec.json.encode(error.body()))
+            await self.close()
+
+    async def keep_alive(self, headers: Mapping[str, str]) -> None:
+        """Send an SSE comment every 10 s until cancelled, so that no proxy on the way gives up."""
+        while True:
+            await asyncio.sleep(KEEP_ALIVE_S)
+            if not self.closed:
+                await self.open(headers)
+                await self._body(b": keep-alive\n\n", more=True)
+
+    async def _start(self, status: int, headers: Mapping[str, str]) -> None:
+        self.started = True
+        raw = [(k.lower().encode("latin-1"), v.encode("latin-1", "replace")) for k, v in headers.items()]
+        await self._send({"type": "http.response.start", "status": status, "headers": raw})
+
+    async def _body(self, body: bytes, *, more: bool) -> None:
+        if not more:
+            self.closed = True
+        await self._send({"type": "http.response.body", "body": body, "more_body": more})

