@@ -130,7 +130,7 @@ def _launch(argv: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
 def _exec(argv: Sequence[str], parent: int) -> int:
     """Become the engine, with a SIGTERM to come should the supervisor be killed."""
     if _LINUX:
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
         if os.getppid() != parent:  # it died before the line above took effect
             return 1
     try:

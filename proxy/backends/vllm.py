@@ -18,6 +18,18 @@ from proxy.backends import bundled, startup, supervisor
 from proxy.backends.interpreter import VENV_PYTHON, EngineError, clean_env, run
 from proxy.config import BUNDLED_MODEL, Small, Vllm
 
+__all__ = [
+    "Engine",
+    "EngineError",
+    "EngineProcess",
+    "command",
+    "engine_python",
+    "probe",
+    "served_name",
+    "start",
+    "supervised",
+]
+
 Progress = Callable[[str], None]
 
 OURS = ("--model", "--served-model-name", "--host", "--port", "--api-key", "--uds")
@@ -176,6 +188,8 @@ class EngineProcess:
         while not self.ready():
             waited = time.monotonic() - began
             text = startup.read_from(self.log, self._unread)
+            if self._process.stdin is not None and self._process.stdin.closed:
+                raise EngineError("vLLM was stopped before it was ready")
             if self._process.poll() is not None:
                 raise self._failure("vLLM ended")
             if text.count(supervisor.ENDED) >= _TRIES:

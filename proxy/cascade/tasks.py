@@ -42,12 +42,14 @@ _CODE_ASKED = re.compile(
 )
 
 _NUMBER_WORD = (
-    r"\d|\b(?:number\s+of|one|two|three|four|five|six|seven|eight|nine|ten|twelve|dozen|half|twice|consecutive|numerically|double"
+    r"\d|\b(?:number\s+of|one|two|three|four|five|six|seven|eight|nine|ten|twelve|dozen|half"
+    r"|twice|double|consecutive|numerically"
     r"|zwei|drei|vier|fünf|hälfte|doppelt|deux|trois|quatre|cinq|moitié|dos|tres|cuatro|cinco|mitad|doble)\b"
 )
 _QUANTITY_ASKED = re.compile(
     r"""\bhow\s+(?:many|much|old|long|far|fast|tall|often|big|large|high|heavy)\b
-      | \bwhat(?:'s|\s+is|\s+was|\s+are|\s+will\s+be|\s+would\s+be)\s+(?:the|its|his|her|their)\s+(?:[\w-]+\s+){0,4}?
+      | \bwhat(?:'s|\s+is|\s+was|\s+are|\s+will\s+be|\s+would\s+be)
+        \s+(?:the|its|his|her|their)\s+(?:[\w-]+\s+){0,4}?
         (?:values?|sums?|products?|differences?|quotient|remainder|area|volume|perimeter|circumference|probability
         |averages?|mean|median|mode|ratio|total|cost|price|profit|number|amount|percentage|percent|distance|length
         |width|height|weights?|depth|speed|ages?|angle|slope|root|degree|coefficient|least|greatest|greater|smallest
@@ -55,7 +57,8 @@ _QUANTITY_ASKED = re.compile(
       | \bwhat\s+(?:percent(?:age)?|fraction|number|value|speed|price|amount|annual\s+salary)\b
       | \b(?:calculate|compute|simplify|solve|factor|work\s+out)\b
       | \b(?:determine|find|express|estimate|round|give|state)\s+(?:the|its|his|her|their|all|an?)\s+
-        (?:[\w-]+\s+){0,3}?(?:values?|sums?|products?|area|volume|perimeter|probability|average|mean|median|ratio|total|number|numbers
+        (?:[\w-]+\s+){0,3}?(?:values?|sums?|products?|area|volume|perimeter|probability|average|mean|median|ratio|total
+        |numbers?
         |percentage|distance|length|angle|integers?|solutions?|roots?|remainder)\b
       | \bwie\s*viele?[nr]?\b | \bwie\s+(?:groß|hoch|lang|alt|weit|schwer)\b
       | \b(?:berechne|bestimme|löse|vereinfache|ermittle)n?\b

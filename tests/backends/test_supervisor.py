@@ -230,8 +230,15 @@ def test_no_socket_of_the_owner_is_inherited(log: Path):
 def test_the_engine_sees_no_secrets(log: Path):
     """Keys, the proxy's own variables and Python's paths are withheld; the rest is passed on."""
     environ = {
-        "OPENAI_API_KEY": "s1", "MISTRAL_API_KEY": "s2", "COPE_ADMIN_KEY": "s3", "COPE__X__Y": "s4",
-        "PGPASSWORD": "s5", "UPSTREAM": "s6", "PYTHONPATH": "s7", "HF_HOME": "kept", "PATH": os.environ["PATH"],
+        "OPENAI_API_KEY": "s1",
+        "MISTRAL_API_KEY": "s2",
+        "COPE_ADMIN_KEY": "s3",
+        "COPE__X__Y": "s4",
+        "PGPASSWORD": "s5",
+        "UPSTREAM": "s6",
+        "PYTHONPATH": "s7",
+        "HF_HOME": "kept",
+        "PATH": os.environ["PATH"],
     }
     env = clean_env(environ, ["UPSTREAM"])
     code = "import os; print('saw', sorted(set(os.environ.values())))"

@@ -76,6 +76,8 @@ def test_the_engine_starts_answers_and_ends(python: str, model: Path, tmp_path: 
     assert lines[1] == "importing vLLM (0 s)"
     assert not any(process.is_running() for process in family)
     assert not engine.ready()
+    with pytest.raises(EngineError, match=r"stopped before it was ready$"):
+        engine.wait_ready(ignore, 20)
 
 
 def test_a_server_of_another_model_is_not_ours(python: str, model: Path, tmp_path: Path):
@@ -88,7 +90,9 @@ def test_a_server_of_another_model_is_not_ours(python: str, model: Path, tmp_pat
             _wait_flat(engine, 0.6)
 
 
-@pytest.mark.parametrize(("restart", "what"), [(True, "ended 2 times before it was ready"), (False, "vLLM ended")])
+@pytest.mark.parametrize(
+    ("restart", "what"), [(True, "ended 2 times before it was ready"), (False, "vLLM ended")]
+)
 def test_a_start_that_fails_quotes_the_log(
     python: str, model: Path, tmp_path: Path, restart: bool, what: str
 ):
@@ -110,7 +114,9 @@ def _wait_flat(engine: EngineProcess, seconds: float) -> None:
 
 def test_the_command_on_a_cpu(model: Path):
     """A CPU engine gets float32, no compilation, a short context and no hub, before what the user set."""
-    small = Small(model=str(model), vllm=Vllm(args=("--max-model-len", "512"), env={"VLLM_CPU_KVCACHE_SPACE": "8"}))
+    small = Small(
+        model=str(model), vllm=Vllm(args=("--max-model-len", "512"), env={"VLLM_CPU_KVCACHE_SPACE": "8"})
+    )
     environ = {"PATH": "/bin", "OPENAI_API_KEY": "secret", "OTHER": "secret"}
     argv, env = command(small, CPU, "py", model, 8001, also=("big",), environ=environ, secrets=("OTHER",))
     assert " ".join(argv) == (
@@ -215,7 +221,9 @@ def test_a_conversion_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pyt
     gguf.write_bytes(b"model")
     monkeypatch.setattr(bundled, "SHA256", "9372c470eeadd5ecd9c3c74c2b3cb633f8e2f2fad799250a0f70d652b6b825e4")
     script = tmp_path / "python"
-    script.write_text(f'#!/bin/sh\n[ "$1" = -c ] && echo {tmp_path} && exit\necho "No module named torch" >&2\nexit 1\n')
+    script.write_text(
+        f'#!/bin/sh\n[ "$1" = -c ] && echo {tmp_path} && exit\necho "No module named torch" >&2\nexit 1\n'
+    )
     script.chmod(0o755)
     with pytest.raises(EngineError, match="No module named torch"):
         bundled.ensure_bundled(str(script), ignore)
@@ -228,7 +236,10 @@ def test_a_conversion_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pyt
         ("", "importing vLLM"),
         ("a\n(APIServer pid=1) INFO non-default args: {}\nnoise\n", "reading the model's config"),
         ("Loading safetensors checkpoint shards: 0%\n\n", "loading the weights"),
-        ("Starting to load model\ncope-supervisor: the engine ended (SIGKILL); restart", "vLLM ended, starting it again"),
+        (
+            "Starting to load model\ncope-supervisor: the engine ended (SIGKILL); restart",
+            "vLLM ended, starting it again",
+        ),
     ],
 )
 def test_steps(log: str, step: str):

@@ -28,9 +28,7 @@ def connect(engine: EngineProcess, timeout: float = 60) -> http.client.HTTPConne
 
 
 def chat(connection: http.client.HTTPConnection, **body: object) -> http.client.HTTPResponse:
-    connection.request(
-        "POST", "/v1/chat/completions", json.dumps(body), {"content-type": "application/json"}
-    )
+    connection.request("POST", "/v1/chat/completions", json.dumps(body), {"content-type": "application/json"})
     return connection.getresponse()
 
 
@@ -42,7 +40,9 @@ def metric(engine: EngineProcess, name: str, *labels: str) -> float:
         text = connection.getresponse().read().decode()
     finally:
         connection.close()
-    lines = [line for line in text.splitlines() if line.startswith(name + "{") and all(x in line for x in labels)]
+    lines = [
+        line for line in text.splitlines() if line.startswith(name + "{") and all(x in line for x in labels)
+    ]
     assert lines, f"no metric {name} {labels}"
     return sum(float(line.rpartition(" ")[2]) for line in lines)
 
@@ -61,7 +61,9 @@ def test_the_bundled_model_knows_the_capital_of_france(engine: EngineProcess, mo
     connection = connect(engine)
     try:
         question = [{"role": "user", "content": "What is the capital of France?"}]
-        answer = json.loads(chat(connection, model=model, messages=question, temperature=0, max_tokens=40).read())
+        answer = json.loads(
+            chat(connection, model=model, messages=question, temperature=0, max_tokens=40).read()
+        )
     finally:
         connection.close()
     assert "Paris" in answer["choices"][0]["message"]["content"]
@@ -75,7 +77,9 @@ def test_generation_stops_when_the_client_leaves(engine: EngineProcess, until: C
     connection = connect(engine)
     body = {
         "messages": [{"role": "user", "content": "Tell a very long story."}],
-        "max_tokens": 3000, "ignore_eos": True, "stream": True,
+        "max_tokens": 3000,
+        "ignore_eos": True,
+        "stream": True,
     }
     response = chat(connection, model=engine.model, **body)
     for _ in range(6):
@@ -126,9 +130,7 @@ sys.stdin.read()
 """
 
 
-def test_nothing_outlives_a_killed_owner(
-    engine_settings: Small, tmp_path: Path, until: Callable[..., None]
-):
+def test_nothing_outlives_a_killed_owner(engine_settings: Small, tmp_path: Path, until: Callable[..., None]):
     """A SIGKILL of the owner, in the middle of the start-up, leaves neither supervisor nor vLLM."""
     import msgspec
 

@@ -1,0 +1,131 @@
+"""Chat completions as OpenAI writes them, whole and in chunks.
+
+Source: OpenAI API reference, "Chat completions", "Streaming"; and vLLM's `continuous_usage_stats`.
+"""
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from itertools import zip_longest
+from typing import Any
+
+from tests.standin.script import Json, Reply
+
+ARGUMENT_PIECE = 6
+"""Characters of a tool call's arguments in one chunk."""
+
+
+class Answer:
+    """The answer to one request."""
+
+    def __init__(self, seq: int, body: Json, reply: Reply, texts: list[str | None]) -> None:
+        self._body = body
+        self._reply = reply
+        self._head = {"id": f"chatcmpl-standin-{seq}", "created": int(time.time()), "model": body.get("model")}
+        self._calls = [_tool_call(call, f"call_{seq}_{i}") for i, call in enumerate(reply.tool_calls)]
+        limit = body.get("max_completion_tokens") or body.get("max_tokens")
+        whole = [re.findall(r"\S+\s*|\s+", text or "") for text in texts]
+        self._pieces = [pieces[:limit] for pieces in whole]
+        self._finish = [
+            reply.finish_reason
+            or ("length" if len(pieces) > len(cut) else "tool_calls" if self._calls else "stop")
+            for pieces, cut in zip(whole, self._pieces, strict=True)
+        ]
+
+    def usage(self, made: int | None = None) -> Json | None:
+        """Count words as tokens; `made` words of completion so far, else all of them."""
+        if self._reply.omit_usage:
+            return None
+        if made is None:
+            called = sum(words(json.dumps(call["function"])) for call in self._calls) * len(self._pieces)
+            made = sum(map(len, self._pieces)) + called
+        prompt = prompt_words(self._body)
+        counted = {"prompt_tokens": prompt, "completion_tokens": made, "total_tokens": prompt + made}
+        return {**(self._reply.usage or counted), **self._reply.usage_details}
+
+    def completion(self) -> Json:
+        """Return the whole answer."""
+        choices = [
+            {
+                "index": index,
+                "message": self._message("".join(pieces)),
+                "logprobs": self._logprobs(pieces),
+                "finish_reason": finish,
+            }
+            for index, (pieces, finish) in enumerate(zip(self._pieces, self._finish, strict=True))
+        ]
+        usage = self.usage()
+        answer = {**self._head, "object": "chat.completion", "choices": choices}
+        return {**answer, **({} if usage is None else {"usage": usage}), **self._reply.extra}
+
+    def events(self) -> Iterator[str]:
+        """Yield the payload of each event of the stream; the choices take turns."""
+        options = self._body.get("stream_options") or {}
+        with_usage = bool(options.get("include_usage"))
+        continuous = with_usage and bool(options.get("continuous_usage_stats"))
+        made = 0
+        for choice in (c for turn in zip_longest(*map(self._choice, range(len(self._pieces)))) for c in turn if c):
+            made += "content" in choice["delta"] and choice["delta"].get("role") is None
+            chunk = {**self._head, "object": "chat.completion.chunk", "choices": [choice]}
+            yield json.dumps(
+                {**chunk, **({"usage": self.usage(made) if continuous else None} if with_usage else {}), **self._reply.extra}
+            )
+        if with_usage and (usage := self.usage()) is not None:
+            last = {**self._head, "object": "chat.completion.chunk", "choices": [], "usage": usage}
+            yield json.dumps({**last, **self._reply.extra})
+        yield "[DONE]"
+
+    def _message(self, text: str) -> Json:
+        content = text or (None if self._calls else "")
+        message: Json = {"role": "assistant", "content": content, "refusal": None}
+        return {**message, "tool_calls": self._calls} if self._calls else message
+
+    def _choice(self, index: int) -> Iterator[Json]:
+        pieces = self._pieces[index]
+        empty = "" if pieces or not self._calls else None
+        yield self._delta(index, {"role": "assistant", "content": empty, "refusal": None})
+        for piece in pieces:
+            yield self._delta(index, {"content": piece}, logprobs=self._logprobs([piece]))
+        for number, call in enumerate(self._calls):
+            yield self._delta(index, {"tool_calls": [{"index": number, **_opened(call)}]})
+            for part in re.findall(rf"(?s).{{1,{ARGUMENT_PIECE}}}", call["function"]["arguments"]):
+                yield self._delta(index, {"tool_calls": [{"index": number, "function": {"arguments": part}}]})
+        yield self._delta(index, {}, finish=self._finish[index])
+
+    def _delta(self, index: int, delta: Json, *, logprobs: Json | None = None, finish: str | None = None) -> Json:
+        return {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
+
+    def _logprobs(self, pieces: list[str]) -> Json | None:
+        value = self._reply.logprob
+        if value is None or not self._body.get("logprobs"):
+            return None
+        tokens = [{"token": p, "logprob": value, "bytes": list(p.encode()), "top_logprobs": []} for p in pieces]
+        return {"content": tokens, "refusal": None}
+
+
+def words(text: str) -> int:
+    """Count the tokens of a text: one is a word."""
+    return len(text.split())
+
+
+def prompt_words(body: Json) -> int:
+    """Count the words of all messages."""
+    return sum(_content_words(message.get("content")) for message in body.get("messages") or ())
+
+
+def _content_words(content: Any) -> int:
+    if isinstance(content, str):
+        return words(content)
+    return sum(words(part.get("text") or "") for part in content or ())
+
+
+def _tool_call(call: Json, made_up_id: str) -> Json:
+    function = call.get("function") or {"name": call["name"], "arguments": call.get("arguments", {})}
+    if not isinstance(function["arguments"], str):
+        function = {**function, "arguments": json.dumps(function["arguments"])}
+    return {"id": call.get("id", made_up_id), "type": "function", "function": function}
+
+
+def _opened(call: Json) -> Json:
+    return {**call, "function": {"name": call["function"]["name"], "arguments": ""}}
