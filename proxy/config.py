@@ -35,7 +35,7 @@ class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Base of every table of the config."""
 
 
-class Server(Section):
+class Server(Section, frozen=True):
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 8080
     workers: Positive = 1
@@ -45,11 +45,11 @@ class Server(Section):
     allow_anonymous: bool = False
 
 
-class Database(Section):
+class Database(Section, frozen=True):
     url: str = "sqlite+aiosqlite:///cope.db"
 
 
-class Vllm(Section):
+class Vllm(Section, frozen=True):
     python: str | None = None
     args: tuple[str, ...] = ()
     env: dict[str, str] = {}
@@ -58,12 +58,12 @@ class Vllm(Section):
     log_file: str = "vllm.log"
 
 
-class SmallPrice(Section):
+class SmallPrice(Section, frozen=True):
     input_per_mtok: Decimal = Decimal(0)
     output_per_mtok: Decimal = Decimal(0)
 
 
-class Small(Section):
+class Small(Section, frozen=True):
     model: str = BUNDLED_MODEL
     base_url: str | tuple[str, ...] | None = None
     api_key_env: str | None = None
@@ -82,7 +82,7 @@ class Small(Section):
         return (self.base_url,) if isinstance(self.base_url, str) else self.base_url
 
 
-class Large(Section):
+class Large(Section, frozen=True):
     base_url: str = "https://api.openai.com/v1"
     api_key_env: str = "OPENAI_API_KEY"
     model: str = "gpt-4o-mini"
@@ -98,25 +98,25 @@ class Large(Section):
         return tuple(dict.fromkeys((self.model, *self.models)))
 
 
-class PriceTable(Section):
+class PriceTable(Section, frozen=True):
     input_per_mtok: Decimal
     output_per_mtok: Decimal
     cached_input_per_mtok: Decimal | None = None
 
 
-class Temperatures(Section):
+class Temperatures(Section, frozen=True):
     plan: Temperature = 0.8
     stage1: Temperature = 0.4
     stage2: Temperature = 0.8
 
 
-class Thresholds(Section):
+class Thresholds(Section, frozen=True):
     stage1: Share | None = None
     stage2: Share | None = None
     samples: Positive | None = None
 
 
-class Cascade(Section):
+class Cascade(Section, frozen=True):
     samples: Positive = 8
     max_samples: Positive = 32
     aliases: tuple[str, ...] = ("cope",)
@@ -127,24 +127,24 @@ class Cascade(Section):
     thresholds: dict[Literal["math", "choice", "code", "agent", "structured", "open"], Thresholds] = {}
 
 
-class KeyBudget(Section):
+class KeyBudget(Section, frozen=True):
     usd: Decimal
     window: Window = "total"
 
 
-class Budgets(Section):
+class Budgets(Section, frozen=True):
     global_usd: Decimal | None = None
     window: Window = "total"
     keys: dict[str, KeyBudget] = {}
 
 
-class Ledger(Section):
+class Ledger(Section, frozen=True):
     store_content: bool = False
     retention_days: Positive | None = None
     on_outage: Literal["refuse", "continue"] = "refuse"
 
 
-class Settings(Section):
+class Settings(Section, frozen=True):
     server: Server = Server()
     database: Database = Database()
     small: Small = Small()
@@ -174,11 +174,13 @@ def load(path: Path | None, env: Mapping[str, str] = os.environ) -> Settings:
         try:
             table = tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
         except OSError as e:
-            raise ConfigError([f"{path}: cannot be read ({e.strerror}). `cope-proxy init` writes one."]) from e
+            raise ConfigError(
+                [f"{path}: cannot be read ({e.strerror}). `cope-proxy init` writes one."]
+            ) from e
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
             raise ConfigError([f"{path}: not valid TOML: {e}"]) from e
     problems = _overlay_env(table, env)
-    settings = _build(Settings, table, (), problems)
+    settings: Settings = _build(Settings, table, (), problems)
     if not problems:
         problems += _contradictions(settings)
     if problems:
@@ -203,8 +205,12 @@ def _contradictions(s: Settings) -> list[str]:
         )
     names = {"small", *s.cascade.aliases} & set(s.large.all_models)
     if names:
-        out.append(f"large.model: {', '.join(sorted(names))!r} is also 'small' or in cascade.aliases; rename the alias")
-    for section, url in [("large.base_url", s.large.base_url), *(("small.base_url", u) for u in s.small.base_urls)]:
+        taken = ", ".join(sorted(names))
+        out.append(f"large.model: {taken!r} is also 'small' or in cascade.aliases; rename the alias")
+    for section, url in [
+        ("large.base_url", s.large.base_url),
+        *(("small.base_url", u) for u in s.small.base_urls),
+    ]:
         if not url.startswith(("http://", "https://")):
             out.append(f"{section}: {url!r} is no URL; it has to start with http:// or https://")
     if not s.database.url.startswith(("sqlite+aiosqlite://", "postgresql+asyncpg://")):
@@ -292,11 +298,7 @@ def _build(section: type[Any], table: Any, path: tuple[str, ...], problems: list
                     problems.append(f"{here}: {values[key]} is not an amount of USD in 0..{MAX_USD}")
             except msgspec.ValidationError as e:
                 problems.append(f"{here}: {_plain(str(e))}")
-    missing = [
-        f.name
-        for f in msgspec.structs.fields(section)
-        if f.required and f.name not in table
-    ]
+    missing = [f.name for f in msgspec.structs.fields(section) if f.required and f.name not in table]
     problems += [f"{'.'.join((*path, name))}: missing; add it" for name in missing]
     if problems:
         return None
@@ -312,7 +314,10 @@ def _build_map(kind: Any, table: Any, path: tuple[str, ...], problems: list[str]
         allowed = get_args(key_type)
         if allowed and key not in allowed:
             problems.append(f"{'.'.join((*path, key))}: unknown; use one of {', '.join(allowed)}")
-    return {key: _build(value_type, value, (*path, f'"{key}"' if "." in key else key), problems) for key, value in table.items()}
+    return {
+        key: _build(value_type, value, (*path, f'"{key}"' if "." in key else key), problems)
+        for key, value in table.items()
+    }
 
 
 def _decode(kind: type, value: Any) -> Any:
@@ -320,4 +325,4 @@ def _decode(kind: type, value: Any) -> Any:
 
 
 def _plain(message: str) -> str:
-    return message[0].lower() + message[1:].split(" - at `")[0]
+    return message[0].lower() + message[1:].split(" - at `", maxsplit=1)[0]

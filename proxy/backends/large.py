@@ -8,8 +8,8 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from email.utils import parsedate_to_datetime
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import aiohttp
@@ -63,14 +63,20 @@ class LargeUpstream:
                     await asyncio.sleep(_backoff(attempt, None))
                     continue
                 raise ApiError(
-                    504, "The large model's server did not answer in time.", type="server_error", code="upstream_timeout"
+                    504,
+                    "The large model's server did not answer in time.",
+                    type="server_error",
+                    code="upstream_timeout",
                 ) from e
             except (aiohttp.ClientError, OSError) as e:
                 if not last:
                     await asyncio.sleep(_backoff(attempt, None))
                     continue
                 raise ApiError(
-                    502, "The large model's server cannot be reached.", type="server_error", code="upstream_unreachable"
+                    502,
+                    "The large model's server cannot be reached.",
+                    type="server_error",
+                    code="upstream_unreachable",
                 ) from e
             try:
                 if response.status < 400:
@@ -108,7 +114,9 @@ class LargeUpstream:
         return ApiError(
             response.status,
             message.replace(self._key, "***"),
-            type=str(error.get("type") or ("server_error" if response.status >= 500 else "invalid_request_error")),
+            type=str(
+                error.get("type") or ("server_error" if response.status >= 500 else "invalid_request_error")
+            ),
             code=None if code is None else str(code),
             param=None if param is None else str(param),
             headers={k: v for k, v in response.headers.items() if _passes(k.lower())},

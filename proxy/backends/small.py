@@ -30,7 +30,12 @@ class SmallPool:
     """Sends each generation to the healthy server with the fewest in flight."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, urls: tuple[str, ...], model: str, api_key: str | None, timeout_s: float
+        self,
+        session: aiohttp.ClientSession,
+        urls: tuple[str, ...],
+        model: str,
+        api_key: str | None,
+        timeout_s: float,
     ) -> None:
         self.model = model
         self._session = session

@@ -60,7 +60,9 @@ class Accumulator:
         """
         chunk: dict[str, Any] = msgspec.json.decode(data, type=dict[str, Any])
         if chunk.get("error"):
-            self.error = chunk["error"] if isinstance(chunk["error"], dict) else {"message": str(chunk["error"])}
+            self.error = (
+                chunk["error"] if isinstance(chunk["error"], dict) else {"message": str(chunk["error"])}
+            )
         if chunk.get("usage"):
             self.usage = usage_from(chunk["usage"])
         for choice in chunk.get("choices") or ():

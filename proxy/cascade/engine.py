@@ -108,7 +108,13 @@ async def decide(
 
 
 async def _stage(
-    stage: Stage, task: Task, policy: Policy, estimator: Estimator, sample: Sampler, threshold: float, story: Story
+    stage: Stage,
+    task: Task,
+    policy: Policy,
+    estimator: Estimator,
+    sample: Sampler,
+    threshold: float,
+    story: Story,
 ) -> Verdict:
     verdict = await draw(
         task,

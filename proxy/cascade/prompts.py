@@ -12,8 +12,8 @@ GOAL = (
     "Write only that sentence."
 )
 GUIDELINE = (
-    "Do not solve this. Write a guideline for a less capable assistant who will: one or two sentences of plain "
-    "text on how to approach it and what to watch for. Never give the solution or a part of it."
+    "Do not solve this. Write a guideline for a less capable assistant who will: one or two sentences of "
+    "plain text on how to approach it and what to watch for. Never give the solution or a part of it."
 )
 WITH_GOAL = "Goal: {goal}"
 WITH_GUIDELINE = "Guideline: {guideline}"

@@ -25,4 +25,4 @@ def main() -> None:
     """An OpenAI-compatible proxy that pays for the large model only when the small one is unsure."""
 
 
-from proxy.cli import database, demo, money, requests, setup, serve  # noqa: E402, F401  (they register themselves)
+from proxy.cli import database, demo, money, requests, serve, setup  # noqa: E402, F401  (they register themselves)

@@ -11,7 +11,7 @@ import click
 from proxy.config import Settings, config_path, load
 
 if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncEngine
+    from proxy.ledger.database import Database
 
 T = TypeVar("T")
 config_option: Callable[[Any], Any] = click.option(
@@ -35,7 +35,7 @@ def pin_config(config: str | None) -> None:
         os.environ["COPE_CONFIG"] = str(Path(path).resolve())
 
 
-def with_database(settings: Settings, work: "Callable[[AsyncEngine], Awaitable[T]]") -> T:
+def with_database(settings: Settings, work: "Callable[[Database], Awaitable[T]]") -> T:
     """Bring the database up to date, run a coroutine on it and close it."""
     from proxy.ledger.database import open_database  # noqa: PLC0415
     from proxy.ledger.migrate import upgrade  # noqa: PLC0415

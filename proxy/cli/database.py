@@ -1,6 +1,5 @@
 """`cope-proxy db` and `cope-proxy keys`."""
 
-
 import click
 from rich.console import Console
 from rich.table import Table
@@ -66,5 +65,3 @@ def keys_revoke(config: str | None, key_id: str) -> None:
     if not with_database(settings_of(config), lambda engine: ledger_keys.revoke_key(engine, key_id)):
         raise click.ClickException(f"no active key {key_id}; see `cope-proxy keys list`")
     click.echo(f"revoked {key_id}")
-
-

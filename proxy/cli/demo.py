@@ -112,7 +112,16 @@ def _proxy(config: Path, port: int, env: dict[str, str], log: Path) -> Iterator[
     port = _free_port(port)
     env = {**env, "COPE_CONFIG": str(config.resolve())}
     with_database(settings_of(str(config)), _nothing)
-    command = [sys.executable, "-m", "uvicorn", "proxy.http.app:create_app", "--factory", "--port", str(port), "--no-access-log"]
+    command = [
+        sys.executable,
+        "-m",
+        "uvicorn",
+        "proxy.http.app:create_app",
+        "--factory",
+        "--port",
+        str(port),
+        "--no-access-log",
+    ]
     with log.open("wb") as out:
         process = subprocess.Popen(command, env=env, stdout=out, stderr=subprocess.STDOUT)
     try:
@@ -151,7 +160,9 @@ def _ask(console: Console, base_url: str) -> Table:
     with openai.OpenAI(base_url=base_url, api_key="unused", timeout=600) as client:
         for question in QUESTIONS:
             with console.status(f"asking: {question[:60]}"):
-                answer = client.chat.completions.create(model="cope", messages=[{"role": "user", "content": question}])
+                answer = client.chat.completions.create(
+                    model="cope", messages=[{"role": "user", "content": question}]
+                )
             cope = (answer.model_extra or {})["cope"]
             votes = ", ".join(f"{s['agreed']} of {s['drawn']}/{s['of']}" for s in cope["stages"])
             confidence = "-" if cope["confidence"] is None else f"{cope['confidence']:.2f}"
@@ -164,14 +175,20 @@ def _ask(console: Console, base_url: str) -> Table:
 
 
 def _report(console: Console, settings: Settings) -> None:
-    rows = with_database(settings, lambda engine: queries.spend(engine, since=None, until=None, by="stage", key_id=None))
+    rows = with_database(
+        settings, lambda engine: queries.spend(engine, since=None, until=None, by="stage", key_id=None)
+    )
     console.print(spend_table(rows, "stage"))
 
 
 def _point_clients(console: Console, base_url: str, config: Path) -> None:
     console.print("Point an existing client at it:", style="bold")
-    console.print(f'  client = OpenAI(base_url="{base_url}", api_key="unused")', highlight=False, markup=False)
-    console.print('  client.chat.completions.create(model="cope", messages=[...])', highlight=False, markup=False)
+    console.print(
+        f'  client = OpenAI(base_url="{base_url}", api_key="unused")', highlight=False, markup=False
+    )
+    console.print(
+        '  client.chat.completions.create(model="cope", messages=[...])', highlight=False, markup=False
+    )
     console.print(f"  cope-proxy requests list --config {config}", highlight=False, markup=False)
 
 

@@ -66,7 +66,9 @@ def spend(
         names = ("group", "requests", "prompt_tokens", "completion_tokens", "cost", "baseline")
         out.writerow([*names[:-2], "cost_usd", "baseline_usd"])
         for row in rows:
-            out.writerow([*(getattr(row, n) for n in names[:-2]), format_usd(row.cost), format_usd(row.baseline)])
+            out.writerow(
+                [*(getattr(row, n) for n in names[:-2]), format_usd(row.cost), format_usd(row.baseline)]
+            )
     else:
         Console().print(spend_table(rows, by))
 
@@ -86,7 +88,9 @@ def budgets_list(config: str | None) -> None:
     """List the budgets that have been used."""
     table = Table("scope", "name", "window", "limit USD", "spent USD", "reserved USD")
     for b in with_database(settings_of(config), queries.list_budgets):
-        table.add_row(b.scope, b.name, b.window, format_usd(b.limit), format_usd(b.spent), format_usd(b.reserved))
+        table.add_row(
+            b.scope, b.name, b.window, format_usd(b.limit), format_usd(b.spent), format_usd(b.reserved)
+        )
     Console().print(table)
 
 

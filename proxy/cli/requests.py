@@ -24,11 +24,13 @@ def requests_list(config: str | None, limit: int, session: str | None) -> None:
     rows = with_database(
         settings_of(config), lambda engine: queries.list_requests(engine, limit=limit, session=session)
     )
-    table = Table("id", "time (UTC)", "task", "stage", "confidence", "status", "cost USD", "ms")
+    table = Table()
+    for name in ("id", "time (UTC)", "task", "stage", "sure", "status", "cost USD", "ms"):
+        table.add_column(name, no_wrap=True)
     for r in rows:
         table.add_row(
             r.id,
-            f"{r.started_at:%m-%d %H:%M:%S}",
+            f"{r.started_at:%d %H:%M:%S}",
             r.task or "-",
             str(r.stage or "-"),
             "-" if r.confidence is None else f"{r.confidence:.2f}",
@@ -53,7 +55,9 @@ def requests_show(config: str | None, request_id: str) -> None:
 def print_story(console: Console, story: queries.RequestStory) -> None:
     """Print one request: facts, stages, plans, calls."""
     r = story.request
-    console.print(f"[bold]{r.id}[/]  {r.started_at:%Y-%m-%d %H:%M:%S} UTC  status {r.status}", highlight=False)
+    console.print(
+        f"[bold]{r.id}[/]  {r.started_at:%Y-%m-%d %H:%M:%S} UTC  status {r.status}", highlight=False
+    )
     console.print(
         f"task {r.task or '-'}  mode {r.mode}  answered by {r.model or '-'} at stage {r.stage or '-'}"
         f"  {r.latency_ms} ms",

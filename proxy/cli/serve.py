@@ -37,7 +37,9 @@ def serve(config: str | None, host: str | None, port: int | None, workers: int |
         if settings.small.vllm is not None:
             engine = stack.enter_context(vllm.start(settings.small, progress=_say))
             os.environ |= {ENGINE_URL: engine.base_url, ENGINE_MODEL: engine.model}
-            watch = threading.Thread(target=_report_start, args=(engine, settings.small.vllm.startup_timeout_s), daemon=True)
+            watch = threading.Thread(
+                target=_report_start, args=(engine, settings.small.vllm.startup_timeout_s), daemon=True
+            )
             watch.start()
         run_server(settings)
 
@@ -67,12 +69,11 @@ def _refuse_open_door(settings: Settings) -> None:
     keys = with_database(settings, any_active_keys)
     if keys or settings.server.allow_anonymous or _loopback(settings.server.host):
         return
-    raise ConfigError(
-        [
-            f"server.host: {settings.server.host} is reachable by others and no key exists, so anybody could spend "
-            "your money; run `cope-proxy keys create NAME`, or set server.allow_anonymous = true"
-        ]
+    problem = (
+        f"server.host: {settings.server.host} is reachable by others and no key exists, so anybody could spend "
+        "your money; run `cope-proxy keys create NAME`, or set server.allow_anonymous = true"
     )
+    raise ConfigError([problem])
 
 
 def _loopback(host: str) -> bool:
@@ -92,5 +93,3 @@ def _report_start(engine: "vllm.EngineProcess", timeout_s: float) -> None:
         _say("ready")
     except vllm.EngineError as e:
         _say(str(e))
-
-

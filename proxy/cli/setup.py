@@ -83,7 +83,9 @@ def _small(settings: Settings) -> str:
         python = vllm.engine_python(settings.small.vllm)
         engine = vllm.probe(python)
         return f"vLLM {engine.version} ({engine.kind}) in {python}; `serve` starts it"
-    return "; ".join(asyncio.run(_ask_models(url, "none", settings.small.model)) for url in settings.small.base_urls)
+    return "; ".join(
+        asyncio.run(_ask_models(url, "none", settings.small.model)) for url in settings.small.base_urls
+    )
 
 
 def _upstream(settings: Settings) -> str:
@@ -96,5 +98,3 @@ async def _ask_models(url: str, key: str, model: str) -> str:
     async with openai.AsyncOpenAI(base_url=url, api_key=key, max_retries=0, timeout=10) as client:
         names = [m.id async for m in client.models.list()]
     return f"{url} serves {model}" if model in names else f"{url} answers, but does not list {model}"
-
-

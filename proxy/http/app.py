@@ -12,6 +12,7 @@ from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 
 from proxy import __version__
+from proxy.cascade.confidence import math
 from proxy.config import ENGINE_MODEL, ENGINE_URL, Settings, config_path, load
 from proxy.errors import ApiError
 from proxy.http.chat import chat_completions
@@ -32,12 +33,23 @@ def create_app() -> Litestar:
         async with open_gateway(settings) as opened:
             app.state.gateway = opened
             app.state.callers = {}
-            yield
+            try:
+                yield
+            finally:
+                math.shutdown()
 
     return Litestar(
         route_handlers=[
-            chat_completions, list_models, get_model, live, ready, metrics, spend, spend_requests, spend_request,
-        ],  # fmt: skip
+            chat_completions,
+            list_models,
+            get_model,
+            live,
+            ready,
+            metrics,
+            spend,
+            spend_requests,
+            spend_request,
+        ],
         lifespan=[gateway],
         exception_handlers={ApiError: _api_error, HTTPException: _framework_error, Exception: _unexpected},
         openapi_config=OpenAPIConfig(title="cope-proxy", version=__version__, path="/schema"),
@@ -76,7 +88,9 @@ def _framework_error(request: Request[Any, Any, Any], error: HTTPException) -> R
     message, code = messages.get(error.status_code, (str(error.detail)[:300], "invalid_request"))
     kind = "server_error" if error.status_code >= 500 else "invalid_request_error"
     allow = (error.headers or {}).get("allow") or (error.headers or {}).get("Allow")
-    return _render(ApiError(error.status_code, message, kind, code, headers={"allow": allow} if allow else {}))
+    return _render(
+        ApiError(error.status_code, message, kind, code, headers={"allow": allow} if allow else {})
+    )
 
 
 def _unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import msgspec
-from litestar.types import Receive, Scope
+from litestar.types import Receive
 
 from proxy.errors import ApiError, bad_request
 
@@ -16,7 +16,7 @@ class ClientLeft(Exception):  # noqa: N818
     """The client closed the connection before its request was whole."""
 
 
-async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
+async def read_body(receive: Receive, limit: int) -> bytes:
     """Read a request body of at most `limit` bytes.
 
     Raises:
@@ -29,7 +29,7 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientLeft
-        piece = message.get("body", b"")
+        piece: bytes = message.get("body", b"")  # type: ignore[assignment]
         size += len(piece)
         if size <= limit:
             pieces.append(piece)
@@ -58,18 +58,24 @@ def decode_chat(raw: bytes) -> dict[str, Any]:
     try:
         body = msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
-        raise bad_request(f"The request body is not valid JSON: {str(e)[:200]}.", code="invalid_json") from None
+        raise bad_request(
+            f"The request body is not valid JSON: {str(e)[:200]}.", code="invalid_json"
+        ) from None
     if not isinstance(body, dict):
         raise bad_request("The request body has to be a JSON object.", code="invalid_json")
     if not isinstance(body.get("model"), str) or not body["model"]:
-        raise bad_request("You must provide a model parameter, a string.", param="model", code="missing_required_parameter")
+        raise bad_request(
+            "You must provide a model parameter, a string.", param="model", code="missing_required_parameter"
+        )
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages:
         raise bad_request("'messages' has to be a non-empty array.", param="messages", code="invalid_type")
     for i, message in enumerate(messages):
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
             raise bad_request(
-                f"'messages[{i}]' has to be an object with a 'role'.", param=f"messages[{i}]", code="invalid_type"
+                f"'messages[{i}]' has to be an object with a 'role'.",
+                param=f"messages[{i}]",
+                code="invalid_type",
             )
         content = message.get("content")
         if not (content is None or isinstance(content, (str, list))):
@@ -80,7 +86,9 @@ def decode_chat(raw: bytes) -> dict[str, Any]:
             )
         if isinstance(content, list) and not all(isinstance(p, dict) for p in content):
             raise bad_request(
-                f"'messages[{i}].content' has to hold objects.", param=f"messages[{i}].content", code="invalid_type"
+                f"'messages[{i}].content' has to hold objects.",
+                param=f"messages[{i}].content",
+                code="invalid_type",
             )
     _check_fields(body)
     return body
@@ -89,9 +97,16 @@ def decode_chat(raw: bytes) -> dict[str, Any]:
 def _check_fields(body: dict[str, Any]) -> None:
     for name in ("n", "max_tokens", "max_completion_tokens"):
         value = body.get(name)
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1 or value > 2**31):
+        if value is not None and (
+            not isinstance(value, int) or isinstance(value, bool) or value < 1 or value > 2**31
+        ):
             raise bad_request(f"'{name}' has to be a positive integer.", param=name, code="invalid_value")
-    for name, kind in (("tools", list), ("functions", list), ("stream_options", dict), ("response_format", dict)):
+    for name, kind in (
+        ("tools", list),
+        ("functions", list),
+        ("stream_options", dict),
+        ("response_format", dict),
+    ):
         if body.get(name) is not None and not isinstance(body[name], kind):
             raise bad_request(f"'{name}' has the wrong type.", param=name, code="invalid_type")
     for name in ("tools", "functions"):

@@ -46,11 +46,17 @@ async def chat_completions(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def _admit(gateway: Gateway, request_id: str, scope: Scope, receive: Receive) -> ChatRequest:
-    if scope["method"] != "POST":  # type: ignore[typeddict-item]
-        raise ApiError(405, f"Method {scope['method']} is not allowed here; use POST.", code="method_not_allowed", headers={"allow": "POST"})  # type: ignore[typeddict-item]
+    method = str(scope.get("method"))
+    if method != "POST":
+        raise ApiError(
+            405,
+            f"Method {method} is not allowed here; use POST.",
+            code="method_not_allowed",
+            headers={"allow": "POST"},
+        )
     headers = scope["headers"]
     limit = gateway.settings.server.max_body_bytes
-    raw = await read_body(scope, receive, limit)
+    raw = await read_body(receive, limit)
     caller = await authenticate(scope["litestar_app"].state, headers)
     controls = read_controls(headers, gateway.settings.cascade.max_samples)
     return ChatRequest(request_id, now(), caller.key_id, decode_chat(raw), len(raw), controls)
@@ -61,7 +67,11 @@ async def _run(gateway: Gateway, request: ChatRequest, reply: AsgiReply, receive
     work = asyncio.ensure_future(chat(gateway, request, reply))
     beside = {asyncio.ensure_future(_departure(receive))}
     if request.stream:
-        beside.add(asyncio.ensure_future(reply.keep_alive({"x-cope-request-id": request.id, "x-request-id": request.id})))
+        beside.add(
+            asyncio.ensure_future(
+                reply.keep_alive({"x-cope-request-id": request.id, "x-request-id": request.id})
+            )
+        )
     try:
         await asyncio.wait({work, *beside}, return_when=asyncio.FIRST_COMPLETED)
         if not work.done():

@@ -89,7 +89,9 @@ def _thresholds(given: dict[str, str]) -> tuple[float, float] | None:
     if text is None:
         return None
     parts = text.split(",")
-    if len(parts) > 2 or not all(re.fullmatch(r"\s*(0(\.\d{1,6})?|1(\.0{1,6})?|\.\d{1,6})\s*", p) for p in parts):
+    if len(parts) > 2 or not all(
+        re.fullmatch(r"\s*(0(\.\d{1,6})?|1(\.0{1,6})?|\.\d{1,6})\s*", p) for p in parts
+    ):
         raise bad_header("X-COPE-Threshold", "give one number in 0..1, or two as stage1,stage2")
     return float(parts[0]), float(parts[-1])
 

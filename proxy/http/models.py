@@ -27,5 +27,7 @@ def get_model(state: State, name: str) -> dict[str, object]:
     """Describe one model."""
     name = name.lstrip("/")
     if name not in _names(state.gateway.settings):
-        raise not_found(f"The model {name[:100]!r} does not exist here.", code="model_not_found", param="model")
+        raise not_found(
+            f"The model {name[:100]!r} does not exist here.", code="model_not_found", param="model"
+        )
     return _model(name)

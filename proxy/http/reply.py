@@ -21,14 +21,17 @@ class AsgiReply:
 
     async def json(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         """Send a whole response."""
-        await self._start(status, {**headers, "content-type": "application/json", "content-length": str(len(body))})
+        await self._start(
+            status, {**headers, "content-type": "application/json", "content-length": str(len(body))}
+        )
         await self._body(body, more=False)
 
     async def open(self, headers: Mapping[str, str]) -> None:
         """Start a stream; a second call does nothing."""
         if not self.started:
             await self._start(
-                200, {**headers, "content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
+                200,
+                {**headers, "content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"},
             )
 
     async def event(self, data: bytes) -> None:

@@ -17,19 +17,31 @@ By = Literal["day", "model", "key", "stage", "task", "session"]
 
 @get("/v1/spend")
 async def spend(
-    request: Request[Any, Any, State], state: State, by: By = "day", since: str | None = None, until: str | None = None
+    request: Request[Any, Any, State],
+    state: State,
+    by: By = "day",
+    since: str | None = None,
+    until: str | None = None,
 ) -> dict[str, object]:
     """Sum the spend by day, model, key, stage, task or session."""
     caller = await authenticate(state, request.scope["headers"])
     rows = await queries.spend(
-        state.gateway.database, since=_time(since, "since"), until=_time(until, "until"), by=by, key_id=caller.key_id
+        state.gateway.database,
+        since=_time(since, "since"),
+        until=_time(until, "until"),
+        by=by,
+        key_id=caller.key_id,
     )
     return {"object": "list", "by": by, "data": [usd_fields(row) for row in rows]}
 
 
 @get("/v1/spend/requests")
 async def spend_requests(
-    request: Request[Any, Any, State], state: State, limit: int = 50, session: str | None = None, before: str | None = None
+    request: Request[Any, Any, State],
+    state: State,
+    limit: int = 50,
+    session: str | None = None,
+    before: str | None = None,
 ) -> dict[str, object]:
     """List requests, newest first."""
     caller = await authenticate(state, request.scope["headers"])
@@ -42,13 +54,16 @@ async def spend_requests(
 
 
 @get("/v1/spend/requests/{request_id:str}")
-async def spend_request(request: Request[Any, Any, State], state: State, request_id: str) -> dict[str, object]:
+async def spend_request(
+    request: Request[Any, Any, State], state: State, request_id: str
+) -> dict[str, object]:
     """Tell the whole story of one request."""
     caller = await authenticate(state, request.scope["headers"])
     story = await queries.get_request(state.gateway.database, request_id, key_id=caller.key_id)
     if story is None:
         raise not_found(f"No request {request_id[:60]!r} in the ledger.", code="request_not_found")
-    return usd_fields(story)
+    told: dict[str, object] = usd_fields(story)
+    return told
 
 
 def usd_fields(struct: Any) -> Any:
@@ -74,5 +89,7 @@ def _time(text: str | None, name: str) -> datetime | None:
     try:
         when = datetime.fromisoformat(text)
     except ValueError:
-        raise bad_request(f"'{name}' has to be an ISO date or time.", param=name, code="invalid_value") from None
+        raise bad_request(
+            f"'{name}' has to be an ISO date or time.", param=name, code="invalid_value"
+        ) from None
     return when if when.tzinfo else when.replace(tzinfo=UTC)

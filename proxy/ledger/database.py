@@ -8,6 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 BUSY_TIMEOUT_MS = 15_000
 
+Database = AsyncEngine
+"""What the other rooms hold: they pass it on to the ledger and know no SQL."""
+
 
 def open_database(url: str) -> AsyncEngine:
     """Open an engine; nothing is connected before its first use."""

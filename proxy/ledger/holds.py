@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import ColumnElement, delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -49,7 +49,8 @@ async def reserve(engine: AsyncEngine, hold: Hold) -> None:
         for ref in sorted(hold.budgets, key=lambda r: (r.scope, r.name)):
             budget_id = await _open_budget(connection, ref, hold.created_at)
             fits = update(Budget).where(
-                Budget.id == budget_id, Budget.spent_nano + Budget.reserved_nano + hold.amount <= Budget.limit_nano
+                Budget.id == budget_id,
+                Budget.spent_nano + Budget.reserved_nano + hold.amount <= Budget.limit_nano,
             )
             done = await connection.execute(fits.values(reserved_nano=Budget.reserved_nano + hold.amount))
             if done.rowcount != 1:
@@ -75,7 +76,7 @@ async def _open_budget(connection: AsyncConnection, ref: BudgetRef, at: datetime
     return int(row.id)
 
 
-def _is(ref: BudgetRef, at: datetime) -> list[object]:
+def _is(ref: BudgetRef, at: datetime) -> list[ColumnElement[bool]]:
     return [
         Budget.scope == ref.scope,
         Budget.name == ref.name,
@@ -132,5 +133,3 @@ async def remaining(engine: AsyncEngine, refs: tuple[BudgetRef, ...]) -> int | N
             limit = ref.limit if row is None or ref.scope != "session" else min(ref.limit, row.limit_nano)
             left.append(limit - (0 if row is None else row.spent_nano + row.reserved_nano))
     return min(left, default=None)
-
-

@@ -18,7 +18,9 @@ def _config(url: str) -> Config:
     package = Path(__file__).parents[1]
     installed = package / "_migrations"
     config = Config()
-    config.set_main_option("script_location", str(installed if installed.is_dir() else package.parent / "migrations"))
+    config.set_main_option(
+        "script_location", str(installed if installed.is_dir() else package.parent / "migrations")
+    )
     config.attributes["url"] = url
     return config
 
@@ -40,13 +42,15 @@ def head() -> str:
 
 def current(url: str) -> str | None:
     """Return the schema's revision; None for an empty database."""
+
     async def ask() -> str | None:
         engine = open_database(url)
         try:
             async with engine.connect() as connection:
-                return await connection.run_sync(lambda c: MigrationContext.configure(c).get_current_revision())
+                return await connection.run_sync(
+                    lambda c: MigrationContext.configure(c).get_current_revision()
+                )
         finally:
             await engine.dispose()
 
     return asyncio.run(ask())
-

@@ -131,25 +131,32 @@ async def spend(
     day: ColumnElement[Any] = func.date(Request.started_at)
     if engine.dialect.name == "postgresql":
         day = func.to_char(func.timezone("UTC", Request.started_at), "YYYY-MM-DD")
-    groups: dict[By, ColumnElement[Any]] = {
+    groups: dict[By, Any] = {
         "day": day,
         "model": Request.model,
         "key": Request.key_id,
         "stage": cast(Request.stage, String),
         "task": Request.task,
         "session": Request.session,
-    }  # type: ignore[dict-item]
+    }
     group = groups[by]
-    query = select(
-        group,
-        func.count(),
-        *(
-            cast(func.coalesce(func.sum(column), 0), Text)
-            for column in (
-                Request.prompt_tokens, Request.completion_tokens, Request.cost_nano, Request.baseline_nano,
-            )  # fmt: skip
-        ),
-    ).group_by(group).order_by(group)
+    query = (
+        select(
+            group,
+            func.count(),
+            *(
+                cast(func.coalesce(func.sum(column), 0), Text)
+                for column in (
+                    Request.prompt_tokens,
+                    Request.completion_tokens,
+                    Request.cost_nano,
+                    Request.baseline_nano,
+                )
+            ),
+        )
+        .group_by(group)
+        .order_by(group)
+    )
     if since is not None:
         query = query.where(Request.started_at >= since)
     if until is not None:
@@ -186,7 +193,9 @@ async def get_request(engine: AsyncEngine, request_id: str, key_id: str | None =
     """Return the story of a request; `None` when it is unknown or another key's."""
     async with engine.connect() as connection:
         await connection.execution_options(readonly=True)
-        found = (await connection.execute(select(Request.__table__).where(Request.id == request_id))).one_or_none()
+        found = (
+            await connection.execute(select(Request.__table__).where(Request.id == request_id))
+        ).one_or_none()
         if found is None or (key_id is not None and found.key_id != key_id):
             return None
         stages = await connection.execute(

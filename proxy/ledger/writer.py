@@ -87,7 +87,9 @@ class Writer:
                         await _write(connection, batch)
                 except (exc.DBAPIError, exc.TimeoutError, OSError) as e:
                     self.last_error = type(e).__name__
-                    log.warning("the ledger cannot be written (%s), %d records wait", self.last_error, self.backlog)
+                    log.warning(
+                        "the ledger cannot be written (%s), %d records wait", self.last_error, self.backlog
+                    )
                     await asyncio.sleep(pause)
                     pause = min(LONGEST_PAUSE_S, pause * 2)
                     continue
@@ -107,7 +109,9 @@ async def _write(connection: AsyncConnection, batch: Sequence[Record]) -> None:
     settled = {r.hold_id for r in batch if isinstance(r, Settle)}
     # A hold whose settlement is in the same batch never has to reach the disk.
     await _insert(
-        connection, Reservation, [hold_row(r, []) for r in batch if isinstance(r, Hold) and r.id not in settled]
+        connection,
+        Reservation,
+        [hold_row(r, []) for r in batch if isinstance(r, Hold) and r.id not in settled],
     )
     held_here = {r.id for r in batch if isinstance(r, Hold)}
     for record in batch:
@@ -123,7 +127,11 @@ async def _insert(connection: AsyncConnection, table: type[Base], rows: list[dic
 
 
 def _request_row(record: RequestRecord) -> dict[str, object]:
-    row = {name: getattr(record, name) for name in RequestRecord.__slots__ if name not in ("stages", "cost", "baseline")}
+    row = {
+        name: getattr(record, name)
+        for name in RequestRecord.__slots__
+        if name not in ("stages", "cost", "baseline")
+    }
     return {**row, "cost_nano": record.cost, "baseline_nano": record.baseline}
 
 

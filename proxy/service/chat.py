@@ -16,7 +16,7 @@ from proxy.pricing.prices import Usage, cost
 from proxy.pricing.tokens import count_prompt, count_text
 from proxy.service import replies
 from proxy.service.gateway import Gateway
-from proxy.service.large import Guide, bound_answer, complete, no_money, paid, stream
+from proxy.service.large import Guide, PaidCall, bound_answer, complete, no_money, paid, stream
 from proxy.service.purse import Purse, budgets_of
 from proxy.service.replies import Reply
 from proxy.service.request import ChatRequest, Route, policy, route
@@ -38,7 +38,9 @@ async def chat(gateway: Gateway, request: ChatRequest, reply: Reply) -> None:
     settings = gateway.settings
     way = route(settings, request.body["model"], request.controls.mode)
     if gateway.writer.full and settings.ledger.on_outage == "refuse":
-        raise unavailable("The ledger cannot be written at present.", code="ledger_unavailable", retry_after_s=5)
+        raise unavailable(
+            "The ledger cannot be written at present.", code="ledger_unavailable", retry_after_s=5
+        )
     trace = Trace(request, way.mode)
     purse = Purse(gateway, request, budgets_of(settings, request))
     try:
@@ -53,7 +55,9 @@ async def chat(gateway: Gateway, request: ChatRequest, reply: Reply) -> None:
             await _answer_locally(gateway, request, way, purse, trace, decision, reply)
     except TimeoutError:
         trace.status, trace.error = 504, "request_timeout"
-        raise ApiError(504, "The request took too long.", type="server_error", code="request_timeout") from None
+        raise ApiError(
+            504, "The request took too long.", type="server_error", code="request_timeout"
+        ) from None
     except ApiError as e:
         trace.status, trace.error = e.status, e.code or e.type
         raise
@@ -145,23 +149,31 @@ async def _answer_locally(
         trace.confidence = decision.confidence if way.mode == "cascade" else None
     else:
         if decision.best is None:
-            raise ApiError(502, "The small model gave no valid answer.", type="server_error", code="no_local_answer")
+            raise ApiError(
+                502, "The small model gave no valid answer.", type="server_error", code="no_local_answer"
+            )
         sample, trace.stage, trace.confidence = decision.best, decision.best_stage, decision.confidence
         trace.degraded = trace.degraded or ("budget" if decision.stopped else "max_stage")
         if decision.stopped and request.controls.on_budget == "fail":
             raise no_money(NoBudget(decision.stopped))
     trace.model = gateway.small.model
-    text = sample.text + (msgspec.json.encode(sample.message["tool_calls"]).decode() if sample.message.get("tool_calls") else "")
+    text = sample.text + (
+        msgspec.json.encode(sample.message["tool_calls"]).decode() if sample.message.get("tool_calls") else ""
+    )
     trace.answer = text
     trace.prompt_tokens = await asyncio.to_thread(count_prompt, way.large_model, request.body)
     trace.completion_tokens = count_text(way.large_model, text)
-    trace.baseline = cost(gateway.prices[way.large_model], Usage(trace.prompt_tokens, trace.completion_tokens))
+    trace.baseline = cost(
+        gateway.prices[way.large_model], Usage(trace.prompt_tokens, trace.completion_tokens)
+    )
     trace.remaining = await purse.available()
     usage = replies.usage_object(trace.prompt_tokens, trace.completion_tokens)
     facts = trace.facts()
     if not request.stream:
         trace.first_token()
-        await reply.json(200, trace.headers(final=True), replies.completion(request, sample, trace.model, usage, facts))
+        await reply.json(
+            200, trace.headers(final=True), replies.completion(request, sample, trace.model, usage, facts)
+        )
         return
     await reply.open(trace.headers(final=True))
     trace.first_token()
@@ -187,38 +199,45 @@ async def _pay(
     model = way.large_model
     bounded = await bound_answer(gateway, purse, trace, body, model)
     async with paid(
-        gateway, purse, trace, stage=3, role="executor", model=model, bound=bounded.prompt, output=bounded.output
+        gateway,
+        purse,
+        trace,
+        stage=3,
+        role="executor",
+        model=model,
+        bound=bounded.prompt,
+        output=bounded.output,
     ) as call:
         trace.stage, trace.model = 3, model
         plan_tokens = count_text(model, decision.guideline) if decision.guideline else 0
         if request.stream:
-            last: bytes | None = await _relay(gateway, request, trace, call, bounded.body, reply)
+            usage_chunk = await _relay(gateway, trace, call, bounded.body, reply)
         else:
-            last = await complete(gateway, call, bounded.body)
-    usage = call.usage or call.counted or Usage()
-    own_prompt = max(0, usage.prompt_tokens - plan_tokens)
-    trace.prompt_tokens, trace.completion_tokens = own_prompt, usage.completion_tokens
-    trace.baseline = cost(
-        gateway.prices[model], Usage(own_prompt, usage.completion_tokens, min(usage.cached_tokens, own_prompt))
-    )
+            raw = await complete(gateway, call, bounded.body)
+    _count(gateway, trace, call, model, plan_tokens)
     trace.remaining = await purse.available()
     if bounded.cut and call.finish_reason == "length":
         trace.degraded = "output cut to budget"
     if request.stream:
-        await _finish_stream(request, trace, last, plan_tokens, reply)
+        if request.wants_usage and usage_chunk is not None:
+            decoded = msgspec.json.decode(usage_chunk)
+            _without_plan(decoded["usage"], plan_tokens)
+            await reply.event(msgspec.json.encode({**decoded, "cope": trace.facts()}))
+        await reply.event(b"[DONE]")
+        await reply.close()
         return
     if plan_tokens:
-        decoded = msgspec.json.decode(last)
+        decoded = msgspec.json.decode(raw)
         _without_plan(decoded.get("usage"), plan_tokens)
-        last = msgspec.json.encode(decoded)
+        raw = msgspec.json.encode(decoded)
     if gateway.settings.ledger.store_content:
-        trace.answer = msgspec.json.encode(msgspec.json.decode(last)["choices"]).decode()
+        trace.answer = msgspec.json.encode(msgspec.json.decode(raw)["choices"]).decode()
     trace.first_token()
-    await reply.json(200, trace.headers(final=True), replies.with_facts(last, trace.facts()))
+    await reply.json(200, trace.headers(final=True), replies.with_facts(raw, trace.facts()))
 
 
 async def _relay(
-    gateway: Gateway, request: ChatRequest, trace: Trace, call: Any, body: dict[str, Any], reply: Reply
+    gateway: Gateway, trace: Trace, call: PaidCall, body: dict[str, Any], reply: Reply
 ) -> bytes | None:
     """Pass a stage-3 stream on as it comes; return its usage chunk, which is held back for its last facts."""
     usage_chunk: bytes | None = None
@@ -232,15 +251,13 @@ async def _relay(
     return usage_chunk
 
 
-async def _finish_stream(
-    request: ChatRequest, trace: Trace, usage_chunk: bytes | None, plan_tokens: int, reply: Reply
-) -> None:
-    if request.wants_usage and usage_chunk is not None:
-        decoded = msgspec.json.decode(usage_chunk)
-        _without_plan(decoded["usage"], plan_tokens)
-        await reply.event(msgspec.json.encode({**decoded, "cope": trace.facts()}))
-    await reply.event(b"[DONE]")
-    await reply.close()
+def _count(gateway: Gateway, trace: Trace, call: PaidCall, model: str, plan_tokens: int) -> None:
+    """Note what one plain call of the large model would have used and cost: this one without its guideline."""
+    usage = call.usage or call.counted or Usage()
+    prompt = max(0, usage.prompt_tokens - plan_tokens)
+    trace.prompt_tokens, trace.completion_tokens = prompt, usage.completion_tokens
+    cached = min(usage.cached_tokens, prompt)
+    trace.baseline = cost(gateway.prices[model], Usage(prompt, usage.completion_tokens, cached))
 
 
 def _without_plan(usage: dict[str, Any] | None, plan_tokens: int) -> None:
@@ -258,4 +275,3 @@ def _write(gateway: Gateway, trace: Trace) -> None:
     if store:
         for plan in trace.plan_records():
             gateway.writer.submit(plan)
-

@@ -1,6 +1,7 @@
 """The parts that all requests of one process share, opened and closed in order."""
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -8,19 +9,20 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import aiohttp
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from proxy.backends.large import LargeUpstream
 from proxy.backends.small import SmallPool
 from proxy.backends.vllm import served_name
 from proxy.config import Settings
 from proxy.errors import ConfigError
-from proxy.ledger.database import open_database
+from proxy.ledger.database import Database, open_database
 from proxy.ledger.holds import recover
 from proxy.ledger.retention import prune
 from proxy.ledger.writer import Writer
 from proxy.pricing.prices import Price, per_mtok, published_price
 from proxy.service.trace import now
+
+log = logging.getLogger(__name__)
 
 UPKEEP_EVERY_S = 60.0
 
@@ -34,7 +36,7 @@ class Gateway:
     small_price: Price
     small: SmallPool
     large: LargeUpstream
-    database: AsyncEngine
+    database: Database
     writer: Writer
 
 
@@ -48,10 +50,16 @@ def resolve_prices(settings: Settings) -> dict[str, Price]:
     problems = []
     for model in settings.large.all_models:
         table = settings.prices.get(model)
-        price = published_price(model) if table is None else Price(
-            input=per_mtok(table.input_per_mtok),
-            output=per_mtok(table.output_per_mtok),
-            cached_input=None if table.cached_input_per_mtok is None else per_mtok(table.cached_input_per_mtok),
+        price = (
+            published_price(model)
+            if table is None
+            else Price(
+                input=per_mtok(table.input_per_mtok),
+                output=per_mtok(table.output_per_mtok),
+                cached_input=None
+                if table.cached_input_per_mtok is None
+                else per_mtok(table.cached_input_per_mtok),
+            )
         )
         if price is None:
             problems.append(
@@ -74,7 +82,11 @@ def upstream_key(settings: Settings) -> str:
     name = settings.large.api_key_env
     key = os.environ.get(name, "").strip()
     if not key:
-        raise ConfigError([f"large.api_key_env: the environment variable {name} is not set; export the upstream's key in it"])
+        raise ConfigError(
+            [
+                f"large.api_key_env: the environment variable {name} is not set; export the upstream's key in it"
+            ]
+        )
     return key
 
 
@@ -101,7 +113,9 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
             gateway = Gateway(
                 settings=settings,
                 prices=prices,
-                small_price=Price(per_mtok(small.price.input_per_mtok), per_mtok(small.price.output_per_mtok)),
+                small_price=Price(
+                    per_mtok(small.price.input_per_mtok), per_mtok(small.price.output_per_mtok)
+                ),
                 small=pool,
                 large=LargeUpstream(
                     session,
@@ -134,6 +148,6 @@ async def _upkeep(gateway: Gateway) -> None:
             await recover(gateway.database, now())
             if days is not None:
                 await prune(gateway.database, now() - timedelta(days=days))
-        except Exception:  # noqa: BLE001  (the database may be away; the next round tries again)
-            pass
+        except Exception as e:  # noqa: BLE001  (the database may be away; the next round tries again)
+            log.warning("upkeep of the ledger failed (%s)", type(e).__name__)
         await asyncio.sleep(UPKEEP_EVERY_S)

@@ -25,7 +25,14 @@ DRAIN_S = 0.8
 """How long a paid call may still report its usage after its client has left: it is billed anyway."""
 LEAST_USEFUL_OUTPUT = 64
 """Tokens below which an answer cut to fit a budget is of no use."""
-_PLAN_FIELDS = ("messages", "reasoning_effort", "user", "service_tier", "prompt_cache_key", "safety_identifier")
+_PLAN_FIELDS = (
+    "messages",
+    "reasoning_effort",
+    "user",
+    "service_tier",
+    "prompt_cache_key",
+    "safety_identifier",
+)
 
 
 @dataclass
@@ -46,7 +53,15 @@ class PaidCall:
 
 @asynccontextmanager
 async def paid(
-    gateway: Gateway, purse: Purse, trace: Trace, *, stage: Stage, role: Role, model: str, bound: int, output: int
+    gateway: Gateway,
+    purse: Purse,
+    trace: Trace,
+    *,
+    stage: Stage,
+    role: Role,
+    model: str,
+    bound: int,
+    output: int,
 ) -> AsyncIterator[PaidCall]:
     """Reserve a call's worst case, and settle it on the way out whatever happens inside.
 
@@ -142,7 +157,9 @@ async def complete(gateway: Gateway, call: PaidCall, body: Mapping[str, Any]) ->
                 message = msgspec.json.encode([c.get("message") for c in decoded["choices"]]).decode()
                 call.counted = Usage(call.prompt_bound, count_text(call.model, message))
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as e:
-            raise ApiError(502, "The upstream's answer is not a chat completion.", "server_error", "upstream_invalid") from e
+            raise ApiError(
+                502, "The upstream's answer is not a chat completion.", "server_error", "upstream_invalid"
+            ) from e
         return raw
 
     task = asyncio.ensure_future(fetch())
@@ -158,7 +175,9 @@ async def complete(gateway: Gateway, call: PaidCall, body: Mapping[str, Any]) ->
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def stream(gateway: Gateway, call: PaidCall, body: Mapping[str, Any]) -> AsyncIterator[tuple[bytes, dict[str, Any]]]:
+async def stream(
+    gateway: Gateway, call: PaidCall, body: Mapping[str, Any]
+) -> AsyncIterator[tuple[bytes, dict[str, Any]]]:
     """Make one streamed call; yield each chunk as its bytes and decoded, usage noted in `call`.
 
     The upstream is read by a task of its own, so that a client that leaves does not cut it off before
@@ -217,13 +236,19 @@ class Bounded:
     cut: bool
 
 
-async def bound_answer(gateway: Gateway, purse: Purse, trace: Trace, body: dict[str, Any], model: str) -> Bounded:
+async def bound_answer(
+    gateway: Gateway, purse: Purse, trace: Trace, body: dict[str, Any], model: str
+) -> Bounded:
     """Bound a full answer's output by the client's own limit, the config's, and what the budgets leave.
 
     Raises:
         NoBudget: not even a short answer fits.
     """
-    field = "max_tokens" if body.get("max_tokens") and not body.get("max_completion_tokens") else "max_completion_tokens"
+    field = (
+        "max_tokens"
+        if body.get("max_tokens") and not body.get("max_completion_tokens")
+        else "max_completion_tokens"
+    )
     asked = body.get(field) or gateway.settings.large.max_output_tokens
     choices = body.get("n") or 1
     out = {**body, "model": model, field: asked}
@@ -232,7 +257,9 @@ async def bound_answer(gateway: Gateway, purse: Purse, trace: Trace, body: dict[
     left = await purse.available()
     if left is None:
         # No budget to hold it against: the body's bytes are bound enough, and cost nothing to count.
-        return Bounded(out, trace.request.size + len(str(body.get("messages", ""))) , asked * choices, cut=False)
+        return Bounded(
+            out, trace.request.size + len(str(body.get("messages", ""))), asked * choices, cut=False
+        )
     prompt = await asyncio.to_thread(prompt_bound, model, out)
     fits = output_that_fits(gateway.prices[model], prompt, left)
     most = asked if fits is None else fits // choices

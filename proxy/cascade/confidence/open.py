@@ -9,7 +9,7 @@ from proxy.cascade.types import Ballot, MissingLogprobs, Sample, Standing, Task
 class OpenEstimator:
     """Confidence = exp(mean token log-probability) of the best sample, i.e. 1 / perplexity."""
 
-    async def vote(self, task: Task, sample: Sample, groups: Sequence[str]) -> str | None:  # noqa: ARG002
+    async def vote(self, task: Task, sample: Sample, groups: Sequence[str]) -> str | None:
         """Give every sample a label of its own."""
         likely = "" if sample.logprob is None else f" p={math.exp(sample.logprob):.2f}"
         return f"#{sample.index}{likely}"
@@ -21,7 +21,7 @@ class OpenEstimator:
         low = 0.0 if winner is None else probability(winner)
         return Standing(low, 1.0 if outstanding else low, winner, fixed=not outstanding)
 
-    def wanted(self, ballot: Ballot, total: int, threshold: float, *, inclusive: bool) -> int:  # noqa: ARG002
+    def wanted(self, ballot: Ballot, total: int, threshold: float, *, inclusive: bool) -> int:
         """See `Estimator.wanted`. All of them: the best of n is only known at the end."""
         return max(0, total - len(ballot.samples))
 
