@@ -26,6 +26,9 @@ TAG = "cope-supervisor:"
 ENDED = "the engine ended"
 GRACE_S = 10.0
 MAX_DELAY_S = 60.0
+_KILL_S = 5.0
+_SIGNALLED = 128
+"""The shell's way to tell a signal by an exit status."""
 STEADY_S = 300.0
 """An engine that was up this long starts over with the shortest delay."""
 
@@ -52,17 +55,16 @@ def supervise(argv: Sequence[str], log: Path, *, restart: bool = True, grace_s: 
     delay = 0.0
     while True:
         began = time.monotonic()
-        engine = _launch(argv, log)
-        _note(log, f"started the engine (pid {engine.pid})")
-        while engine.poll() is None and not watch.stopping():
-            watch.wait(1.0)
-        if watch.stopping():
-            _note(log, f"stopping: {watch.reason}")
-        _end(engine, grace_s)
-        if watch.stopping():
-            _note(log, "stopped")
-            return 0
-        end = f"{ENDED} ({_how(engine.returncode)})"
+        with _launch_guard(argv, log, grace_s) as guarded:
+            while guarded.poll() is None and not watch.stopping():
+                watch.wait(1.0)
+            if watch.stopping():
+                _note(log, f"stopping: {watch.reason}")
+                _dismiss(guarded, grace_s)
+                _note(log, "stopped")
+                return 0
+            _end(guarded, grace_s)
+        end = f"{ENDED} ({_how(guarded.wait())})"
         if not restart:
             _note(log, f"{end}; small.vllm.restart is off")
             return 1
@@ -70,8 +72,25 @@ def supervise(argv: Sequence[str], log: Path, *, restart: bool = True, grace_s: 
         _note(log, f"{end}; restart in {delay:g} s")
         watch.pause(delay)
         if watch.stopping():
-            _note(log, "stopped")
+            _note(log, f"stopped: {watch.reason}")
             return 0
+
+
+def guard(argv: Sequence[str], log: Path, *, grace_s: float) -> int:
+    """Run the engine once; end it and all it started when the supervisor goes, were it by SIGKILL.
+
+    The supervisor cleans up after its guard and the guard after its supervisor. vLLM itself cannot be
+    trusted with that: its engine core outlives a killed server, and a server that starts up ignores SIGTERM.
+    """
+    watch = _Watch()
+    _adopt_orphans()
+    engine = _launch(argv)
+    _note(log, f"started the engine (pid {engine.pid})")
+    while engine.poll() is None and not watch.stopping():
+        watch.wait(1.0)
+    _end(engine, grace_s)
+    status = engine.poll() or 0
+    return status if status >= 0 else _SIGNALLED - status
 
 
 class _Watch:
@@ -114,23 +133,36 @@ class _Watch:
         self.reason = self.reason or signal.Signals(number).name
 
 
-def _launch(argv: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+def _launch_guard(argv: Sequence[str], log: Path, grace_s: float) -> subprocess.Popen[bytes]:
     # In isolated mode nothing of the environment, which is the engine's, changes this interpreter.
-    wrapper = [sys.executable, "-I", __file__, "--exec-for", str(os.getpid()), "--", *argv]
+    options = ["--guard", "--log", str(log), "--grace-s", str(grace_s)]
     with log.open("ab") as out:
         return subprocess.Popen(
-            wrapper,
-            stdin=subprocess.DEVNULL,
+            [sys.executable, "-I", __file__, *options, "--", *argv],
+            stdin=subprocess.PIPE,
             stdout=out,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
         )
 
 
+def _dismiss(guarded: subprocess.Popen[bytes], grace_s: float) -> None:
+    """Have the guard end the engine, then see to it that nothing is left."""
+    if guarded.stdin is not None:
+        guarded.stdin.close()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        guarded.wait(grace_s + _KILL_S)
+    _end(guarded, 0)
+
+
+def _launch(argv: Sequence[str]) -> subprocess.Popen[bytes]:
+    wrapper = [sys.executable, "-I", __file__, "--exec-for", str(os.getpid()), "--", *argv]
+    return subprocess.Popen(wrapper, stdin=subprocess.DEVNULL, start_new_session=True)
+
+
 def _exec(argv: Sequence[str], parent: int) -> int:
-    """Become the engine, with a SIGTERM to come should the supervisor be killed."""
+    """Become the engine, with a SIGTERM to come should the guard be killed and the supervisor with it."""
     if _LINUX:
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
         if os.getppid() != parent:  # it died before the line above took effect
             return 1
     try:
@@ -152,7 +184,7 @@ def _end(engine: subprocess.Popen[bytes], grace_s: float) -> None:
     patience = time.monotonic() + grace_s
     while _alive(engine) and time.monotonic() < patience:
         time.sleep(0.05)
-    last = time.monotonic() + GRACE_S
+    last = time.monotonic() + _KILL_S
     while _alive(engine) and time.monotonic() < last:
         _signal(engine, signal.SIGKILL)
         time.sleep(0.05)
@@ -215,10 +247,9 @@ def _processes() -> list[tuple[int, str, int]]:
     return out
 
 
-def _how(status: int | None) -> str:
-    if status is None:
-        return "it does not answer to SIGKILL"
-    return f"status {status}" if status >= 0 else signal.Signals(-status).name
+def _how(status: int) -> str:
+    number = -status if status < 0 else status - _SIGNALLED
+    return signal.Signals(number).name if number in set(signal.Signals) else f"status {status}"
 
 
 def _note(log: Path, text: str) -> None:
@@ -235,6 +266,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--log", type=Path, help="file that gets the engine's output")
     parser.add_argument("--no-restart", action="store_true", help="exit when the engine ends")
     parser.add_argument("--grace-s", type=float, default=GRACE_S, help="seconds between SIGTERM and SIGKILL")
+    parser.add_argument("--guard", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--exec-for", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments[:split])
     argv = arguments[split + 1 :]
@@ -244,6 +276,8 @@ def main(arguments: Sequence[str]) -> int:
         return _exec(argv, options.exec_for)
     if options.log is None:
         parser.error("--log is missing")
+    if options.guard:
+        return guard(argv, options.log, grace_s=options.grace_s)
     return supervise(argv, options.log, restart=not options.no_restart, grace_s=options.grace_s)
 
 

@@ -158,12 +158,37 @@ def test_a_killed_owner_takes_all_along(pids: Path, log: Path, habit: str):
         os.close(writer)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux")
-def test_a_killed_supervisor_takes_the_child_along(start: Start, pids: Path):
-    """SIGKILL of the supervisor itself sends the child a SIGTERM."""
+@pytest.mark.parametrize("habit", ["", "stubborn"])
+def test_a_killed_supervisor_takes_all_along(start: Start, pids: Path, habit: str):
+    """SIGKILL of the supervisor itself ends child and grandchild, also where they ignore SIGTERM."""
+    process = start(FAMILY, str(pids), habit, options=("--grace-s", "0.3"))
+    members = family(pids)
+    process.kill()
+    until(lambda: gone(*members), "child and grandchild are gone")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs PR_SET_CHILD_SUBREAPER")
+def test_a_killed_guard_is_replaced(start: Start, pids: Path):
+    """SIGKILL of the guard between supervisor and child ends the old family and starts a new one."""
+    process = start(FAMILY, str(pids))
+    members = family(pids)
+    pids.unlink()
+    psutil.Process(process.pid).children()[0].kill()
+    again = family(pids)
+    assert gone(*members)
+    assert again != members
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs PR_SET_PDEATHSIG")
+def test_the_child_is_told_when_both_keepers_are_killed(start: Start, pids: Path):
+    """SIGKILL of supervisor and guard at once sends the child a SIGTERM."""
     process = start(FAMILY, str(pids))
     child, grandchild = family(pids)
+    keeper = psutil.Process(process.pid).children()[0]
+    process.send_signal(signal.SIGSTOP)
+    keeper.suspend()
     process.kill()
+    keeper.kill()
     until(lambda: gone(child), "the child is gone")
     os.kill(grandchild, signal.SIGKILL)
 

@@ -1,0 +1,211 @@
+"""The cascade through the front door: a scripted pair of models over real sockets, the real SDK as client."""
+
+import json
+from decimal import Decimal
+
+import pytest
+
+MATH = "What is 6 times 7? Calculate the number."
+USAGE = {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100}
+
+
+def ask(client, question=MATH, **extra):
+    return client.chat.completions.create(
+        model="cope", messages=[{"role": "user", "content": question}], **extra
+    )
+
+
+def goals_and(*answers):
+    """Script a small tier that writes goals and gives these answers in turn."""
+    return (
+        {"match": {"contains": "state the goal"}, "reply": {"content": "Find the product."}},
+        {"reply": {"contents": list(answers)}},
+    )
+
+
+def paid_calls(server):
+    return [e for e in server.log() if e["path"].endswith("/chat/completions")]
+
+
+def test_agreement_at_stage_1_sends_nothing_upstream(proxy, small_server, large_server):
+    """When the small samples agree, the answer is theirs and the upstream sees no connection."""
+    small_server.script(*goals_and("It is \\boxed{42}."))
+    before = large_server.state()["connections_opened"]
+    with proxy.client() as client:
+        answer = ask(client)
+    assert answer.choices[0].message.content == "It is \\boxed{42}."
+    assert answer.cope["stage"] == 1
+    assert answer.cope["task"] == "math"
+    assert answer.cope["cost_usd"] == "0"
+    assert Decimal(answer.cope["baseline_usd"]) > 0
+    assert large_server.state()["connections_opened"] == before
+
+
+def test_early_stop_draws_only_what_the_verdict_needs(proxy, small_server):
+    """With n = 4 and a threshold of 0.75, three agreeing samples close the ballot."""
+    small_server.script(*goals_and("\\boxed{42}"))
+    with proxy.client() as client:
+        stage = ask(client).cope["stages"][0]
+    assert (stage["drawn"], stage["of"], stage["agreed"], stage["accepted"]) == (3, 4, 3, True)
+
+
+def test_guideline_makes_stage_2_agree(proxy, small_server, large_server):
+    """Disagreement pays for one guideline; agreement under it ends there, with that one paid call."""
+    small_server.script(
+        {"match": {"contains": "state the goal"}, "reply": {"content": "Find it."}},
+        {"match": {"contains": "Guideline: multiply"}, "reply": {"content": "\\boxed{42}"}},
+        {"reply": {"contents": ["\\boxed{1}", "\\boxed{2}", "\\boxed{3}", "\\boxed{4}"]}},
+    )
+    large_server.script({"reply": {"content": "multiply", "usage": USAGE}})
+    with proxy.client() as client:
+        answer = ask(client)
+    assert answer.cope["stage"] == 2
+    assert len(paid_calls(large_server)) == 1
+    second = [e["body"] for e in small_server.log() if "Guideline: multiply" in json.dumps(e["body"])]
+    assert second
+    assert all("Goal: Find it." in json.dumps(body) for body in second)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_disagreement_walks_all_stages_with_two_paid_calls(proxy, small_server, large_server, stream):
+    """1 -> 2 -> 3 makes exactly two paid calls, and the cost is the same number everywhere."""
+    small_server.script(*goals_and("\\boxed{1}", "\\boxed{2}", "\\boxed{3}", "\\boxed{4}"))
+    large_server.script(
+        {"match": {"contains": "Write a guideline"}, "reply": {"content": "multiply", "usage": USAGE}},
+        {"reply": {"content": "It is 42.", "usage": USAGE}},
+    )
+    with proxy.client() as client:
+        if stream:
+            chunks = list(ask(client, stream=True, stream_options={"include_usage": True}))
+            text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
+            cope = chunks[-1].cope
+        else:
+            raw = client.chat.completions.with_raw_response.create(
+                model="cope", messages=[{"role": "user", "content": MATH}]
+            )
+            answer = raw.parse()
+            text, cope = answer.choices[0].message.content, answer.cope
+            assert raw.headers["x-cope-cost-usd"] == cope["cost_usd"]
+            assert raw.headers["x-cope-stage"] == "3"
+    assert text == "It is 42."
+    calls = paid_calls(large_server)
+    assert len(calls) == 2
+    assert "Guideline: multiply" in json.dumps(calls[1]["body"])
+    assert "Goal:" not in json.dumps(calls[1]["body"])
+    # 2 calls x (1000 x 2.50 + 100 x 10) / 10^6 USD
+    assert cope["cost_usd"] == "0.007"
+    with proxy.http() as http:
+        story = http.get(f"/v1/spend/requests/{cope['request_id']}").json()
+    assert story["request"]["cost"] == sum(c["cost"] for c in story["calls"]) == 7_000_000
+    assert story["request"]["cost_usd"] == "0.007"
+    shown = proxy.cli("requests", "show", cope["request_id"])
+    assert "0.007" in shown.stdout, shown.stderr
+
+
+def test_large_mode_passes_the_answer_through(proxy, small_server, large_server):
+    """Mode large asks only the upstream, with the client's own messages."""
+    large_server.script({"reply": {"content": "hi", "usage": USAGE}})
+    with proxy.client() as client:
+        answer = ask(client, extra_headers={"X-COPE-Mode": "large"})
+    assert answer.choices[0].message.content == "hi"
+    assert answer.usage.prompt_tokens == 1000
+    assert small_server.log() == []
+    body = paid_calls(large_server)[0]["body"]
+    assert body["messages"] == [{"role": "user", "content": MATH}]
+    assert body["max_completion_tokens"] > 0
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"X-COPE-Budget-USD": "0"}, {"X-COPE-Max-Stage": "1"}, {"X-COPE-Mode": "small"}],
+)
+def test_local_only_requests_open_no_connection_upstream(proxy, small_server, large_server, headers):
+    """Budget 0, max stage 1 and mode small never reach the upstream, although the samples disagree."""
+    small_server.script(*goals_and("\\boxed{1}", "\\boxed{2}", "\\boxed{3}", "\\boxed{4}"))
+    before = large_server.state()["connections_opened"]
+    with proxy.client() as client:
+        answer = ask(client, extra_headers=headers)
+    assert answer.choices[0].message.content
+    assert large_server.state()["connections_opened"] == before
+
+
+def test_budget_that_holds_only_the_guideline_degrades(proxy, small_server, large_server):
+    """When stage 3 does not fit, the best local answer comes back, marked, within the budget."""
+    small_server.script(*goals_and("\\boxed{1}", "\\boxed{2}", "\\boxed{3}", "\\boxed{4}"))
+    large_server.script({"reply": {"content": "multiply", "usage": {"prompt_tokens": 100, "completion_tokens": 9, "total_tokens": 109}}})
+    with proxy.client() as client:
+        raw = client.chat.completions.with_raw_response.create(
+            model="cope",
+            messages=[{"role": "user", "content": MATH}],
+            extra_headers={"X-COPE-Budget-USD": "0.0015"},
+        )
+    assert raw.headers["x-cope-degraded"] == "budget"
+    assert len(paid_calls(large_server)) == 1
+    assert Decimal(raw.headers["x-cope-cost-usd"]) <= Decimal("0.0015")
+
+
+def test_budget_fail_is_insufficient_quota(proxy, small_server):
+    """X-COPE-On-Budget: fail turns the same case into a 429 that SDKs do not retry."""
+    import openai
+
+    small_server.script(*goals_and("\\boxed{1}", "\\boxed{2}", "\\boxed{3}", "\\boxed{4}"))
+    with proxy.client() as client, pytest.raises(openai.RateLimitError) as e:
+        ask(client, extra_headers={"X-COPE-Budget-USD": "0.000001", "X-COPE-On-Budget": "fail"})
+    assert e.value.code == "insufficient_quota"
+    assert e.value.response.headers["x-should-retry"] == "false"
+
+
+def test_output_is_cut_to_what_the_budget_holds(proxy, large_server):
+    """The bound sent upstream is what the budget pays for."""
+    large_server.script({"reply": {"content": "hi", "usage": {"prompt_tokens": 20, "completion_tokens": 2, "total_tokens": 22}}})
+    with proxy.client() as client:
+        ask(client, extra_headers={"X-COPE-Mode": "large", "X-COPE-Budget-USD": "0.01"})
+    sent = paid_calls(large_server)[0]["body"]["max_completion_tokens"]
+    assert 64 <= sent <= 1000
+
+
+def test_session_budget_is_shared_by_its_requests(proxy, large_server):
+    """A session's second request finds what the first one left, and is refused when that is nothing."""
+    import openai
+
+    large_server.script({"reply": {"content": "hi", "usage": USAGE}})
+    headers = {"X-COPE-Mode": "large", "X-COPE-Session": "s-1", "X-COPE-Session-Budget-USD": "0.004"}
+    with proxy.client() as client:
+        assert ask(client, extra_headers=headers, max_tokens=100).cope["budget_remaining_usd"] == "0.0005"
+        with pytest.raises(openai.RateLimitError):
+            ask(client, extra_headers=headers, max_tokens=100)
+    assert len(paid_calls(large_server)) == 1
+
+
+def test_images_go_straight_to_the_large_model(proxy, small_server, large_server):
+    """What the small model cannot do is answered at stage 3, with the reason on record."""
+    large_server.script({"reply": {"content": "a cat"}})
+    part = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+    with proxy.client() as client:
+        answer = ask(client, question=[{"type": "text", "text": "What is this?"}, part])
+    assert answer.cope["stage"] == 3
+    assert answer.cope["reason"] == "image_url input"
+    assert small_server.log() == []
+
+
+def test_streamed_local_answer_is_whole(proxy, small_server):
+    """A local answer streams as role, deltas, finish and usage, and adds up to the sample."""
+    small_server.script(*goals_and("After some thought it is surely \\boxed{42}."))
+    with proxy.client() as client:
+        chunks = list(ask(client, stream=True, stream_options={"include_usage": True}))
+    assert chunks[0].choices[0].delta.role == "assistant"
+    text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
+    assert text == "After some thought it is surely \\boxed{42}."
+    assert chunks[-2].choices[0].finish_reason == "stop"
+    assert chunks[-1].usage.completion_tokens > 0
+    assert chunks[-1].cope["stage"] == 1
+
+
+def test_upstream_key_is_used_and_clients_key_is_not(proxy, large_server):
+    """The upstream sees the proxy's key; the client's own never leaves."""
+    large_server.script({"reply": {"content": "hi"}})
+    with proxy.client() as client:
+        ask(client, extra_headers={"X-COPE-Mode": "large"})
+    sent = json.dumps(paid_calls(large_server)[0]["headers"])
+    assert "sk-upstream-secret" in sent
+    assert client.api_key not in sent

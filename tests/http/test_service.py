@@ -1,0 +1,50 @@
+"""Models, health, spend and keys."""
+
+import openai
+import pytest
+
+
+def test_models_are_listed(proxy):
+    """The SDK lists the alias, the large model and the direct names."""
+    with proxy.client() as client:
+        names = {m.id for m in client.models.list()}
+        assert client.models.retrieve("cope").id == "cope"
+        assert client.models.retrieve("direct/big-model").id == "direct/big-model"
+    assert {"cope", "big-model", "small", "direct/big-model"} <= names
+
+
+def test_health_and_metrics(proxy):
+    """Live, ready and metrics answer."""
+    with proxy.http() as http:
+        assert http.get("/health/live").json() == {"status": "ok"}
+        assert http.get("/health/ready").json() == {"ready": True, "database": True, "small": True}
+        assert b"cope_small_available 1.0" in http.get("/metrics").content
+
+
+def test_a_key_is_required_once_one_exists_and_sees_only_its_own(make_proxy, large_server):
+    """With a key made, a wrong key is a 401, the right one works, and spend is its own."""
+    proxy = make_proxy()
+    made = [proxy.cli("keys", "create", name).stdout.strip() for name in ("ann", "bob")]
+    with openai.OpenAI(base_url=proxy.base_url, api_key="sk-wrong", max_retries=0) as client:
+        with pytest.raises(openai.AuthenticationError):
+            client.chat.completions.create(model="direct/big-model", messages=[{"role": "user", "content": "x"}])
+    with openai.OpenAI(base_url=proxy.base_url, api_key=made[0], max_retries=0) as client:
+        client.chat.completions.create(model="direct/big-model", messages=[{"role": "user", "content": "x"}])
+    with proxy.http() as http:
+        seen = [
+            http.get("/v1/spend/requests", headers={"authorization": f"Bearer {key}"}).json()["data"] for key in made
+        ]
+    assert [len(rows) for rows in seen] == [1, 0]
+
+
+def test_spend_command_matches_the_ledger(proxy, large_server):
+    """`spend --json` sums to the same nano-dollars as the calls."""
+    import json
+
+    large_server.script({"reply": {"content": "hi", "usage": {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4}}})
+    with proxy.client() as client:
+        client.chat.completions.create(model="direct/big-model", messages=[{"role": "user", "content": "x"}])
+    with proxy.http() as http:
+        http.get("/health/ready")
+    total = sum(row["cost"] for row in json.loads(proxy.cli("spend", "--json").stdout))
+    assert total == proxy.rows("SELECT sum(cost_nano) FROM calls")[0][0]
