@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)  # not frozen: Python itself sets __traceback__ on an exception under way
 class ApiError(Exception):
     """An error with its HTTP status and the members of OpenAI's error object."""
 

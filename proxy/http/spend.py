@@ -1,5 +1,7 @@
 """GET /v1/spend*: a key sees its own spend, the admin sees everybody's."""
 
+import asyncio
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -8,10 +10,11 @@ from litestar import Request, get
 from litestar.datastructures import State
 
 from proxy.errors import bad_request, not_found
-from proxy.http.auth import authenticate
+from proxy.http.auth import Caller, authenticate
 from proxy.ledger import queries
 from proxy.pricing.money import format_usd
 
+FLUSH_S = 1.0
 By = Literal["day", "model", "key", "stage", "task", "session"]
 
 
@@ -24,7 +27,7 @@ async def spend(
     until: str | None = None,
 ) -> dict[str, object]:
     """Sum the spend by day, model, key, stage, task or session."""
-    caller = await authenticate(state, request.scope["headers"])
+    caller = await _enter(request, state)
     rows = await queries.spend(
         state.gateway.database,
         since=_time(since, "since"),
@@ -44,7 +47,7 @@ async def spend_requests(
     before: str | None = None,
 ) -> dict[str, object]:
     """List requests, newest first."""
-    caller = await authenticate(state, request.scope["headers"])
+    caller = await _enter(request, state)
     if not 1 <= limit <= 1000:
         raise bad_request("'limit' has to be in 1..1000.", param="limit", code="invalid_value")
     rows = await queries.list_requests(
@@ -58,12 +61,21 @@ async def spend_request(
     request: Request[Any, Any, State], state: State, request_id: str
 ) -> dict[str, object]:
     """Tell the whole story of one request."""
-    caller = await authenticate(state, request.scope["headers"])
+    caller = await _enter(request, state)
     story = await queries.get_request(state.gateway.database, request_id, key_id=caller.key_id)
     if story is None:
         raise not_found(f"No request {request_id[:60]!r} in the ledger.", code="request_not_found")
     told: dict[str, object] = usd_fields(story)
     return told
+
+
+async def _enter(request: Request[Any, Any, State], state: State) -> Caller:
+    """Admit the caller, and wait a moment for this process's rows: who asks has just had an answer."""
+    caller = await authenticate(state, request.scope["headers"])
+    with suppress(TimeoutError):
+        async with asyncio.timeout(FLUSH_S):
+            await state.gateway.writer.flush()
+    return caller
 
 
 def usd_fields(struct: Any) -> Any:

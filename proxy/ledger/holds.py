@@ -13,7 +13,7 @@ from proxy.records import BudgetRef, Hold, Window
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-@dataclass
+@dataclass(eq=False)
 class BudgetExceeded(Exception):  # noqa: N818
     """A hold does not fit; nothing was reserved. Amounts in nano-USD."""
 
@@ -22,7 +22,7 @@ class BudgetExceeded(Exception):  # noqa: N818
     available: int
 
 
-@dataclass
+@dataclass(eq=False)
 class SessionOwned(Exception):  # noqa: N818
     """The session belongs to another key."""
 

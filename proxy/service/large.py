@@ -25,6 +25,8 @@ DRAIN_S = 0.8
 """How long a paid call may still report its usage after its client has left: it is billed anyway."""
 LEAST_USEFUL_OUTPUT = 64
 """Tokens below which an answer cut to fit a budget is of no use."""
+_MAYBE_BILLED = frozenset({"upstream_timeout", "upstream_broken", "upstream_invalid"})
+"""Errors after which the upstream may have generated something; after all others it has not."""
 _PLAN_FIELDS = (
     "messages",
     "reasoning_effort",
@@ -79,8 +81,7 @@ async def paid(
     try:
         yield call
     except ApiError as e:
-        # The upstream answered with an error: nothing was generated. A time-out may still be billed.
-        call.refused = e.status != 504
+        call.refused = e.code not in _MAYBE_BILLED
         call.finish_reason, problem = "error", f"{e.status} {e.code or e.type}"
         raise
     except asyncio.CancelledError:

@@ -1,5 +1,7 @@
 """The money that one request may spend: reserve, then call, then settle."""
 
+import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -12,6 +14,8 @@ from proxy.records import BudgetRef, Hold
 from proxy.service.gateway import Gateway
 from proxy.service.request import ChatRequest
 from proxy.service.trace import now
+
+SETTLED_WITHIN_S = 1.0
 
 
 @dataclass
@@ -35,6 +39,10 @@ class Purse:
         own = self.request.controls.budget
         left = [own - self.spent - self.reserved] if own is not None else []
         if self.shared:
+            # Settlements are written behind: without this, a call just settled would still count as held.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SETTLED_WITHIN_S):
+                    await self.gateway.writer.flush()
             shared = await remaining(self.gateway.database, self.shared)
             left += [shared] if shared is not None else []
         return max(0, min(left)) if left else None

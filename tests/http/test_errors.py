@@ -21,7 +21,9 @@ def error_of(response, status):
 def test_malformed_bodies(proxy, raw):
     """A body that is no JSON object is a 400."""
     with proxy.http() as http:
-        error_of(http.post("/v1/chat/completions", content=raw, headers={"content-type": "application/json"}), 400)
+        error_of(
+            http.post("/v1/chat/completions", content=raw, headers={"content-type": "application/json"}), 400
+        )
 
 
 @pytest.mark.parametrize(
@@ -75,7 +77,10 @@ def test_duplicated_control_header(proxy):
     """A control header given twice is refused: nobody can tell which was meant."""
     with proxy.http() as http:
         headers = [("X-COPE-Budget-USD", "1"), ("X-COPE-Budget-USD", "2")]
-        assert "more than once" in error_of(http.post("/v1/chat/completions", json=GOOD, headers=headers), 400)["message"]
+        assert (
+            "more than once"
+            in error_of(http.post("/v1/chat/completions", json=GOOD, headers=headers), 400)["message"]
+        )
 
 
 def test_unknown_model_is_openais_404(proxy):
@@ -103,7 +108,15 @@ def test_fifty_megabytes_are_refused_and_the_server_goes_on(proxy):
 
 def test_upstream_errors_reach_the_client_as_openais(proxy, large_server):
     """The upstream's 429 keeps its status, code and Retry-After."""
-    large_server.script({"reply": {"status": 429, "error": {"message": "slow down", "type": "requests", "code": "rate_limit_exceeded"}, "headers": {"retry-after": "7", "x-should-retry": "false"}}})
+    large_server.script(
+        {
+            "reply": {
+                "status": 429,
+                "error": {"message": "slow down", "type": "requests", "code": "rate_limit_exceeded"},
+                "headers": {"retry-after": "7", "x-should-retry": "false"},
+            }
+        }
+    )
     with proxy.client() as client, pytest.raises(openai.RateLimitError) as e:
         client.chat.completions.create(model="direct/big-model", messages=[{"role": "user", "content": "x"}])
     assert e.value.code == "rate_limit_exceeded"
@@ -112,7 +125,9 @@ def test_upstream_errors_reach_the_client_as_openais(proxy, large_server):
 
 def test_upstream_authentication_failure_tells_nothing(proxy, large_server):
     """The upstream's refusal of our key is a 502 without a piece of the key."""
-    large_server.script({"reply": {"status": 401, "error": {"message": "Incorrect API key provided: sk-upstream-secret"}}})
+    large_server.script(
+        {"reply": {"status": 401, "error": {"message": "Incorrect API key provided: sk-upstream-secret"}}}
+    )
     with proxy.http() as http:
         response = http.post("/v1/chat/completions", json={**GOOD, "model": "direct/big-model"})
     assert error_of(response, 502)["code"] == "upstream_authentication"
@@ -121,7 +136,9 @@ def test_upstream_authentication_failure_tells_nothing(proxy, large_server):
 
 def test_failed_upstream_calls_cost_nothing_and_are_on_record(proxy, large_server):
     """A 400 of the upstream is a row with cost 0."""
-    large_server.script({"reply": {"status": 400, "error": {"message": "bad", "type": "invalid_request_error"}}})
+    large_server.script(
+        {"reply": {"status": 400, "error": {"message": "bad", "type": "invalid_request_error"}}}
+    )
     with proxy.http() as http:
         response = http.post("/v1/chat/completions", json={**GOOD, "model": "direct/big-model"})
         error_of(response, 400)

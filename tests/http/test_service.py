@@ -27,12 +27,15 @@ def test_a_key_is_required_once_one_exists_and_sees_only_its_own(make_proxy, lar
     made = [proxy.cli("keys", "create", name).stdout.strip() for name in ("ann", "bob")]
     with openai.OpenAI(base_url=proxy.base_url, api_key="sk-wrong", max_retries=0) as client:
         with pytest.raises(openai.AuthenticationError):
-            client.chat.completions.create(model="direct/big-model", messages=[{"role": "user", "content": "x"}])
+            client.chat.completions.create(
+                model="direct/big-model", messages=[{"role": "user", "content": "x"}]
+            )
     with openai.OpenAI(base_url=proxy.base_url, api_key=made[0], max_retries=0) as client:
         client.chat.completions.create(model="direct/big-model", messages=[{"role": "user", "content": "x"}])
     with proxy.http() as http:
         seen = [
-            http.get("/v1/spend/requests", headers={"authorization": f"Bearer {key}"}).json()["data"] for key in made
+            http.get("/v1/spend/requests", headers={"authorization": f"Bearer {key}"}).json()["data"]
+            for key in made
         ]
     assert [len(rows) for rows in seen] == [1, 0]
 
@@ -41,10 +44,12 @@ def test_spend_command_matches_the_ledger(proxy, large_server):
     """`spend --json` sums to the same nano-dollars as the calls."""
     import json
 
-    large_server.script({"reply": {"content": "hi", "usage": {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4}}})
+    large_server.script(
+        {"reply": {"content": "hi", "usage": {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4}}}
+    )
     with proxy.client() as client:
         client.chat.completions.create(model="direct/big-model", messages=[{"role": "user", "content": "x"}])
     with proxy.http() as http:
-        http.get("/health/ready")
+        http.get("/v1/spend")
     total = sum(row["cost"] for row in json.loads(proxy.cli("spend", "--json").stdout))
-    assert total == proxy.rows("SELECT sum(cost_nano) FROM calls")[0][0]
+    assert total == proxy.rows("SELECT sum(cost_nano) AS total FROM calls")[0]["total"]

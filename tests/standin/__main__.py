@@ -29,7 +29,9 @@ def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--model", action="append", help="a model that is served; may be given more than once")
+    parser.add_argument(
+        "--model", action="append", help="a model that is served; may be given more than once"
+    )
     parser.add_argument("--max-model-len", type=int, help="the context's size in words, as vLLM tells it")
     parser.add_argument("--require-key", help="the only API key that is let in")
     given = parser.parse_args()

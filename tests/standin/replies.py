@@ -22,7 +22,11 @@ class Answer:
     def __init__(self, seq: int, body: Json, reply: Reply, texts: list[str | None]) -> None:
         self._body = body
         self._reply = reply
-        self._head = {"id": f"chatcmpl-standin-{seq}", "created": int(time.time()), "model": body.get("model")}
+        self._head = {
+            "id": f"chatcmpl-standin-{seq}",
+            "created": int(time.time()),
+            "model": body.get("model"),
+        }
         self._calls = [_tool_call(call, f"call_{seq}_{i}") for i, call in enumerate(reply.tool_calls)]
         limit = body.get("max_completion_tokens") or body.get("max_tokens")
         whole = [re.findall(r"\S+\s*|\s+", text or "") for text in texts]
@@ -65,11 +69,17 @@ class Answer:
         with_usage = bool(options.get("include_usage"))
         continuous = with_usage and bool(options.get("continuous_usage_stats"))
         made = 0
-        for choice in (c for turn in zip_longest(*map(self._choice, range(len(self._pieces)))) for c in turn if c):
+        for choice in (
+            c for turn in zip_longest(*map(self._choice, range(len(self._pieces)))) for c in turn if c
+        ):
             made += "content" in choice["delta"] and choice["delta"].get("role") is None
             chunk = {**self._head, "object": "chat.completion.chunk", "choices": [choice]}
             yield json.dumps(
-                {**chunk, **({"usage": self.usage(made) if continuous else None} if with_usage else {}), **self._reply.extra}
+                {
+                    **chunk,
+                    **({"usage": self.usage(made) if continuous else None} if with_usage else {}),
+                    **self._reply.extra,
+                }
             )
         if with_usage and (usage := self.usage()) is not None:
             last = {**self._head, "object": "chat.completion.chunk", "choices": [], "usage": usage}
@@ -93,14 +103,18 @@ class Answer:
                 yield self._delta(index, {"tool_calls": [{"index": number, "function": {"arguments": part}}]})
         yield self._delta(index, {}, finish=self._finish[index])
 
-    def _delta(self, index: int, delta: Json, *, logprobs: Json | None = None, finish: str | None = None) -> Json:
+    def _delta(
+        self, index: int, delta: Json, *, logprobs: Json | None = None, finish: str | None = None
+    ) -> Json:
         return {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
 
     def _logprobs(self, pieces: list[str]) -> Json | None:
         value = self._reply.logprob
         if value is None or not self._body.get("logprobs"):
             return None
-        tokens = [{"token": p, "logprob": value, "bytes": list(p.encode()), "top_logprobs": []} for p in pieces]
+        tokens = [
+            {"token": p, "logprob": value, "bytes": list(p.encode()), "top_logprobs": []} for p in pieces
+        ]
         return {"content": tokens, "refusal": None}
 
 

@@ -167,7 +167,9 @@ class StandInServer:
         await response.prepare(request)
         for event in answer.events():
             if entry.chunks == reply.error_after:
-                await response.write(sse(dumps(error_body(reply.status, "The stand-in broke off.", **reply.error))))
+                await response.write(
+                    sse(dumps(error_body(reply.status, "The stand-in broke off.", **reply.error)))
+                )
                 break
             if entry.chunks == reply.break_after:
                 return abort(request)
@@ -189,7 +191,9 @@ class StandInServer:
         asked = prompt_words(body) + (body.get("max_completion_tokens") or body.get("max_tokens") or 0)
         if limit is None or asked <= limit:
             return None
-        message = f"This model's maximum context length is {limit} tokens. However, you requested {asked} tokens."
+        message = (
+            f"This model's maximum context length is {limit} tokens. However, you requested {asked} tokens."
+        )
         return error(400, message, type="BadRequestError", param="input_tokens", code=400)
 
     @asynccontextmanager
@@ -215,7 +219,9 @@ class StandInServer:
         return card if limit is None else {**card, "root": name, "parent": None, "max_model_len": limit}
 
     async def _models(self, _: web.Request) -> web.Response:
-        return web.json_response({"object": "list", "data": [self._card(name) for name in self._options.models]})
+        return web.json_response(
+            {"object": "list", "data": [self._card(name) for name in self._options.models]}
+        )
 
     async def _model(self, request: web.Request) -> web.Response:
         name = request.match_info["id"]
@@ -226,7 +232,10 @@ class StandInServer:
     async def _embeddings(self, request: web.Request) -> web.Response:
         body = request["entry"].body = await request.json()
         texts = body["input"] if isinstance(body["input"], list) else [body["input"]]
-        data = [{"object": "embedding", "index": i, "embedding": [float(len(t)), 1.0]} for i, t in enumerate(texts)]
+        data = [
+            {"object": "embedding", "index": i, "embedding": [float(len(t)), 1.0]}
+            for i, t in enumerate(texts)
+        ]
         usage = {"prompt_tokens": len(texts), "total_tokens": len(texts)}
         return web.json_response({"object": "list", "data": data, "model": body["model"], "usage": usage})
 
@@ -250,7 +259,11 @@ class StandInServer:
 
     async def _show(self, _: web.Request) -> web.Response:
         state = self._state
-        counts = {"in_flight": self._in_flight, "peak_in_flight": state.peak, "connections_opened": state.connections}
+        counts = {
+            "in_flight": self._in_flight,
+            "peak_in_flight": state.peak,
+            "connections_opened": state.connections,
+        }
         return web.json_response({**counts, "waiting": +state.waiting})
 
     async def _reset(self, _: web.Request) -> web.Response:

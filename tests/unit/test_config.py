@@ -32,7 +32,9 @@ def test_example_is_complete_and_holds_the_defaults():
 
 def test_every_problem_is_told_with_its_key(tmp_path):
     """Unknown keys, wrong types and missing values are all found at once."""
-    found = problems(tmp_path, '[servr]\n[server]\nprt = 1\nport = "x"\n[small.vllm]\n[prices.m]\ninput_per_mtok = -1\n')
+    found = problems(
+        tmp_path, '[servr]\n[server]\nprt = 1\nport = "x"\n[small.vllm]\n[prices.m]\ninput_per_mtok = -1\n'
+    )
     assert found == [
         "servr: unknown key; did you mean server?",
         "server.prt: unknown key; did you mean port?",
@@ -46,7 +48,11 @@ def test_environment_wins_over_the_file(tmp_path):
     """COPE__SECTION__KEY overrides, and keeps the case of a model's name."""
     path = tmp_path / "cope.toml"
     path.write_text("[small.vllm]\n[cascade]\nsamples = 3\n")
-    env = {"COPE__CASCADE__SAMPLES": "5", "COPE__PRICES__Big-1.0__INPUT_PER_MTOK": "1", "COPE__PRICES__Big-1.0__OUTPUT_PER_MTOK": "2.5"}
+    env = {
+        "COPE__CASCADE__SAMPLES": "5",
+        "COPE__PRICES__Big-1.0__INPUT_PER_MTOK": "1",
+        "COPE__PRICES__Big-1.0__OUTPUT_PER_MTOK": "2.5",
+    }
     settings = load(path, env)
     assert settings.cascade.samples == 5
     assert "Big-1.0" in settings.prices

@@ -56,7 +56,13 @@ def test_cost_is_price_times_usage():
 
 
 @settings(deadline=None)  # the first count loads the encoding
-@given(st.lists(st.tuples(st.sampled_from(["user", "assistant", "system"]), st.text(max_size=200)), min_size=1, max_size=5))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["user", "assistant", "system"]), st.text(max_size=200)),
+        min_size=1,
+        max_size=5,
+    )
+)
 def test_the_prompt_bound_is_above_the_expected_count(turns):
     """For known and unknown models, in any language, the bound is at least the count."""
     body = {"messages": [{"role": r, "content": c} for r, c in turns]}

@@ -1,0 +1,93 @@
+"""The servers that tests talk to. The stand-ins live for the session and are reset for each test."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.harness import LARGE_MODEL, SMALL_MODEL, UPSTREAM_KEY, Json, ProxyProcess, StandIn
+
+NODE_CLIENT = Path(__file__).parent / "clients" / "node"
+
+
+@pytest.fixture(scope="session")
+def small_server() -> Iterator[StandIn]:
+    """The small tier: a vLLM with a context of 4096 words."""
+    with StandIn([SMALL_MODEL], max_model_len=4096) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def large_server() -> Iterator[StandIn]:
+    """The paid upstream, which takes only the right key."""
+    with StandIn([LARGE_MODEL, "other-model"], require_key=UPSTREAM_KEY) as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _fresh_stand_ins(request: pytest.FixtureRequest) -> None:
+    for name in ("small_server", "large_server"):
+        if name in request.fixturenames:
+            request.getfixturevalue(name).reset()
+
+
+@pytest.fixture(scope="module")
+def proxy(
+    small_server: StandIn, large_server: StandIn, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ProxyProcess]:
+    """A proxy with the default test config, shared by the tests of a module."""
+    with ProxyProcess(
+        tmp_path_factory.mktemp("proxy"), small_server.base_url, large_server.base_url
+    ) as process:
+        yield process
+
+
+@pytest.fixture
+def make_proxy(
+    small_server: StandIn, large_server: StandIn, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., ProxyProcess]]:
+    """Start a proxy with some settings changed; the keywords are those of `ProxyProcess`."""
+    with ExitStack() as stack:
+
+        def make(
+            *, small_url: str | None = None, large_url: str | None = None, **changes: Any
+        ) -> ProxyProcess:
+            folder = tmp_path_factory.mktemp("proxy")
+            urls = small_url or small_server.base_url, large_url or large_server.base_url
+            return stack.enter_context(ProxyProcess(folder, *urls, **changes))
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def node_chat(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Json]:
+    """Run a scenario of the OpenAI Node SDK against a base URL and return what it got."""
+    if shutil.which("npm") is None:
+        pytest.skip("npm is not installed")
+    folder = tmp_path_factory.mktemp("node")
+    for name in ("package.json", "package-lock.json", "chat.mjs"):
+        shutil.copy(NODE_CLIENT / name, folder)
+    subprocess.run(
+        ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"],
+        cwd=folder,
+        check=True,
+        capture_output=True,
+    )
+
+    def chat(base_url: str, scenario: str, model: str = "cope", api_key: str = "anything") -> Json:
+        done = subprocess.run(
+            ["node", "chat.mjs", base_url, scenario, model, api_key],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        return dict(json.loads(done.stdout))
+
+    return chat
