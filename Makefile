@@ -3,7 +3,7 @@
 # PIP_EXTRA_INDEX_URL to PyTorch's index of CPU wheels.
 
 PYTHON ?= python3
-PIP = pip install --quiet --disable-pip-version-check
+PIP = pip install -qq --disable-pip-version-check
 BIN = .venv/bin
 
 .PHONY: help demo test fast engine lint format clean

@@ -63,7 +63,7 @@ output_per_mtok = 10
 @click.option("--folder", default=".cope-demo", show_default=True, type=click.Path(path_type=Path))
 def demo(model: str, stay: bool, port: int, folder: Path) -> None:
     """Answer real questions through the whole cascade, then show what was spent."""
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 130)
     folder.mkdir(exist_ok=True)
     paid = bool(os.environ.get("OPENAI_API_KEY"))
     large = os.environ.get("COPE_DEMO_LARGE", "gpt-4o-mini") if paid else LOCAL_LARGE

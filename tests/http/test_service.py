@@ -25,13 +25,10 @@ def test_a_key_is_required_once_one_exists_and_sees_only_its_own(make_proxy, lar
     """With a key made, a wrong key is a 401, the right one works, and spend is its own."""
     proxy = make_proxy()
     made = [proxy.cli("keys", "create", name).stdout.strip() for name in ("ann", "bob")]
-    with openai.OpenAI(base_url=proxy.base_url, api_key="sk-wrong", max_retries=0) as client:
-        with pytest.raises(openai.AuthenticationError):
-            client.chat.completions.create(
-                model="direct/big-model", messages=[{"role": "user", "content": "x"}]
-            )
-    with openai.OpenAI(base_url=proxy.base_url, api_key=made[0], max_retries=0) as client:
-        client.chat.completions.create(model="direct/big-model", messages=[{"role": "user", "content": "x"}])
+    question = {"model": "direct/big-model", "messages": [{"role": "user", "content": "x"}]}
+    with pytest.raises(openai.AuthenticationError):
+        proxy.client("sk-wrong").chat.completions.create(**question)
+    proxy.client(made[0]).chat.completions.create(**question)
     with proxy.http() as http:
         seen = [
             http.get("/v1/spend/requests", headers={"authorization": f"Bearer {key}"}).json()["data"]

@@ -82,7 +82,7 @@ class Answer:
                 }
             )
         if with_usage and (usage := self.usage()) is not None:
-            last = {**self._head, "object": "chat.completion.chunk", "choices": [], "usage": usage}
+            last: Json = {**self._head, "object": "chat.completion.chunk", "choices": [], "usage": usage}
             yield json.dumps({**last, **self._reply.extra})
         yield "[DONE]"
 

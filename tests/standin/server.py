@@ -101,9 +101,12 @@ class StandInServer:
         request["entry"] = entry
         try:
             response = self._refusal(request) or await handler(request)
-        except (asyncio.CancelledError, ConnectionError):
+        except asyncio.CancelledError:
             entry.disconnected = not entry.finished
             raise
+        except ConnectionError:  # found out by writing to it
+            entry.disconnected = not entry.finished
+            return web.Response()
         entry.status, entry.finished = response.status, True
         return response
 
