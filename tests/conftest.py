@@ -68,7 +68,7 @@ def make_proxy(
 def node_chat(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Json]:
     """Run a scenario of the OpenAI Node SDK against a base URL and return what it got."""
     if shutil.which("npm") is None:
-        pytest.skip("npm is not installed")
+        pytest.fail("npm is not installed")
     folder = tmp_path_factory.mktemp("node")
     for name in ("package.json", "package-lock.json", "chat.mjs"):
         shutil.copy(NODE_CLIENT / name, folder)

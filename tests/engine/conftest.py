@@ -12,7 +12,7 @@ from proxy.backends.vllm import EngineProcess
 from proxy.config import Small, Vllm
 
 ROOT = Path(__file__).parents[2]
-STARTUP_S = 240.0
+STARTUP_S = 420.0
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +20,7 @@ def engine_python() -> str:
     """The engine's interpreter: $COPE_ENGINE_PYTHON, else that of `make engine`."""
     python = os.environ.get("COPE_ENGINE_PYTHON") or str(ROOT / vllm.VENV_PYTHON)
     if not Path(python).exists():
-        pytest.skip("no engine: run `make engine`, or set COPE_ENGINE_PYTHON")
+        pytest.fail("no engine: run `make engine`, or set COPE_ENGINE_PYTHON")
     return python
 
 
