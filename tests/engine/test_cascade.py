@@ -35,13 +35,10 @@ def ask(proxy, question, max_tokens=64, **headers):
     )
 
 
-def aborted(engine):
+def metric(engine, name):
+    """Sum a vLLM counter or gauge over its labels."""
     with urllib.request.urlopen(engine.base_url.removesuffix("/v1") + "/metrics", timeout=10) as answer:
-        found = re.findall(
-            r'^vllm:request_success_total\{[^}]*finished_reason="abort"[^}]*\} (\S+)',
-            answer.read().decode(),
-            re.MULTILINE,
-        )
+        found = re.findall(rf"^{name}(?:\{{[^}}]*\}})? (\S+)", answer.read().decode(), re.MULTILINE)
     return sum(float(value) for value in found)
 
 
@@ -66,20 +63,19 @@ def test_a_real_question_escalates_through_all_stages(real_proxy):
 
 
 def test_samples_that_are_not_needed_stop_in_the_engine(real_proxy, engine, until):
-    """Once two samples disagree under a threshold of 1, vLLM aborts the others, and the ledger has their tokens."""
-    before = aborted(engine)
+    """Once two samples disagree under a threshold of 1, the others stop in vLLM before they are done.
+
+    vLLM 0.32 counts no aborts of clients that left; but what it has finished, and that nothing runs, it tells.
+    """
+    before = metric(engine, "vllm:request_success_total")
     answer = ask(
         real_proxy,
         "Calculate 48217 * 9173 + 55 and give the number.",
         **{"X-COPE-Threshold": "1", "X-COPE-Samples": "8", "X-COPE-Max-Stage": "1"},
     )
+    until(lambda: metric(engine, "vllm:num_requests_running") == 0, 10, "nothing runs any more")
     assert answer.cope["stages"][0]["drawn"] < 8
-
-    def counted():
-        # An idle engine counts nothing: its statistics are taken as it steps, so one token is asked of it.
-        ask(real_proxy, "Hi", max_tokens=1, **{"X-COPE-Mode": "small"})
-        return aborted(engine) > before
-
-    until(counted, 30, "vLLM counts an aborted request")
     story = real_proxy.http().get(f"/v1/spend/requests/{answer.cope['request_id']}").json()
-    assert "cancelled" in {c["finish_reason"] for c in story["calls"]}
+    cancelled = [c for c in story["calls"] if c["finish_reason"] == "cancelled"]
+    assert cancelled
+    assert metric(engine, "vllm:request_success_total") - before < len(story["calls"])
