@@ -35,7 +35,9 @@ def serve(config: str | None, host: str | None, port: int | None, workers: int |
     _refuse_open_door(settings)
     with ExitStack() as stack:
         if settings.small.vllm is not None:
-            engine = stack.enter_context(vllm.start(settings.small, progress=_say))
+            engine = stack.enter_context(
+                vllm.start(settings.small, secrets=_secret_names(settings), progress=_say)
+            )
             os.environ |= {ENGINE_URL: engine.base_url, ENGINE_MODEL: engine.model}
             watch = threading.Thread(
                 target=_report_start, args=(engine, settings.small.vllm.startup_timeout_s), daemon=True
@@ -81,6 +83,12 @@ def _loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _secret_names(settings: Settings) -> tuple[str, ...]:
+    """The variables that vLLM has no business to see."""
+    names = (settings.large.api_key_env, settings.server.admin_key_env, settings.small.api_key_env)
+    return tuple(name for name in names if name)
 
 
 def _say(line: str) -> None:

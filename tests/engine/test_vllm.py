@@ -17,9 +17,9 @@ from proxy.backends.vllm import EngineProcess
 from proxy.config import Small
 
 ROOT = Path(__file__).parents[2]
-RESTART_S = 180.0
+RESTART_S = 400.0
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
 
 def connect(engine: EngineProcess, timeout: float = 60) -> http.client.HTTPConnection:
