@@ -88,3 +88,10 @@ def test_the_node_sdk_reads_errors(proxy, small_server, large_server, node_chat)
     )
     got = json.dumps(node_chat(proxy.base_url, "error", model="direct/big-model"))
     assert "429" in got
+
+
+@pytest.mark.node
+def test_the_node_sdk_parses_structured_output(proxy, small_server, node_chat):
+    """OpenAI's Node SDK parses the majority's JSON."""
+    small_server.say('{"name": "Paris", "country": "France"}')
+    assert node_chat(proxy.base_url, "structured")["parsed"] == {"name": "Paris", "country": "France"}
