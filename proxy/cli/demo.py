@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.error import URLError
@@ -99,7 +100,7 @@ def _write_config(folder: Path, model: str, large: str, engine_url: str, *, paid
     large_url = os.environ.get("OPENAI_BASE_URL", "https://api.openai.com/v1") if paid else engine_url
     text = CONFIG.format(
         database=(folder / "demo.db").resolve(), model=model, log=(folder / "vllm.log").resolve(),
-        output=256 if paid else 128, large_url=large_url, large=large,
+        output=256 if paid else 96, large_url=large_url, large=large,
     )  # fmt: skip
     path = folder / "cope.toml"
     path.write_text(text if paid else text + STATED_PRICE.format(large=large))
@@ -156,21 +157,34 @@ def _wait_live(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
 
 
 def _ask(console: Console, base_url: str) -> Table:
+    """Ask all questions at once, as a busy team would: vLLM batches them."""
     table = Table("question", "task", "stage", "votes", "confidence", "cost USD", "large alone USD", "answer")
-    with openai.OpenAI(base_url=base_url, api_key="unused", timeout=600) as client:
-        for question in QUESTIONS:
-            with console.status(f"asking: {question[:60]}"):
-                answer = client.chat.completions.create(
-                    model="cope", messages=[{"role": "user", "content": question}]
-                )
-            cope = (answer.model_extra or {})["cope"]
-            votes = ", ".join(f"{s['agreed']} of {s['drawn']}/{s['of']}" for s in cope["stages"])
-            confidence = "-" if cope["confidence"] is None else f"{cope['confidence']:.2f}"
-            text = " ".join((answer.choices[0].message.content or "").split())
-            table.add_row(
-                question[:44], cope["task"], str(cope["stage"]), votes, confidence, cope["cost_usd"],
-                cope["baseline_usd"], text[:48],
-            )  # fmt: skip
+    with (
+        openai.OpenAI(base_url=base_url, api_key="unused", timeout=600) as client,
+        ThreadPoolExecutor(len(QUESTIONS)) as threads,
+        console.status("asking") as status,
+    ):
+
+        def ask(question: str) -> openai.types.chat.ChatCompletion:
+            return client.chat.completions.create(
+                model="cope", messages=[{"role": "user", "content": question}]
+            )
+
+        asked = [threads.submit(ask, question) for question in QUESTIONS]
+        for count, done in enumerate(as_completed(asked), start=1):
+            status.update(f"{count} of {len(asked)} answered")
+            if not console.is_terminal:
+                console.print(f"  {count} of {len(asked)} answered: {QUESTIONS[asked.index(done)][:60]}")
+        answers = [done.result() for done in asked]
+    for question, answer in zip(QUESTIONS, answers, strict=True):
+        cope = (answer.model_extra or {})["cope"]
+        votes = ", ".join(f"{s['agreed']} of {s['drawn']}/{s['of']}" for s in cope["stages"])
+        confidence = "-" if cope["confidence"] is None else f"{cope['confidence']:.2f}"
+        text = " ".join((answer.choices[0].message.content or "").split())
+        table.add_row(
+            question[:44], cope["task"], str(cope["stage"]), votes, confidence, cope["cost_usd"],
+            cope["baseline_usd"], text[:48],
+        )  # fmt: skip
     return table
 
 
