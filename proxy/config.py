@@ -11,12 +11,14 @@ from decimal import Decimal
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 from msgspec import Meta, Struct
 
 from proxy.errors import ConfigError
 from proxy.pricing.money import MAX_USD
+from proxy.records import Window
 
 ENV_PREFIX = "COPE__"
 BUNDLED_MODEL = "bundled"
@@ -28,7 +30,6 @@ Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Temperature = Annotated[float, Meta(ge=0, le=2)]
-Window = Literal["total", "day", "month"]
 
 
 class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -127,7 +128,7 @@ class Cascade(Section, frozen=True):
     thresholds: dict[Literal["math", "choice", "code", "agent", "structured", "open"], Thresholds] = {}
 
 
-class KeyBudget(Section, frozen=True):
+class Limit(Section, frozen=True):
     usd: Decimal
     window: Window = "total"
 
@@ -135,12 +136,19 @@ class KeyBudget(Section, frozen=True):
 class Budgets(Section, frozen=True):
     global_usd: Decimal | None = None
     window: Window = "total"
-    keys: dict[str, KeyBudget] = {}
+    timezone: str = "UTC"
+    wait_s: Annotated[float, Meta(ge=0)] = 5.0
+    keys: dict[str, Limit] = {}
+    users: dict[str, Limit] = {}
+    tags: dict[str, Limit] = {}
 
 
 class Ledger(Section, frozen=True):
     store_content: bool = False
     retention_days: Positive | None = None
+    content_retention_days: Positive | None = None
+    spool_dir: str = "cope.spool"
+    spool_max_bytes: Positive = 256 * 2**20
     on_outage: Literal["refuse", "continue"] = "refuse"
 
 
@@ -213,6 +221,12 @@ def _contradictions(s: Settings) -> list[str]:
     ]:
         if not url.startswith(("http://", "https://")):
             out.append(f"{section}: {url!r} is no URL; it has to start with http:// or https://")
+    try:
+        ZoneInfo(s.budgets.timezone)
+    except (ZoneInfoNotFoundError, ValueError):
+        out.append(
+            f"budgets.timezone: {s.budgets.timezone!r} is no time zone; use a name such as Europe/Berlin, or UTC"
+        )
     if not s.database.url.startswith(("sqlite+aiosqlite://", "postgresql+asyncpg://")):
         out.append(
             f"database.url: {s.database.url.split('://')[0]!r} is not supported; "

@@ -3,25 +3,26 @@
 Times are UTC. Amounts are nano-USD. Durations are milliseconds.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
+
+from msgspec import Struct
 
 from proxy.pricing.prices import Price, Usage
 
 Stage = Literal[1, 2, 3]
 Role = Literal["planner", "executor"]
 Tier = Literal["small", "large"]
-Scope = Literal["session", "key", "global"]
-Window = Literal["total", "day", "month"]
+Scope = Literal["session", "key", "user", "tag", "global"]
+Window = Literal["total", "day", "week", "month"]
 
 
-@dataclass(frozen=True, slots=True)
-class CallRecord:
+class CallRecord(Struct, frozen=True, tag=True):
     """One model call, whole or cut short."""
 
     id: str
     request_id: str
+    key_id: str | None
     started_at: datetime
     stage: Stage
     role: Role
@@ -36,10 +37,10 @@ class CallRecord:
     estimated: bool  # usage was counted here because the model did not report it
     vote: str | None = None  # what the sample stands for in the ballot, shortened
     error: str | None = None
+    overrun: bool = False  # the upstream ignored its bounds: the call cost more than was reserved
 
 
-@dataclass(frozen=True, slots=True)
-class PlanRecord:
+class PlanRecord(Struct, frozen=True, tag=True):
     """A goal or a guideline. Kept only when `ledger.store_content` is on."""
 
     request_id: str
@@ -50,8 +51,7 @@ class PlanRecord:
     chosen: bool  # the goal carried over into stage 2, or the guideline used
 
 
-@dataclass(frozen=True, slots=True)
-class StageRecord:
+class StageRecord(Struct, frozen=True):
     """How one sampled stage was decided: "6 of 7 drawn, accepted"."""
 
     stage: Stage
@@ -63,8 +63,7 @@ class StageRecord:
     accepted: bool
 
 
-@dataclass(frozen=True, slots=True)
-class RequestRecord:
+class RequestRecord(Struct, frozen=True, tag=True):
     """One request as its client saw it."""
 
     id: str
@@ -89,30 +88,43 @@ class RequestRecord:
     first_token_ms: int | None
     stream: bool
     error: str | None
+    tags: tuple[str, ...] = ()  # "key=value" of the body's metadata
     stages: tuple[StageRecord, ...] = ()
     prompt: str | None = None  # canonical JSON of the messages; only when content is stored
     answer: str | None = None  # likewise
 
 
-@dataclass(frozen=True, slots=True)
-class BudgetRef:
-    """A budget that a paid call counts against. `limit` creates it, or lowers it when it is lower."""
+class BudgetRef(Struct, frozen=True):
+    """A budget that a paid call counts against, in one window.
+
+    `limit` is `None` for a session whose budget, if it has one, was set by an earlier request.
+    """
 
     scope: Scope
-    name: str  # session id, key id, or "" for the global one
-    limit: int
-    window: Window = "total"
+    name: str  # session, key id, end user, "key=value" of a tag, or "" for the global one
+    limit: int | None
+    window: Window
+    window_start: datetime
     owner: str = ""  # the key that opened a session
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(Struct, frozen=True, tag=True):
     """Money set aside for one paid call before it goes out."""
 
     id: str  # the id of the call it pays for
     request_id: str
     model: str
     amount: int
-    budgets: tuple[BudgetRef, ...]
     created_at: datetime
     expires_at: datetime  # when no settlement has come by then, the process has died
+
+
+class Settle(Struct, frozen=True, tag=True):
+    """The end of a hold: what its call has cost."""
+
+    hold_id: str
+    cost: int
+
+
+Record = RequestRecord | CallRecord | PlanRecord | Hold | Settle
+"""What goes through the journal into the database."""

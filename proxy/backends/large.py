@@ -1,7 +1,7 @@
 """The large tier: paid calls to an OpenAI-compatible upstream.
 
-Bytes pass through; the official SDK's rules for retries hold (408, 409, 429, 5xx and lost connections, with
-`x-should-retry` and Retry-After respected) without its cost per request.
+Bytes pass through; the official SDK's rules for retries hold, `x-should-retry` and Retry-After included, without its
+cost per request. What may have been billed is not retried here: one reservation pays for one call.
 """
 
 import asyncio
@@ -17,7 +17,8 @@ import msgspec
 
 from proxy.errors import NO_RETRY, ApiError
 
-RETRIED = frozenset({408, 409, 429, 500, 502, 503, 504})
+RETRIED = frozenset({408, 409, 429, 500, 502, 503})
+"""Statuses after which nothing was generated; 504 may come from somebody on the way while the model goes on."""
 FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 8.0
 LONGEST_RETRY_AFTER_S = 60.0
@@ -58,17 +59,7 @@ class LargeUpstream:
                 response = await self._session.post(
                     self._url, data=payload, headers=self._headers, timeout=self._timeout
                 )
-            except TimeoutError as e:
-                if not last:
-                    await asyncio.sleep(_backoff(attempt, None))
-                    continue
-                raise ApiError(
-                    504,
-                    "The large model's server did not answer in time.",
-                    type="server_error",
-                    code="upstream_timeout",
-                ) from e
-            except (aiohttp.ClientError, OSError) as e:
+            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as e:
                 if not last:
                     await asyncio.sleep(_backoff(attempt, None))
                     continue
@@ -77,6 +68,22 @@ class LargeUpstream:
                     "The large model's server cannot be reached.",
                     type="server_error",
                     code="upstream_unreachable",
+                ) from e
+            # From here on the request is out and may be billed. A repetition would need a reservation of its own,
+            # so it is left to the client's SDK.
+            except TimeoutError as e:
+                raise ApiError(
+                    504,
+                    "The large model's server did not answer in time.",
+                    type="server_error",
+                    code="upstream_timeout",
+                ) from e
+            except (aiohttp.ClientError, OSError) as e:
+                raise ApiError(
+                    502,
+                    "The large model's server broke off.",
+                    type="server_error",
+                    code="upstream_broken",
                 ) from e
             try:
                 if response.status < 400:

@@ -25,4 +25,14 @@ def main() -> None:
     """An OpenAI-compatible proxy that pays for the large model only when the small one is unsure."""
 
 
-from proxy.cli import database, demo, money, requests, serve, setup  # noqa: E402, F401  (they register themselves)
+from proxy.cli import (  # noqa: E402
+    database,  # noqa: F401  (they register themselves)
+    demo,  # noqa: F401
+    keys,  # noqa: F401
+    ledger,  # noqa: F401
+    money,  # noqa: F401
+    prices,  # noqa: F401
+    requests,  # noqa: F401
+    serve,  # noqa: F401
+    setup,  # noqa: F401
+)

@@ -2,18 +2,45 @@
 
 import asyncio
 import os
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from rich.console import Console
 
 from proxy.config import Settings, config_path, load
+from proxy.pricing.money import parse_usd
 
 if TYPE_CHECKING:
     from proxy.ledger.database import Database
 
 T = TypeVar("T")
+
+
+class _Usd(click.ParamType[int]):
+    """An amount of USD, as nano-USD."""
+
+    name = "USD"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Read it, or say what is wrong with it."""
+        try:
+            return value if isinstance(value, int) else parse_usd(str(value))
+        except ValueError as e:
+            self.fail(str(e), param, ctx)
+
+
+USD = _Usd()
+UNFOLDED = 170
+
+
+def console() -> Console:
+    """Return the terminal, or for a pipe a page that is wide enough for whole numbers."""
+    return Console(width=None if sys.stdout.isatty() else UNFOLDED)
+
+
 config_option: Callable[[Any], Any] = click.option(
     "--config", "config", metavar="FILE", help="Config file (default: $COPE_CONFIG, else ./cope.toml)."
 )

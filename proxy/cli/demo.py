@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
+from zoneinfo import ZoneInfo
 
 import click
 import openai
@@ -22,7 +23,7 @@ from proxy.cli import main
 from proxy.cli.common import settings_of, with_database
 from proxy.cli.money import spend_table
 from proxy.config import BUNDLED_MODEL, ENGINE_MODEL, ENGINE_URL, Settings, Small, Vllm
-from proxy.ledger import queries
+from proxy.ledger import reports
 
 LOCAL_LARGE = "demo-large"
 QUESTIONS = (
@@ -189,9 +190,7 @@ def _ask(console: Console, base_url: str) -> Table:
 
 
 def _report(console: Console, settings: Settings) -> None:
-    rows = with_database(
-        settings, lambda engine: queries.spend(engine, since=None, until=None, by="stage", key_id=None)
-    )
+    rows = with_database(settings, lambda engine: reports.spend(engine, by="stage", zone=ZoneInfo("UTC")))
     console.print(spend_table(rows, "stage"))
 
 

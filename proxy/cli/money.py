@@ -2,79 +2,146 @@
 
 import csv
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import click
 import msgspec
-from rich.console import Console
 from rich.table import Table
 
 from proxy.cli import main
-from proxy.cli.common import config_option, settings_of, with_database
-from proxy.ledger import queries
-from proxy.pricing.money import format_usd, parse_usd
+from proxy.cli.common import USD, config_option, console, settings_of, with_database
+from proxy.ledger import keys, queries, reports
+from proxy.ledger.ranges import FORMS, time_range
+from proxy.ledger.reports import GROUPS, OF_CALLS, WITH_LATENCY, SpendRow
+from proxy.pricing.money import NANO_PER_USD, format_usd
 
-GROUPS = ("day", "model", "key", "stage", "task", "session")
 
-
-def spend_table(rows: list[queries.SpendRow], by: str) -> Table:
+def spend_table(rows: Sequence[SpendRow], by: str) -> Table:
     """Lay the spend out, with a line of totals."""
-    table = Table(title=f"Spend by {by}")
+    calls, timed = by in OF_CALLS, by in WITH_LATENCY
+    table = Table(title=f"Spend by {by}", caption=None if calls else reports.METHOD, caption_justify="left")
     table.add_column(by)
-    for name in ("requests", "prompt", "completion", "cost USD", "large alone USD", "saved"):
+    names = ["calls" if calls else "requests", "errors", "prompt", "completion", "cost USD"]
+    names += [] if calls else ["large alone USD", "saved", "escalated"]
+    names += ["p50 ms", "p95 ms"] if timed else []
+    for name in names:
         table.add_column(name, justify="right")
     for row in rows:
-        table.add_row(
-            row.group or "-",
-            str(row.requests),
-            str(row.prompt_tokens),
-            str(row.completion_tokens),
-            format_usd(row.cost),
-            format_usd(row.baseline),
-            _saved(row.cost, row.baseline),
-        )
-    cost, baseline = sum(r.cost for r in rows), sum(r.baseline for r in rows)
+        cells = [str(row.requests), str(row.errors), str(row.prompt_tokens), str(row.completion_tokens)]
+        cells += [format_usd(row.cost)]
+        cells += [] if calls else [format_usd(row.baseline), _saved(row), _share(row.escalated, row.requests)]
+        cells += [str(row.p50_ms or ""), str(row.p95_ms or "")] if timed else []
+        table.add_row(row.group or "-", *cells)
+    total = SpendRow("all", *(sum(getattr(r, n) for r in rows) for n in SpendRow.__struct_fields__[1:8]))
     table.add_section()
-    table.add_row("all", "", "", "", format_usd(cost), format_usd(baseline), _saved(cost, baseline))
+    if by == "tag":
+        return table  # a request counts under each of its tags: a total would count it more than once
+    cells = [str(total.requests), str(total.errors), str(total.prompt_tokens), str(total.completion_tokens)]
+    cells += [format_usd(total.cost)]
+    cells += (
+        [] if calls else [format_usd(total.baseline), _saved(total), _share(total.escalated, total.requests)]
+    )
+    table.add_row("all", *cells)
     return table
 
 
-def _saved(cost: int, baseline: int) -> str:
-    return f"{Decimal(100 * (baseline - cost)) / baseline:.0f} %" if baseline else ""
+def _saved(row: SpendRow) -> str:
+    return f"{Decimal(100 * (row.baseline - row.cost)) / row.baseline:.0f} %" if row.baseline else ""
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{Decimal(100 * part) / whole:.0f} %" if whole else ""
 
 
 @main.command()
 @config_option
 @click.option("--by", type=click.Choice(GROUPS), default="day", show_default=True)
-@click.option("--since", type=click.DateTime(), help="UTC.")
-@click.option("--until", type=click.DateTime(), help="UTC.")
+@click.option("--since", metavar="WHEN", help=FORMS.capitalize() + ".")
+@click.option("--until", metavar="WHEN", help="Not included.")
+@click.option("--month", metavar="YYYY-MM", help="One whole month.")
+@click.option(
+    "--limit", type=click.IntRange(1), default=1000, show_default=True, help="Groups, dearest first."
+)
 @click.option("--json", "as_json", is_flag=True)
 @click.option("--csv", "as_csv", is_flag=True)
+@click.option("--parquet", type=click.Path(dir_okay=False, path_type=Path), help="Write a Parquet file.")
 def spend(
-    config: str | None, by: str, since: datetime | None, until: datetime | None, as_json: bool, as_csv: bool
+    config: str | None,
+    by: reports.By,
+    since: str | None,
+    until: str | None,
+    month: str | None,
+    limit: int,
+    as_json: bool,
+    as_csv: bool,
+    parquet: Path | None,
 ) -> None:
     """Show what was spent, and what the large model alone would have cost (estimated)."""
+    settings = settings_of(config)
+    zone = ZoneInfo(settings.budgets.timezone)
+    try:
+        first, last = time_range(since, until, month, datetime.now(UTC), zone)
+    except ValueError as e:
+        raise click.UsageError(str(e)) from e
     rows = with_database(
-        settings_of(config),
-        lambda engine: queries.spend(engine, since=_utc(since), until=_utc(until), by=by, key_id=None),  # type: ignore[arg-type]
+        settings,
+        lambda engine: reports.spend(engine, by=by, zone=zone, since=first, until=last, limit=limit),
     )
-    if as_json:
+    lost = with_database(settings, queries.unsettled_sum)
+    if parquet is not None:
+        _write_parquet(rows, parquet)
+        click.echo(f"wrote {len(rows)} rows to {parquet}", err=True)
+    elif as_json:
         click.echo(msgspec.json.encode(rows).decode())
     elif as_csv:
-        out = csv.writer(sys.stdout)
-        names = ("group", "requests", "prompt_tokens", "completion_tokens", "cost", "baseline")
-        out.writerow([*names[:-2], "cost_usd", "baseline_usd"])
-        for row in rows:
-            out.writerow(
-                [*(getattr(row, n) for n in names[:-2]), format_usd(row.cost), format_usd(row.baseline)]
-            )
+        out = csv.DictWriter(sys.stdout, list(_cells(rows[0]) if rows else SpendRow.__struct_fields__))
+        out.writeheader()
+        out.writerows(_cells(row) for row in rows)
     else:
-        Console().print(spend_table(rows, by))
+        console().print(spend_table(rows, by))
+    if lost.count:
+        click.echo(
+            f"unsettled: {lost.count} paid calls of dead processes, {format_usd(lost.amount)} USD at worst, "
+            "are not in these sums; see `cope-proxy ledger unsettled`",
+            err=True,
+        )
 
 
-def _utc(when: datetime | None) -> datetime | None:
-    return when.replace(tzinfo=UTC) if when else None
+def _cells(row: SpendRow) -> dict[str, object]:
+    """Return a row with its amounts in USD, written out exactly."""
+    cells = msgspec.structs.asdict(row)
+    cells["cost_usd"] = format_usd(cells.pop("cost"))
+    cells["baseline_usd"] = format_usd(cells.pop("baseline"))
+    return cells
+
+
+def _write_parquet(rows: Sequence[SpendRow], path: Path) -> None:
+    try:
+        import pyarrow as pa  # noqa: PLC0415
+        import pyarrow.parquet as pq  # noqa: PLC0415
+    except ImportError:
+        raise click.ClickException("Parquet needs pyarrow: pip install 'cope-proxy[parquet]'") from None
+    usd, count = pa.decimal128(38, 9), pa.int64()
+    schema = pa.schema(
+        [("group", pa.string())]
+        + [(n, count) for n in ("requests", "errors", "escalated", "prompt_tokens", "completion_tokens")]
+        + [("cost_usd", usd), ("baseline_usd", usd)]
+        + [(n, count) for n in ("p50_ms", "p95_ms", "p99_ms")]
+    )
+    amounts = [
+        {**msgspec.structs.asdict(r), "cost_usd": _exact(r.cost), "baseline_usd": _exact(r.baseline)}
+        for r in rows
+    ]
+    table = pa.Table.from_pylist([{n: a[n] for n in schema.names} for a in amounts], schema)
+    pq.write_table(table, path)
+
+
+def _exact(nano: int) -> Decimal:
+    return Decimal(nano) / NANO_PER_USD
 
 
 @main.group()
@@ -86,24 +153,33 @@ def budgets() -> None:
 @config_option
 def budgets_list(config: str | None) -> None:
     """List the budgets that have been used."""
-    table = Table("scope", "name", "window", "limit USD", "spent USD", "reserved USD")
+    table = Table(
+        "scope", "name", "window", "since (UTC)", "limit USD", "spent USD", "reserved USD", "unsettled USD"
+    )
     for b in with_database(settings_of(config), queries.list_budgets):
-        table.add_row(
-            b.scope, b.name, b.window, format_usd(b.limit), format_usd(b.spent), format_usd(b.reserved)
-        )
-    Console().print(table)
+        start = "" if b.window == "total" else f"{b.window_start:%Y-%m-%d %H:%M}"
+        amounts = (format_usd(a) for a in (b.limit, b.spent, b.reserved, b.unsettled))
+        table.add_row(b.scope, b.name, b.window, start, *amounts)
+    console().print(table)
 
 
 @budgets.command("set")
 @config_option
-@click.argument("scope", type=click.Choice(["session"]))
+@click.argument("scope", type=click.Choice(["session", "key"]))
 @click.argument("name")
-@click.argument("usd")
-def budgets_set(config: str | None, scope: str, name: str, usd: str) -> None:
-    """Set a session's budget, higher or lower. Those of keys and the global one are in the config."""
-    try:
-        limit = parse_usd(usd)
-    except ValueError as e:
-        raise click.BadParameter(str(e), param_hint="USD") from e
-    with_database(settings_of(config), lambda engine: queries.set_budget(engine, scope, name, "total", limit))  # type: ignore[arg-type]
-    click.echo(f"{scope} {name}: {format_usd(limit)} USD")
+@click.argument("usd", type=USD)
+@click.option(
+    "--window", type=click.Choice(["total", "day", "week", "month"]), default="total", help="Of a key's."
+)
+def budgets_set(config: str | None, scope: str, name: str, usd: int, window: str) -> None:
+    """Set the budget of a session or a key, higher or lower. All others are in the config."""
+    settings = settings_of(config)
+    if scope == "session":
+        found = with_database(settings, lambda engine: queries.set_session_budget(engine, name, usd))
+    else:
+        found = with_database(settings, lambda engine: keys.set_key_budget(engine, name, usd, window))  # type: ignore[arg-type]
+    if not found:
+        raise click.ClickException(
+            f"no {scope} {name}; see `cope-proxy budgets list` and `cope-proxy keys list`"
+        )
+    click.echo(f"{scope} {name}: {format_usd(usd)} USD")

@@ -5,7 +5,7 @@ from rich.console import Console
 from rich.table import Table
 
 from proxy.cli import main
-from proxy.cli.common import config_option, settings_of, with_database
+from proxy.cli.common import config_option, console, settings_of, with_database
 from proxy.ledger import queries
 from proxy.pricing.money import format_usd
 
@@ -38,7 +38,7 @@ def requests_list(config: str | None, limit: int, session: str | None) -> None:
             format_usd(r.cost),
             str(r.latency_ms),
         )
-    Console().print(table)
+    console().print(table)
 
 
 @requests.command("show")
@@ -49,7 +49,7 @@ def requests_show(config: str | None, request_id: str) -> None:
     story = with_database(settings_of(config), lambda engine: queries.get_request(engine, request_id))
     if story is None:
         raise click.ClickException(f"no request {request_id}; see `cope-proxy requests list`")
-    print_story(Console(), story)
+    print_story(console(), story)
 
 
 def print_story(console: Console, story: queries.RequestStory) -> None:
@@ -68,6 +68,8 @@ def print_story(console: Console, story: queries.RequestStory) -> None:
     for name in ("reason", "degraded", "error", "session", "user"):
         if getattr(r, name):
             console.print(f"{name}: {getattr(r, name)}", highlight=False, markup=False)
+    if r.tags:
+        console.print(f"tags: {', '.join(r.tags)}", highlight=False, markup=False)
     for s in story.stages:
         verdict = "accepted" if s.accepted else "escalated"
         console.print(
@@ -80,7 +82,11 @@ def print_story(console: Console, story: queries.RequestStory) -> None:
         console.print(f" {mark} {p.kind}: {p.text}", highlight=False, markup=False)
     table = Table("stage", "role", "model", "sample", "vote", "in", "out", "cost USD", "ms", "end")
     for c in story.calls:
-        end = (c.finish_reason or "-") + (" (estimated)" if c.estimated else "")
+        end = (
+            (c.finish_reason or "-")
+            + (" (estimated)" if c.estimated else "")
+            + (" (overrun)" if c.overrun else "")
+        )
         table.add_row(
             str(c.stage), c.role, c.model, "-" if c.sample is None else str(c.sample), (c.vote or "-")[:24],
             str(c.prompt_tokens), str(c.completion_tokens), format_usd(c.cost), str(c.latency_ms), end,

@@ -66,9 +66,9 @@ def run_server(settings: Settings) -> None:
 
 
 def _refuse_open_door(settings: Settings) -> None:
-    from proxy.ledger.keys import any_active_keys  # noqa: PLC0415
+    from proxy.ledger.keys import any_keys  # noqa: PLC0415
 
-    keys = with_database(settings, any_active_keys)
+    keys = with_database(settings, any_keys)
     if keys or settings.server.allow_anonymous or _loopback(settings.server.host):
         return
     problem = (

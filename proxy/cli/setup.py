@@ -73,8 +73,13 @@ def _prices(settings: Settings) -> str:
 def _database(settings: Settings) -> str:
     from proxy.ledger import migrate, queries  # noqa: PLC0415
 
-    lost = with_database(settings, queries.unsettled)
-    note = f"; {len(lost)} unsettled reservations of dead processes, kept at their worst case" if lost else ""
+    lost = with_database(settings, queries.unsettled_sum)
+    note = (
+        f"; {lost.count} paid calls of dead processes are unsettled, {format_usd(lost.amount)} USD at worst: "
+        "see `cope-proxy ledger unsettled`"
+        if lost.count
+        else ""
+    )
     return f"schema {migrate.current(settings.database.url)}{note}"
 
 

@@ -15,6 +15,7 @@ from proxy import __version__
 from proxy.cascade.confidence import math
 from proxy.config import ENGINE_MODEL, ENGINE_URL, Settings, config_path, load
 from proxy.errors import ApiError
+from proxy.http.admin import routes as admin_routes
 from proxy.http.chat import chat_completions
 from proxy.http.health import live, metrics, ready
 from proxy.http.models import get_model, list_models
@@ -49,6 +50,7 @@ def create_app() -> Litestar:
             spend,
             spend_requests,
             spend_request,
+            *admin_routes,
         ],
         lifespan=[gateway],
         exception_handlers={ApiError: _api_error, HTTPException: _framework_error, Exception: _unexpected},

@@ -5,20 +5,27 @@ import os
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from proxy.errors import unauthorized, unavailable
-from proxy.ledger.keys import any_active_keys, find_key
+from proxy.ledger.database import DatabaseError
+from proxy.ledger.keys import ApiKey, any_keys, find_key
 
 CACHE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A caller that may enter. `key_id` is None for an open proxy and for the admin."""
+    """A caller that may enter. `key` is None for an open proxy and for the admin."""
 
-    key_id: str | None
+    key: ApiKey | None
     admin: bool = False
+
+    @property
+    def key_id(self) -> str | None:
+        """The id of the key."""
+        return None if self.key is None else self.key.id
 
 
 async def authenticate(state: Any, headers: Iterable[tuple[bytes, bytes]]) -> Caller:
@@ -37,17 +44,17 @@ async def authenticate(state: Any, headers: Iterable[tuple[bytes, bytes]]) -> Ca
     if cached is not None and cached[1] > time.monotonic():
         return cached[0]  # type: ignore[no-any-return]
     try:
-        if not await any_active_keys(gateway.database):
+        if not await any_keys(gateway.database):
             caller = Caller(None, admin=not admin)
         else:
             key = await find_key(gateway.database, token)
-            if key is None or key.revoked_at is not None:
+            if key is None or not key.active(datetime.now(UTC)):
                 raise unauthorized(
                     "No valid API key given. Send `Authorization: Bearer sk-cope-...` with a key made by "
                     "`cope-proxy keys create`."
                 )
-            caller = Caller(key.id)
-    except OSError as e:
+            caller = Caller(key)
+    except (OSError, DatabaseError) as e:
         raise unavailable("The database is away.", code="database_unavailable", retry_after_s=5) from e
     if len(state.callers) > 10_000:
         state.callers.clear()

@@ -59,7 +59,7 @@ async def _admit(gateway: Gateway, request_id: str, scope: Scope, receive: Recei
     raw = await read_body(receive, limit)
     caller = await authenticate(scope["litestar_app"].state, headers)
     controls = read_controls(headers, gateway.settings.cascade.max_samples)
-    return ChatRequest(request_id, now(), caller.key_id, decode_chat(raw), len(raw), controls)
+    return ChatRequest(request_id, now(), caller.key, decode_chat(raw), len(raw), controls)
 
 
 async def _run(gateway: Gateway, request: ChatRequest, reply: AsgiReply, receive: Receive) -> None:

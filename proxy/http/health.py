@@ -2,10 +2,10 @@
 
 from litestar import Response, get
 from litestar.datastructures import State
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from prometheus_client.core import CollectorRegistry, GaugeMetricFamily
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 
-from proxy.ledger.database import ping
+from proxy.ledger.database import DatabaseError, ping
+from proxy.ledger.queries import unsettled_sum
 
 
 @get("/health/live", sync_to_thread=False)
@@ -28,22 +28,26 @@ async def ready(state: State) -> Response[dict[str, object]]:
     return Response({"ready": ok, "database": database, "small": small}, status_code=200 if ok else 503)
 
 
-@get("/metrics", sync_to_thread=False)
-def metrics(state: State) -> Response[bytes]:
-    """Report this process's gauges."""
+@get("/metrics")
+async def metrics(state: State) -> Response[bytes]:
+    """Report this process's gauges, and what all processes have left unsettled."""
     gateway = state.gateway
+    values = [
+        ("cope_small_available", "Whether a server of the small tier is healthy", gateway.small.available),
+        ("cope_ledger_backlog_bytes", "Spooled bytes not in the database yet", gateway.writer.backlog_bytes),
+        ("cope_ledger_written", "Ledger records written by this process", gateway.writer.written),
+    ]
+    try:
+        lost = await unsettled_sum(gateway.database)
+        values += [
+            ("cope_unsettled_calls", "Paid calls whose process died, kept at their worst case", lost.count),
+            ("cope_unsettled_nano_usd", "Their worst cases in all, in 10^-9 USD", lost.amount),
+        ]
+        database = True
+    except (OSError, DatabaseError):
+        database = False
+    values.append(("cope_database_up", "Whether the database answers", database))
     registry = CollectorRegistry()
-    registry.register(_Gauges(gateway.small.available, gateway.writer.backlog, gateway.writer.written))
+    for name, text, value in values:
+        Gauge(name, text, registry=registry).set(float(value))
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
-
-
-class _Gauges:
-    def __init__(self, small: bool, backlog: int, written: int) -> None:
-        self._values = {
-            "cope_small_available": ("Whether a server of the small tier is healthy", float(small)),
-            "cope_ledger_backlog": ("Ledger records not yet on disk", float(backlog)),
-            "cope_ledger_written": ("Ledger records written by this process", float(written)),
-        }
-
-    def collect(self) -> list[GaugeMetricFamily]:
-        return [GaugeMetricFamily(name, doc, value) for name, (doc, value) in self._values.items()]

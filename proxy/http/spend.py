@@ -2,8 +2,7 @@
 
 import asyncio
 from contextlib import suppress
-from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from litestar import Request, get
@@ -11,11 +10,13 @@ from litestar.datastructures import State
 
 from proxy.errors import bad_request, not_found
 from proxy.http.auth import Caller, authenticate
-from proxy.ledger import queries
+from proxy.ledger import queries, reports
+from proxy.ledger.ranges import time_range
+from proxy.ledger.reports import By
 from proxy.pricing.money import format_usd
+from proxy.service.trace import now
 
 FLUSH_S = 1.0
-By = Literal["day", "model", "key", "stage", "task", "session"]
 
 
 @get("/v1/spend")
@@ -25,17 +26,25 @@ async def spend(
     by: By = "day",
     since: str | None = None,
     until: str | None = None,
+    month: str | None = None,
+    limit: int = 1000,
 ) -> dict[str, object]:
-    """Sum the spend by day, model, key, stage, task or session."""
+    """Sum the spend by day, model, tier, stage, task, key, session, user or tag."""
     caller = await _enter(request, state)
-    rows = await queries.spend(
-        state.gateway.database,
-        since=_time(since, "since"),
-        until=_time(until, "until"),
-        by=by,
-        key_id=caller.key_id,
-    )
-    return {"object": "list", "by": by, "data": [usd_fields(row) for row in rows]}
+    gateway = state.gateway
+    try:
+        first, last = time_range(since, until, month, now(), gateway.zone)
+    except ValueError as e:
+        raise bad_request(f"{e}.", param="since", code="invalid_value") from None
+    rows = await reports.spend(
+        gateway.database, by=by, zone=gateway.zone, since=first, until=last, key_id=caller.key_id,
+        limit=_in_range(limit, "limit", 10_000),
+    )  # fmt: skip
+    lost = await queries.unsettled_sum(gateway.database) if caller.admin else None
+    return {
+        "object": "list", "by": by, "timezone": gateway.settings.budgets.timezone, "method": reports.METHOD,
+        "data": [usd_fields(row) for row in rows],
+    } | ({} if lost is None else {"unsettled": {"count": lost.count, "usd": format_usd(lost.amount)}})  # fmt: skip
 
 
 @get("/v1/spend/requests")
@@ -48,10 +57,12 @@ async def spend_requests(
 ) -> dict[str, object]:
     """List requests, newest first."""
     caller = await _enter(request, state)
-    if not 1 <= limit <= 1000:
-        raise bad_request("'limit' has to be in 1..1000.", param="limit", code="invalid_value")
     rows = await queries.list_requests(
-        state.gateway.database, limit=limit, before=before, key_id=caller.key_id, session=session
+        state.gateway.database,
+        limit=_in_range(limit, "limit", 1000),
+        before=before,
+        key_id=caller.key_id,
+        session=session,
     )
     return {"object": "list", "data": [usd_fields(row) for row in rows]}
 
@@ -89,19 +100,13 @@ def _add_usd(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     out = {k: _add_usd(v) for k, v in value.items()}
-    for name in ("cost", "baseline"):
+    for name in ("cost", "baseline", "limit", "spent", "reserved", "unsettled", "amount"):
         if isinstance(value.get(name), int):
             out[f"{name}_usd"] = format_usd(value[name])
     return out
 
 
-def _time(text: str | None, name: str) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        when = datetime.fromisoformat(text)
-    except ValueError:
-        raise bad_request(
-            f"'{name}' has to be an ISO date or time.", param=name, code="invalid_value"
-        ) from None
-    return when if when.tzinfo else when.replace(tzinfo=UTC)
+def _in_range(value: int, name: str, most: int) -> int:
+    if not 1 <= value <= most:
+        raise bad_request(f"'{name}' has to be in 1..{most}.", param=name, code="invalid_value")
+    return value

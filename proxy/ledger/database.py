@@ -4,10 +4,13 @@ from typing import Any
 
 from sqlalchemy import event, text
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 BUSY_TIMEOUT_MS = 15_000
 
+DatabaseError = SQLAlchemyError
+"""What a database that is away raises, beside OSError."""
 Database = AsyncEngine
 """What the other rooms hold: they pass it on to the ledger and know no SQL."""
 

@@ -1,16 +1,22 @@
-"""Holds: money set aside before a paid call goes out. `spent + reserved <= limit` at every instant."""
+"""Holds: money set aside before a paid call goes out.
 
+`spent + reserved + unsettled <= limit` at every instant, for every budget, with any number of processes on one
+database. Budgets are locked in the order of their ids, after all rows that a transaction inserts: so no two
+transactions wait for each other in a circle.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
+from typing import Any, cast
 
-from sqlalchemy import ColumnElement, delete, insert, select, update
+from sqlalchemy import ColumnElement, Table, delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.sql import bindparam
 
 from proxy.ledger.tables import Budget, Reservation
-from proxy.records import BudgetRef, Hold, Window
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+from proxy.records import BudgetRef, Hold, Settle
 
 
 @dataclass(eq=False)
@@ -29,107 +35,266 @@ class SessionOwned(Exception):  # noqa: N818
     name: str
 
 
-def window_start(window: Window, at: datetime) -> datetime:
-    """Return the start of the window that holds a time (UTC)."""
-    at = at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    return {"total": EPOCH, "day": at, "month": at.replace(day=1)}[window]
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A wish to reserve `hold.amount`, or at the very least `least`, in all of some budgets.
 
-
-async def reserve(engine: AsyncEngine, hold: Hold) -> None:
-    """Reserve a hold in all its budgets, in one short transaction, or in none.
-
-    Budgets are taken in one order everywhere, so that two holds never wait for each other in a circle.
-
-    Raises:
-        BudgetExceeded: it does not fit.
-        SessionOwned: the session was opened by another key.
+    Without a hold it only opens the budgets. `final`: take what there is now, or nothing; otherwise it is worth
+    waiting for reservations of others to end.
     """
-    async with engine.begin() as connection:
-        ids = []
-        for ref in sorted(hold.budgets, key=lambda r: (r.scope, r.name)):
-            budget_id = await _open_budget(connection, ref, hold.created_at)
-            fits = update(Budget).where(
-                Budget.id == budget_id,
-                Budget.spent_nano + Budget.reserved_nano + hold.amount <= Budget.limit_nano,
-            )
-            done = await connection.execute(fits.values(reserved_nano=Budget.reserved_nano + hold.amount))
-            if done.rowcount != 1:
-                row = (await connection.execute(select(Budget).where(Budget.id == budget_id))).one()
-                raise BudgetExceeded(ref, row.limit_nano, row.limit_nano - row.spent_nano - row.reserved_nano)
-            ids.append(str(budget_id))
-        await connection.execute(insert(Reservation).values(hold_row(hold, ids)))
+
+    refs: tuple[BudgetRef, ...]
+    hold: Hold | None = None
+    least: int = 0
+    final: bool = True
 
 
-async def _open_budget(connection: AsyncConnection, ref: BudgetRef, at: datetime) -> int:
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    values = {
-        "scope": ref.scope, "name": ref.name, "window": ref.window, "window_start": window_start(ref.window, at),
-        "limit_nano": ref.limit, "spent_nano": 0, "reserved_nano": 0, "owner": ref.owner,
-    }  # fmt: skip
-    await connection.execute(dialect.insert(Budget).values(values).on_conflict_do_nothing())
-    row = (await connection.execute(select(Budget).where(*_is(ref, at)).with_for_update())).one()
-    if ref.scope == "session" and row.owner != ref.owner:
-        raise SessionOwned(ref.name)
-    # A header may only lower a session's limit; the others' are the config's, whatever they were before.
-    if ref.limit < row.limit_nano or (ref.scope != "session" and ref.limit != row.limit_nano):
-        await connection.execute(update(Budget).where(Budget.id == row.id).values(limit_nano=ref.limit))
-    return int(row.id)
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What was reserved, and what the tightest budget leaves after it (nano-USD; `None` without a budget)."""
+
+    amount: int
+    left: int | None
 
 
-def _is(ref: BudgetRef, at: datetime) -> list[ColumnElement[bool]]:
-    return [
-        Budget.scope == ref.scope,
-        Budget.name == ref.name,
-        Budget.window == ref.window,
-        Budget.window_start == window_start(ref.window, at),
-    ]
+Outcome = Grant | BudgetExceeded | SessionOwned | None
+"""`None`: nothing yet; it would fit if reservations of others came back."""
 
 
-def hold_row(hold: Hold, budget_ids: list[str]) -> dict[str, object]:
+@dataclass(slots=True)
+class _Row:
+    """A budget under lock. `asked` is the lowest limit that a session's header ever gave."""
+
+    id: int
+    owner: str
+    limit: int
+    asked: int
+    spent: int
+    reserved: int
+    unsettled: int
+
+    @property
+    def free(self) -> int:
+        return self.limit - self.spent - self.reserved - self.unsettled
+
+    @property
+    def hoped(self) -> int:
+        """What would be free if all open reservations came back."""
+        return self.limit - self.spent - self.unsettled
+
+
+async def move(
+    connection: AsyncConnection, *, settles: Sequence[Settle], asks: Sequence[Ask], holder: str
+) -> list[Outcome]:
+    """Settle, then decide what is asked for, in the transaction of `connection`. One outcome an ask, in order.
+
+    A settlement turns a reservation into spend; a second one of the same hold changes nothing. A cost above
+    what was reserved is booked as it is: the truth may pass a limit, and closes the budget.
+
+    Args:
+        connection: with a transaction that may write.
+        settles: ends of holds.
+        asks: holds to place.
+        holder: the process that places them, so that its death can be told from its slowness.
+    """
+    ended = await _end(connection, {s.hold_id: s.cost for s in reversed(settles)})
+    ids = await _open(connection, [ref for ask in asks for ref in ask.refs])
+    rows = await _lock(connection, {*ids.values(), *(i for _, _, budgets, _ in ended for i in budgets)})
+    for cost, amount, budgets, state in ended:
+        for row in (rows[i] for i in budgets):
+            row.spent += cost
+            if state == "held":
+                row.reserved -= amount
+            else:
+                row.unsettled -= amount
+    placed: list[dict[str, object]] = []
+    outcomes: list[Outcome] = []
+    for ask in asks:
+        outcome = _decide(ask, [(ref, rows[ids[_key(ref)]]) for ref in ask.refs if _key(ref) in ids])
+        outcomes.append(outcome)
+        if isinstance(outcome, Grant) and ask.hold is not None:
+            budgets = [ids[_key(ref)] for ref in ask.refs if _key(ref) in ids]
+            placed.append({**hold_row(ask.hold, holder, budgets), "amount_nano": outcome.amount})
+    await _store(connection, rows.values())
+    if placed:
+        await connection.execute(insert(Reservation), placed)
+    return outcomes
+
+
+def _decide(ask: Ask, budgets: Sequence[tuple[BudgetRef, _Row]]) -> Outcome:
+    for ref, row in budgets:
+        if ref.scope == "session" and row.owner != ref.owner:
+            return SessionOwned(ref.name)
+    for ref, row in budgets:
+        _limit(ref, row)
+    wanted = 0 if ask.hold is None else ask.hold.amount
+    if not budgets:
+        return Grant(wanted, None)
+    free = min(row.free for _, row in budgets)
+    if ask.hold is None:
+        return Grant(0, free)
+    hoped = min(row.hoped for _, row in budgets)
+    # Cut to what is left of the budget, not to what others happen to have reserved at this moment.
+    target = min(wanted, free if ask.final else hoped)
+    if hoped < ask.least or (ask.final and free < ask.least):
+        ref, row = min(budgets, key=lambda b: b[1].free)
+        return BudgetExceeded(ref, row.limit, max(0, row.free))
+    if free < target:
+        return None
+    for _, row in budgets:
+        row.reserved += target
+    return Grant(target, free - target)
+
+
+def _limit(ref: BudgetRef, row: _Row) -> None:
+    if ref.limit is None:
+        return
+    if ref.scope != "session":
+        row.limit = ref.limit  # the config's or the key's, whatever it was before
+    elif ref.limit < row.asked:
+        # A header may only lower it. One that repeats itself does not undo what an admin has raised since.
+        row.asked = ref.limit
+        row.limit = min(row.limit, ref.limit)
+
+
+async def _end(
+    connection: AsyncConnection, costs: Mapping[str, int]
+) -> list[tuple[int, int, list[int], str]]:
+    """Delete the reservations that are settled; return cost, amount, budgets and state of each."""
+    if not costs:
+        return []
+    gone = await connection.execute(
+        delete(Reservation)
+        .where(Reservation.id.in_(sorted(costs)))
+        .returning(Reservation.id, Reservation.amount_nano, Reservation.budget_ids, Reservation.state)
+    )
+    return [(costs[r.id], r.amount_nano, [int(i) for i in r.budget_ids], r.state) for r in gone]
+
+
+Key = tuple[str, str, str, datetime]
+
+
+def _key(ref: BudgetRef) -> Key:
+    return ref.scope, ref.name, ref.window, ref.window_start
+
+
+async def _open(connection: AsyncConnection, refs: Iterable[BudgetRef]) -> dict[Key, int]:
+    """Return the ids of budgets, opened where they are not there and have a limit."""
+    wanted = {_key(ref): ref for ref in refs}
+    if not wanted:
+        return {}
+    found = await _find(connection, wanted)
+    missing = [wanted[k] for k in sorted(wanted) if k not in found and wanted[k].limit is not None]
+    if missing:
+        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+        values = [
+            {
+                "scope": ref.scope, "name": ref.name, "window": ref.window, "window_start": ref.window_start,
+                "limit_nano": ref.limit, "asked_nano": ref.limit, "owner": ref.owner,
+                "spent_nano": 0, "reserved_nano": 0, "unsettled_nano": 0,
+            }
+            for ref in missing
+        ]  # fmt: skip
+        await connection.execute(dialect.insert(Budget).on_conflict_do_nothing(), values)
+        found |= await _find(connection, [_key(ref) for ref in missing])
+    return found
+
+
+async def _find(connection: AsyncConnection, keys: Iterable[Key]) -> dict[Key, int]:
+    columns = (Budget.scope, Budget.name, Budget.window, Budget.window_start)
+    names = sorted({k[1] for k in keys})
+    rows = await connection.execute(select(Budget.id, *columns).where(Budget.name.in_(names)))
+    return {(r.scope, r.name, r.window, r.window_start): r.id for r in rows if tuple(r[1:]) in set(keys)}
+
+
+async def _lock(connection: AsyncConnection, ids: Iterable[int]) -> dict[int, _Row]:
+    wanted = sorted(ids)
+    if not wanted:
+        return {}
+    query = select(Budget).where(Budget.id.in_(wanted)).order_by(Budget.id).with_for_update()
+    return {
+        r.id: _Row(r.id, r.owner, r.limit_nano, r.asked_nano, r.spent_nano, r.reserved_nano, r.unsettled_nano)
+        for r in await connection.execute(query)
+    }
+
+
+async def _store(connection: AsyncConnection, rows: Iterable[_Row]) -> None:
+    values = [
+        {
+            "budget_id": row.id, "limit_nano": row.limit, "asked_nano": row.asked, "spent_nano": row.spent,
+            "reserved_nano": row.reserved, "unsettled_nano": row.unsettled,
+        }
+        for row in rows
+    ]  # fmt: skip
+    if values:
+        table = cast("Table", Budget.__table__)  # of the core: the ORM's bulk update would want primary keys
+        await connection.execute(update(table).where(table.c.id == bindparam("budget_id")), values)
+
+
+def hold_row(hold: Hold, holder: str, budget_ids: Sequence[int]) -> dict[str, object]:
     """Return the row of a reservation."""
     return {
         "id": hold.id, "request_id": hold.request_id, "model": hold.model, "amount_nano": hold.amount,
-        "state": "held", "budget_ids": budget_ids, "created_at": hold.created_at, "expires_at": hold.expires_at,
+        "state": "held", "holder": holder, "budget_ids": [str(i) for i in budget_ids],
+        "created_at": hold.created_at, "expires_at": hold.expires_at,
     }  # fmt: skip
-
-
-async def settle(connection: AsyncConnection, hold_id: str, cost: int) -> None:
-    """Turn a reservation into spend. A second settlement of the same hold changes nothing."""
-    gone = await connection.execute(
-        delete(Reservation)
-        .where(Reservation.id == hold_id)
-        .returning(Reservation.amount_nano, Reservation.budget_ids)
-    )
-    row = gone.one_or_none()
-    if row is None:
-        return
-    for budget_id in sorted(int(i) for i in row.budget_ids):
-        await connection.execute(
-            update(Budget)
-            .where(Budget.id == budget_id)
-            .values(reserved_nano=Budget.reserved_nano - row.amount_nano, spent_nano=Budget.spent_nano + cost)
-        )
 
 
 async def recover(engine: AsyncEngine, now: datetime) -> int:
     """Mark reservations whose lease has run out as unsettled; they stay counted. Returns how many."""
+    return await _unsettle(engine, Reservation.expires_at < now)
+
+
+async def bury(engine: AsyncEngine, holder: str) -> int:
+    """Mark what a dead process has left reserved as unsettled; it stays counted. Returns how many."""
+    return await _unsettle(engine, Reservation.holder == holder)
+
+
+async def _unsettle(engine: AsyncEngine, which: ColumnElement[bool]) -> int:
     async with engine.begin() as connection:
-        done = await connection.execute(
+        found = await connection.execute(
             update(Reservation)
-            .where(Reservation.state == "held", Reservation.expires_at < now)
+            .where(Reservation.state == "held", which)
             .values(state="unsettled")
+            .returning(Reservation.amount_nano, Reservation.budget_ids)
         )
-        return done.rowcount
+        lost = [(r.amount_nano, [int(i) for i in r.budget_ids]) for r in found]
+        rows = await _lock(connection, {i for _, budgets in lost for i in budgets})
+        for amount, budgets in lost:
+            for row in (rows[i] for i in budgets):
+                row.reserved -= amount
+                row.unsettled += amount
+        await _store(connection, rows.values())
+        return len(lost)
+
+
+async def resolve(engine: AsyncEngine, hold_id: str, cost: int) -> bool:
+    """Settle an unsettled reservation at what its call has really cost; False when there is none."""
+    async with engine.begin() as connection:
+        query = select(Reservation.id).where(Reservation.id == hold_id, Reservation.state == "unsettled")
+        if (await connection.execute(query)).one_or_none() is None:
+            return False
+        await move(connection, settles=[Settle(hold_id, cost)], asks=[], holder="")
+        return True
 
 
 async def remaining(engine: AsyncEngine, refs: tuple[BudgetRef, ...]) -> int | None:
     """Return the least that any of the budgets leaves, in nano-USD; `None` without budgets."""
-    now = datetime.now(UTC)
     left = []
     async with engine.connect() as connection:
         await connection.execution_options(readonly=True)
         for ref in refs:
-            row = (await connection.execute(select(Budget).where(*_is(ref, now)))).one_or_none()
-            limit = ref.limit if row is None or ref.scope != "session" else min(ref.limit, row.limit_nano)
-            left.append(limit - (0 if row is None else row.spent_nano + row.reserved_nano))
+            row: Any = (await connection.execute(select(Budget).where(*_is(ref)))).one_or_none()
+            if row is None:
+                left += [] if ref.limit is None else [ref.limit]
+                continue
+            limit = row.limit_nano if ref.limit is None or ref.scope == "session" else ref.limit
+            left.append(limit - row.spent_nano - row.reserved_nano - row.unsettled_nano)
     return min(left, default=None)
+
+
+def _is(ref: BudgetRef) -> list[ColumnElement[bool]]:
+    scope, name, window, start = _key(ref)
+    return [
+        Budget.scope == scope, Budget.name == name, Budget.window == window, Budget.window_start == start,
+    ]  # fmt: skip

@@ -1,28 +1,13 @@
 """Reading the ledger. Every struct holds nano-USD."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, String, Text, cast, func, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from proxy.ledger.holds import EPOCH
 from proxy.ledger.tables import Budget, Call, Plan, Request, Reservation, Stage
-from proxy.records import Scope, Window
-
-By = Literal["day", "model", "key", "stage", "task", "session"]
-
-
-class SpendRow(msgspec.Struct, frozen=True):
-    """The spend of one group. `baseline` is what the large model alone would have cost (estimated)."""
-
-    group: str | None
-    requests: int
-    prompt_tokens: int
-    completion_tokens: int
-    cost: int
-    baseline: int
 
 
 class RequestRow(msgspec.Struct, frozen=True):
@@ -50,6 +35,7 @@ class RequestRow(msgspec.Struct, frozen=True):
     first_token_ms: int | None
     stream: bool
     error: str | None
+    tags: list[str]
 
 
 class StageRow(msgspec.Struct, frozen=True):
@@ -82,7 +68,11 @@ class CallRow(msgspec.Struct, frozen=True):
     latency_ms: int
     finish_reason: str | None
     estimated: bool
+    overrun: bool
     error: str | None
+    input_per_mtok: int
+    output_per_mtok: int
+    price_source: str
 
 
 class PlanRow(msgspec.Struct, frozen=True):
@@ -112,6 +102,14 @@ class BudgetRow(msgspec.Struct, frozen=True):
     limit: int
     spent: int
     reserved: int
+    unsettled: int
+
+
+class UnsettledSum(msgspec.Struct, frozen=True):
+    """How many reservations of dead processes there are, and their worst cases in all."""
+
+    count: int
+    amount: int
 
 
 class UnsettledRow(msgspec.Struct, frozen=True):
@@ -122,51 +120,6 @@ class UnsettledRow(msgspec.Struct, frozen=True):
     model: str
     amount: int
     created_at: datetime
-
-
-async def spend(
-    engine: AsyncEngine, *, since: datetime | None, until: datetime | None, by: By, key_id: str | None
-) -> list[SpendRow]:
-    """Sum the spend by day (UTC), model that answered, key, stage, task or session."""
-    day: ColumnElement[Any] = func.date(Request.started_at)
-    if engine.dialect.name == "postgresql":
-        day = func.to_char(func.timezone("UTC", Request.started_at), "YYYY-MM-DD")
-    groups: dict[By, Any] = {
-        "day": day,
-        "model": Request.model,
-        "key": Request.key_id,
-        "stage": cast(Request.stage, String),
-        "task": Request.task,
-        "session": Request.session,
-    }
-    group = groups[by]
-    query = (
-        select(
-            group,
-            func.count(),
-            *(
-                cast(func.coalesce(func.sum(column), 0), Text)
-                for column in (
-                    Request.prompt_tokens,
-                    Request.completion_tokens,
-                    Request.cost_nano,
-                    Request.baseline_nano,
-                )
-            ),
-        )
-        .group_by(group)
-        .order_by(group)
-    )
-    if since is not None:
-        query = query.where(Request.started_at >= since)
-    if until is not None:
-        query = query.where(Request.started_at < until)
-    if key_id is not None:
-        query = query.where(Request.key_id == key_id)
-    async with engine.connect() as connection:
-        await connection.execution_options(readonly=True)
-        rows = (await connection.execute(query)).all()
-    return [SpendRow(g, n, *(int(v) for v in sums)) for g, n, *sums in rows]
 
 
 async def list_requests(
@@ -225,18 +178,27 @@ async def list_budgets(engine: AsyncEngine) -> list[BudgetRow]:
         return [_row(BudgetRow, r) for r in await connection.execute(query)]
 
 
-async def set_budget(engine: AsyncEngine, scope: Scope, name: str, window: Window, limit: int) -> bool:
-    """Set a total budget's limit, up or down; False when there is no such budget."""
-    query = update(Budget).where(
-        Budget.scope == scope, Budget.name == name, Budget.window == window, Budget.window_start == EPOCH
-    )
+async def set_session_budget(engine: AsyncEngine, name: str, limit: int) -> bool:
+    """Set a session's limit, up or down; False when the session has no budget."""
+    query = update(Budget).where(Budget.scope == "session", Budget.name == name)
     async with engine.begin() as connection:
         return (await connection.execute(query.values(limit_nano=limit))).rowcount == 1
 
 
+async def unsettled_sum(engine: AsyncEngine) -> UnsettledSum:
+    """Count the reservations of dead processes, in one indexed look."""
+    query = select(func.count(), func.sum(Reservation.amount_nano)).where(Reservation.state == "unsettled")
+    async with engine.connect() as connection:
+        await connection.execution_options(readonly=True)
+        count, amount = (await connection.execute(query)).one()
+    return UnsettledSum(count, int(amount or 0))
+
+
 async def unsettled(engine: AsyncEngine) -> list[UnsettledRow]:
-    """List the reservations of dead processes."""
-    query = select(Reservation.__table__).where(Reservation.state == "unsettled")
+    """List the reservations of dead processes, oldest first."""
+    query = (
+        select(Reservation.__table__).where(Reservation.state == "unsettled").order_by(Reservation.created_at)
+    )
     async with engine.connect() as connection:
         await connection.execution_options(readonly=True)
         return [_row(UnsettledRow, r) for r in await connection.execute(query)]

@@ -1,17 +1,48 @@
-"""Dropping what is older than the operator wants to keep."""
+"""Dropping what is older than the operator wants to keep. Rollups stay: sums outlive their rows."""
 
 from datetime import datetime
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from proxy.ledger import rates
 from proxy.ledger.tables import Call, Plan, Request
+
+AT_ONCE = 2000
+"""Requests a transaction, so that nobody waits long for the lock."""
 
 
 async def prune(engine: AsyncEngine, older_than: datetime) -> int:
     """Delete requests older than a time, with their calls, plans and stages. Returns how many."""
-    old = select(Request.id).where(Request.started_at < older_than)
-    async with engine.begin() as connection:
-        await connection.execute(delete(Call).where(Call.request_id.in_(old)))
-        await connection.execute(delete(Plan).where(Plan.request_id.in_(old)))
-        return (await connection.execute(delete(Request).where(Request.started_at < older_than))).rowcount
+    gone = 0
+    while True:
+        async with engine.begin() as connection:
+            await rates.forget_old(connection, older_than)
+            old = select(Request.id).where(Request.started_at < older_than).limit(AT_ONCE)
+            ids = list(await connection.scalars(old))
+            for table, column in ((Call, Call.request_id), (Plan, Plan.request_id), (Request, Request.id)):
+                await connection.execute(delete(table).where(column.in_(ids)))
+        gone += len(ids)
+        if len(ids) < AT_ONCE:
+            return gone
+
+
+async def drop_content(engine: AsyncEngine, older_than: datetime) -> int:
+    """Forget prompts, answers and plans older than a time; numbers stay. Returns how many requests had some."""
+    cleared = 0
+    while True:
+        async with engine.begin() as connection:
+            stored = or_(
+                Request.prompt.is_not(None),
+                Request.answer.is_not(None),
+                select(func.count()).where(Plan.request_id == Request.id).scalar_subquery() > 0,
+            )
+            old = select(Request.id).where(Request.started_at < older_than, stored).limit(AT_ONCE)
+            ids = list(await connection.scalars(old))
+            await connection.execute(delete(Plan).where(Plan.request_id.in_(ids)))
+            await connection.execute(
+                update(Request).where(Request.id.in_(ids)).values(prompt=None, answer=None)
+            )
+        cleared += len(ids)
+        if len(ids) < AT_ONCE:
+            return cleared

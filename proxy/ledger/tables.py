@@ -71,6 +71,7 @@ class Request(Base):
     first_token_ms: Mapped[int | None]
     stream: Mapped[bool]
     error: Mapped[str | None]
+    tags: Mapped[list[str]]
     prompt: Mapped[str | None]
     answer: Mapped[str | None]
 
@@ -98,6 +99,7 @@ class Call(Base):
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     request_id: Mapped[str]
+    key_id: Mapped[str | None]
     started_at: Mapped[datetime]
     stage: Mapped[int]
     role: Mapped[str]
@@ -118,6 +120,7 @@ class Call(Base):
     estimated: Mapped[bool]
     vote: Mapped[str | None]
     error: Mapped[str | None]
+    overrun: Mapped[bool]
 
 
 class Plan(Base):
@@ -134,7 +137,11 @@ class Plan(Base):
 
 
 class Budget(Base):
-    """A limit and what stands against it, one row a window."""
+    """A limit and what stands against it, one row a window.
+
+    `asked_nano` is the lowest limit that a session's header gave; `unsettled_nano` the worst cases of calls whose
+    process died.
+    """
 
     __tablename__ = "budgets"
     __table_args__ = (UniqueConstraint("scope", "name", "window", "window_start", name="uq_budgets"),)
@@ -145,8 +152,10 @@ class Budget(Base):
     window: Mapped[str]
     window_start: Mapped[datetime]
     limit_nano: Mapped[int]
+    asked_nano: Mapped[int]
     spent_nano: Mapped[int]
     reserved_nano: Mapped[int]
+    unsettled_nano: Mapped[int]
     owner: Mapped[str]
 
 
@@ -154,24 +163,78 @@ class Reservation(Base):
     """Money set aside for one paid call; gone when the call is settled."""
 
     __tablename__ = "reservations"
+    __table_args__ = (Index("ix_reservations_state", "state", "expires_at"),)
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     request_id: Mapped[str]
     model: Mapped[str]
     amount_nano: Mapped[int]
     state: Mapped[str]  # "held" | "unsettled": its process died; it stays counted at its worst case
+    holder: Mapped[str]  # the process that placed it
     budget_ids: Mapped[list[str]]
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime]
 
 
 class Key(Base):
-    """A client's key; only a digest of its secret is kept."""
+    """A client's key; only digests of its secrets are kept. After a rotation the old secret lives on for a while."""
 
     __tablename__ = "api_keys"
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     name: Mapped[str]
     secret_sha256: Mapped[str]
+    previous_sha256: Mapped[str | None]
+    previous_until: Mapped[datetime | None]
     created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+    budget_nano: Mapped[int | None]
+    budget_window: Mapped[str | None]
+    models: Mapped[list[str]]  # empty: all
+    modes: Mapped[list[str]]  # empty: all
+    requests_per_minute: Mapped[int | None]
+    tokens_per_minute: Mapped[int | None]
+
+
+class RateWindow(Base):
+    """How many requests of a key were admitted in a minute; only keys with a limit have rows."""
+
+    __tablename__ = "rate_windows"
+
+    key_id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    minute: Mapped[datetime] = mapped_column(primary_key=True)
+    requests: Mapped[int]
+
+
+class Rollup(Base):
+    """Sums of a day, by key and one dimension; see `proxy.ledger.rollups`."""
+
+    __tablename__ = "rollups"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    dimension: Mapped[str] = mapped_column(String(16), primary_key=True)
+    day: Mapped[str] = mapped_column(String(10), primary_key=True)
+    key_id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    value: Mapped[str] = mapped_column(primary_key=True)
+    requests: Mapped[int]
+    errors: Mapped[int]
+    escalated: Mapped[int]
+    prompt_tokens: Mapped[int]
+    completion_tokens: Mapped[int]
+    cost_nano: Mapped[int]
+    baseline_nano: Mapped[int]
+
+
+class LatencyRollup(Base):
+    """How many requests of a day took how long, in buckets that are 10 % wide."""
+
+    __tablename__ = "latency_rollups"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    dimension: Mapped[str] = mapped_column(String(16), primary_key=True)
+    day: Mapped[str] = mapped_column(String(10), primary_key=True)
+    key_id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    value: Mapped[str] = mapped_column(primary_key=True)
+    bucket: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    requests: Mapped[int]

@@ -1,143 +1,345 @@
-"""Group commit: whatever is queued goes to disk in one transaction, off the answer's critical path."""
+"""Group commit: the journal's records and the holds that wait go into the database in one transaction.
+
+One task a process writes. A transaction takes whatever has come since the last one: many concurrent requests
+share one commit, and a lone one waits for no timer.
+"""
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from time import monotonic
+from typing import Any
+from zoneinfo import ZoneInfo
 
-from sqlalchemy import exc
+from msgspec.structs import asdict
+from sqlalchemy import exc, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from proxy.ledger.holds import hold_row, settle
+from proxy.ledger import rates, rollups
+from proxy.ledger.holds import Ask, Grant, Outcome, hold_row, move
+from proxy.ledger.journal import Journal, JournalFull
+from proxy.ledger.rates import Admit, Admitted, RateExceeded
 from proxy.ledger.tables import Base, Call, Plan, Request, Reservation, Stage
-from proxy.records import CallRecord, Hold, PlanRecord, RequestRecord
+from proxy.records import BudgetRef, CallRecord, Hold, PlanRecord, Record, RequestRecord, Settle
 
 log = logging.getLogger(__name__)
 
-BOUND = 50_000
-BATCH = 2_000
+POLL_S = 0.05
+"""How often holds that wait look for money that other processes gave back."""
 LONGEST_PAUSE_S = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Settle:
-    """The end of a hold: what its call has cost, in nano-USD."""
-
-    hold_id: str
-    cost: int
+class LedgerAway(Exception):  # noqa: N818
+    """The database cannot be written now; nothing is reserved."""
 
 
-Record = RequestRecord | CallRecord | PlanRecord | Hold | Settle
+@dataclass(eq=False, slots=True)
+class _Waiter:
+    ask: Ask | Admit
+    deadline: float
+    outcome: "asyncio.Future[Any]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
 class Writer:
-    """Writes records in the order in which they came; retried until the database takes them."""
+    """Writes what the journal holds, in its order, until the database takes it; places holds on the way."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, journal: Journal, zone: ZoneInfo) -> None:
         self._engine = engine
-        self._queue: deque[Record] = deque()
+        self._journal = journal
+        self._zone = zone
+        self._waiters: list[_Waiter] = []
+        self._unkept: list[Record] = []
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
         self.written = 0
+        self.dropped = 0
         self.last_error: str | None = None
         self._task = asyncio.create_task(self._run())
 
     @property
-    def backlog(self) -> int:
-        """Records not yet on disk."""
-        return len(self._queue)
+    def backlog_bytes(self) -> int:
+        """Bytes of records that are not in the database yet."""
+        return self._journal.backlog_bytes
 
     @property
     def full(self) -> bool:
-        """Whether the bound is reached: the database has been away for long."""
-        return len(self._queue) >= BOUND
+        """Whether the spool takes no more: the database has been away for long, or the disk is full."""
+        return self._journal.full or bool(self._unkept)
 
-    def submit(self, record: Record) -> None:
-        """Queue a record. Never waits."""
-        self._queue.append(record)
+    def submit(self, *records: Record) -> None:
+        """Keep records. They survive the death of this process from here on; never waits for the database.
+
+        Raises:
+            JournalFull: they could not be kept.
+        """
+        self._journal.append(records)
         self._idle.clear()
         self._wake.set()
 
+    def submit_end(self, *records: Record) -> None:
+        """Keep what is known of something that has happened: when the disk takes it no more, in memory for now."""
+        try:
+            self.submit(*self._unkept, *records)
+            self._unkept.clear()
+        except JournalFull as e:
+            self._unkept += records
+            log.critical("%s; %d records wait in memory", e, len(self._unkept))
+
+    async def reserve(self, hold: Hold, refs: tuple[BudgetRef, ...], *, least: int, wait_s: float) -> Grant:
+        """Reserve `hold.amount` in all budgets, or as much as they still hold, but `least` at the least.
+
+        On return it is on disk. Money that others have reserved and may give back is waited for.
+
+        Raises:
+            BudgetExceeded: it does not fit; nothing is reserved.
+            SessionOwned: the session was opened by another key.
+            LedgerAway: the database does not answer.
+        """
+        try:
+            granted: Grant = await self._ask(Ask(refs, hold, least), wait_s)
+            return granted
+        except (asyncio.CancelledError, LedgerAway):
+            # It may have been, or may still be, placed: whoever asked does not know and will not settle it.
+            self.submit_end(Settle(hold.id, 0))
+            raise
+
+    async def open_budgets(self, refs: tuple[BudgetRef, ...]) -> Grant:
+        """Open budgets, so that their limits stand before anything is spent. See `reserve`."""
+        granted: Grant = await self._ask(Ask(refs), 0.0)
+        return granted
+
+    async def admit(self, wanted: Admit) -> None:
+        """Count a request in.
+
+        Raises:
+            RateExceeded: the key has used up its minute.
+            LedgerAway: the database does not answer.
+        """
+        await self._ask(wanted, 0.0)
+
     async def flush(self) -> None:
-        """Wait until everything submitted is on disk."""
+        """Wait until everything submitted is in the database."""
         await self._idle.wait()
 
     async def close(self, timeout_s: float) -> None:
-        """Write what is left, for at most `timeout_s` seconds, and stop."""
+        """Write what is left, for at most `timeout_s` seconds, and stop. What stays in the journal is not lost."""
+        self.submit_end()
         try:
             async with asyncio.timeout(timeout_s):
                 await self.flush()
         except TimeoutError:
-            log.critical("%d ledger records could not be written: %s", self.backlog, self.last_error)
+            log.critical("%d bytes of the ledger stay in %s", self.backlog_bytes, self._journal.folder)
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
+        self._journal.close()
+
+    async def _ask(self, ask: Ask | Admit, wait_s: float) -> Any:
+        waiter = _Waiter(ask, monotonic() + wait_s)
+        self._waiters.append(waiter)
+        self._wake.set()
+        return await waiter.outcome
 
     async def _run(self) -> None:
         pause = 0.1
         while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._queue:
-                batch = [self._queue[i] for i in range(min(BATCH, len(self._queue)))]
+            if self._journal.backlog_bytes == 0 and not self._wake.is_set():
+                self._idle.set()
                 try:
-                    async with self._engine.begin() as connection:
-                        await _write(connection, batch)
-                except (exc.DBAPIError, exc.TimeoutError, OSError) as e:
-                    self.last_error = type(e).__name__
-                    log.warning(
-                        "the ledger cannot be written (%s), %d records wait", self.last_error, self.backlog
-                    )
-                    await asyncio.sleep(pause)
-                    pause = min(LONGEST_PAUSE_S, pause * 2)
-                    continue
+                    async with asyncio.timeout(POLL_S if self._waiters else None):
+                        await self._wake.wait()
+                except TimeoutError:
+                    pass
+            self._wake.clear()
+            try:
+                await self._commit()
                 pause, self.last_error = 0.1, None
-                for _ in batch:
-                    self._queue.popleft()
-                self.written += len(batch)
-            self._idle.set()
+            except Exception as e:  # noqa: BLE001  (this task must outlive whatever a driver raises)
+                self.last_error = type(e).__name__
+                log.warning("the ledger cannot be written (%s: %.200s)", self.last_error, e)
+                self._refuse_waiters()
+                await asyncio.sleep(pause)
+                pause = min(LONGEST_PAUSE_S, pause * 2)
+                self._wake.set()
+
+    async def _commit(self) -> None:
+        self._waiters = [w for w in self._waiters if not w.outcome.done()]
+        records, end = self._journal.read() if self._journal.backlog_bytes else ([], 0)
+        now = monotonic()
+        waiters = list(self._waiters)  # more may come while the transaction runs
+        asks = [replace(w.ask, final=now >= w.deadline) if isinstance(w.ask, Ask) else w.ask for w in waiters]
+        if not records and not asks:
+            if end:
+                self._journal.drop(end)
+            return
+        try:
+            async with self._engine.begin() as connection:
+                outcomes = await write(connection, records, asks, holder=self._journal.id, zone=self._zone)
+        except Exception as e:
+            if not _about_the_data(e):
+                raise
+            await write_carefully(self._engine, records, self._journal, self._zone)
+            outcomes = [None for _ in asks]  # decided in the next round
+            self._wake.set()
+        if end:
+            self._journal.drop(end)
+        self.written += len(records)
+        for waiter, outcome in zip(waiters, outcomes, strict=True):
+            if outcome is None or waiter.outcome.done():
+                continue
+            if isinstance(outcome, Exception):
+                waiter.outcome.set_exception(outcome)
+            else:
+                waiter.outcome.set_result(outcome)
+
+    def _refuse_waiters(self) -> None:
+        for waiter in self._waiters:
+            if not waiter.outcome.done():
+                waiter.outcome.set_exception(LedgerAway(self.last_error))
 
 
-async def _write(connection: AsyncConnection, batch: Sequence[Record]) -> None:
-    requests = [r for r in batch if isinstance(r, RequestRecord)]
-    await _insert(connection, Request, [_request_row(r) for r in requests])
-    await _insert(connection, Stage, [{"request_id": r.id, **asdict(s)} for r in requests for s in r.stages])
-    await _insert(connection, Call, [_call_row(r) for r in batch if isinstance(r, CallRecord)])
-    await _insert(connection, Plan, [_plan_row(r) for r in batch if isinstance(r, PlanRecord)])
-    settled = {r.hold_id for r in batch if isinstance(r, Settle)}
-    # A hold whose settlement is in the same batch never has to reach the disk.
+async def replay(engine: AsyncEngine, journal: Journal, zone: ZoneInfo) -> int:
+    """Write what a dead process has left in its journal. Returns how many records.
+
+    Raises:
+        sqlalchemy.exc.DBAPIError: the database is away; the journal is as it was.
+    """
+    count = 0
+    while journal.backlog_bytes:
+        records, end = journal.read()
+        await write_carefully(engine, records, journal, zone)
+        journal.drop(end)
+        count += len(records)
+    return count
+
+
+async def write(
+    connection: AsyncConnection,
+    records: Sequence[Record],
+    asks: Sequence[Ask | Admit],
+    *,
+    holder: str,
+    zone: ZoneInfo,
+) -> list[Outcome | Admitted | RateExceeded]:
+    """Write records that are not there yet, and decide on what is asked, in the transaction of `connection`."""
+    requests = [r for r in records if isinstance(r, RequestRecord)]
+    calls = [r for r in records if isinstance(r, CallRecord)]
+    await _insert(connection, Request, (request_row(r) for r in requests))
+    await _insert(connection, Stage, ({"request_id": r.id, **asdict(s)} for r in requests for s in r.stages))
+    await _insert(connection, Call, (_call_row(r) for r in calls))
     await _insert(
-        connection,
-        Reservation,
-        [hold_row(r, []) for r in batch if isinstance(r, Hold) and r.id not in settled],
+        connection, Plan, (_plan_row(r) for r in records if isinstance(r, PlanRecord)), repeated=True
     )
-    held_here = {r.id for r in batch if isinstance(r, Hold)}
-    for record in batch:
-        if isinstance(record, Settle) and record.hold_id not in held_here:
-            await settle(connection, record.hold_id, record.cost)
+    settles = [r for r in records if isinstance(r, Settle)]
+    settled = {s.hold_id for s in settles}
+    # A hold whose settlement comes along never has to be there.
+    holds = [r for r in records if isinstance(r, Hold) and r.id not in settled]
+    await _insert(connection, Reservation, (hold_row(h, holder, []) for h in holds))
+    holding = [a for a in asks if isinstance(a, Ask)]
+    moved = iter(await move(connection, settles=settles, asks=holding, holder=holder))
+    admitted = iter(await rates.admit(connection, [a for a in asks if isinstance(a, Admit)]))
+    sums, buckets = rollups.roll_requests(requests, zone)
+    await rollups.add(connection, {**sums, **rollups.roll_calls(calls, zone)}, buckets)
+    return [next(moved if isinstance(a, Ask) else admitted) for a in asks]
 
 
-async def _insert(connection: AsyncConnection, table: type[Base], rows: list[dict[str, object]]) -> None:
-    if rows:
+async def write_carefully(
+    engine: AsyncEngine, records: Sequence[Record], journal: Journal, zone: ZoneInfo
+) -> None:
+    """Write records of which some may be there already, or be such that no database takes them.
+
+    A commit whose answer was lost leaves the first kind; they are left out. The second kind is put aside, one
+    by one, so that it holds up nothing.
+    """
+    try:
+        async with engine.begin() as connection:
+            fresh = await _not_there(connection, records)
+            await write(connection, fresh, [], holder=journal.id, zone=zone)
+            return
+    except Exception as e:
+        if not _about_the_data(e):
+            raise
+    for group in _requests_with_their_calls(records):
+        try:
+            async with engine.begin() as connection:
+                fresh = await _not_there(connection, group)
+                await write(connection, fresh, [], holder=journal.id, zone=zone)
+        except Exception as e:
+            if not _about_the_data(e):
+                raise
+            for record in group:
+                journal.reject(record)
+
+
+async def _not_there(connection: AsyncConnection, records: Sequence[Record]) -> list[Record]:
+    there: set[tuple[type, object]] = set()
+    for kind, column in (
+        (RequestRecord, Request.id), (CallRecord, Call.id), (Hold, Reservation.id),
+    ):  # fmt: skip
+        ids = sorted({r.id for r in records if isinstance(r, kind)})
+        for i in range(0, len(ids), 1000):
+            found: Iterable[str] = await connection.scalars(
+                select(column).where(column.in_(ids[i : i + 1000]))
+            )
+            there |= {(kind, f) for f in found}
+    # A hold whose call is on record has been settled.
+    there |= {(Hold, id_) for kind, id_ in list(there) if kind is CallRecord}
+    return [r for r in records if (type(r), getattr(r, "id", None)) not in there]
+
+
+def _requests_with_their_calls(records: Sequence[Record]) -> list[list[Record]]:
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        match record:
+            case RequestRecord() | Settle():
+                key = record.id if isinstance(record, RequestRecord) else f"settle {record.hold_id}"
+            case _:
+                key = record.request_id
+        groups.setdefault(key, []).append(record)
+    return list(groups.values())
+
+
+def _about_the_data(e: Exception) -> bool:
+    """Tell an error that comes back however often the same records are written from one that passes."""
+    if isinstance(e, (exc.IntegrityError, exc.DataError)):
+        return True
+    if isinstance(e, exc.DBAPIError):
+        state = str(getattr(e.orig, "sqlstate", None) or "")
+        return state[:2] in ("22", "23") or isinstance(getattr(e.orig, "__cause__", None), ValueError)
+    return isinstance(e, (exc.StatementError, OverflowError, ValueError)) and not isinstance(e, OSError)
+
+
+async def _insert(
+    connection: AsyncConnection,
+    table: type[Base],
+    rows: Iterable[dict[str, object]],
+    *,
+    repeated: bool = False,
+) -> None:
+    if not (values := list(rows)):
+        return
+    if repeated:
         dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-        # A batch is repeated after a commit whose answer was lost: what is there already stays.
-        await connection.execute(dialect.insert(table).on_conflict_do_nothing(), rows)
+        await connection.execute(dialect.insert(table).on_conflict_do_nothing(), values)
+    else:
+        await connection.execute(insert(table), values)
 
 
-def _request_row(record: RequestRecord) -> dict[str, object]:
+def request_row(record: RequestRecord) -> dict[str, object]:
+    """Return the row of a request."""
     row = {
-        name: getattr(record, name)
-        for name in RequestRecord.__slots__
-        if name not in ("stages", "cost", "baseline")
+        n: getattr(record, n)
+        for n in record.__struct_fields__
+        if n not in ("stages", "cost", "baseline", "tags")
     }
-    return {**row, "cost_nano": record.cost, "baseline_nano": record.baseline}
+    return {**row, "tags": list(record.tags), "cost_nano": record.cost, "baseline_nano": record.baseline}
 
 
 def _call_row(record: CallRecord) -> dict[str, object]:
     kept = ("usage", "cost", "price")
-    row = {name: getattr(record, name) for name in CallRecord.__slots__ if name not in kept}
+    row = {n: getattr(record, n) for n in record.__struct_fields__ if n not in kept}
     price = record.price.at(record.usage.prompt_tokens)
     return {
         **row,

@@ -1,7 +1,8 @@
 """What a model call costs: token counts times unit prices, in exact integers."""
 
+import re
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -135,6 +136,21 @@ def published_price(model: str) -> Price | None:
     if base is None or step is None:
         return base
     return replace(base, long_above=step, long=_from_published(rates, above=step + 1))
+
+
+def published_on(model: str) -> date | None:
+    """Return the last day on which somebody compared a model's published price with its vendor's page.
+
+    The snapshot has no field for it; it is taken from the dates in its comments. `None` when there is none.
+    """
+    from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415
+
+    try:
+        _, info = get_snapshot().find_provider_model(model, None, None, None)
+    except LookupError:
+        return None
+    days = re.findall(r"\b20\d\d-\d\d-\d\d\b", info.price_comments or "")
+    return max((date.fromisoformat(d) for d in days), default=None)
 
 
 def _from_published(rates: "ModelPrice", above: int | None) -> Price | None:

@@ -8,6 +8,7 @@ their SHA-256 itself.
 import gzip
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -34,6 +35,7 @@ TOKENS_PER_REQUEST = 32
 TOKENS_PER_ATTACHMENT = 100_000
 """Bound of one image, audio or file part, whose size in tokens its bytes do not tell."""
 MARGIN = 1.05
+_REASONING = re.compile(r"(openai/)?(o\d|gpt-5|gpt-oss|deepseek-r)")
 
 
 def count_text(model: str, text: str) -> int:
@@ -63,6 +65,11 @@ def prompt_bound(model: str, body: Mapping[str, Any]) -> int:
         + TOKENS_PER_ATTACHMENT * sum(1 for _ in _attachments(messages))
     )
     return int(texts * MARGIN) + extra + 1
+
+
+def hides_reasoning(model: str, body: Mapping[str, Any]) -> bool:
+    """Whether the model may generate tokens that its stream does not show."""
+    return bool(body.get("reasoning_effort")) or bool(_REASONING.match(model))
 
 
 def _messages(body: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

@@ -15,9 +15,10 @@ from proxy.errors import ApiError, NoBudget, SmallRefused, SmallUnavailable, bad
 from proxy.pricing.prices import Usage, cost
 from proxy.pricing.tokens import count_prompt, count_text
 from proxy.service import replies
+from proxy.service.admission import admit
 from proxy.service.gateway import Gateway
 from proxy.service.large import Guide, PaidCall, bound_answer, complete, no_money, paid, stream
-from proxy.service.purse import Purse, budgets_of
+from proxy.service.purse import Purse
 from proxy.service.replies import Reply
 from proxy.service.request import ChatRequest, Route, policy, route
 from proxy.service.small import RecordedSmall
@@ -42,9 +43,11 @@ async def chat(gateway: Gateway, request: ChatRequest, reply: Reply) -> None:
             "The ledger cannot be written at present.", code="ledger_unavailable", retry_after_s=5
         )
     trace = Trace(request, way.mode)
-    purse = Purse(gateway, request, budgets_of(settings, request))
+    purse = Purse(gateway, request)
     try:
         async with asyncio.timeout(settings.server.request_timeout_s):
+            await admit(gateway, request, way)
+            await purse.open()
             decision = await _decide(gateway, request, way, purse, trace)
             if isinstance(decision, Escalated) and way.mode != "small" and request.controls.max_stage == 3:
                 try:
@@ -166,7 +169,7 @@ async def _answer_locally(
     trace.baseline = cost(
         gateway.prices[way.large_model], Usage(trace.prompt_tokens, trace.completion_tokens)
     )
-    trace.remaining = await purse.available()
+    trace.remaining = await purse.remaining()
     usage = replies.usage_object(trace.prompt_tokens, trace.completion_tokens)
     facts = trace.facts()
     if not request.stream:
@@ -197,7 +200,7 @@ async def _pay(
     if decision.guideline is not None:
         body["messages"] = prompts.guided_request(body["messages"], decision.guideline)
     model = way.large_model
-    bounded = await bound_answer(gateway, purse, trace, body, model)
+    bounded = await bound_answer(gateway, body, model, request.size, limited=purse.limited)
     async with paid(
         gateway,
         purse,
@@ -206,17 +209,19 @@ async def _pay(
         role="executor",
         model=model,
         bound=bounded.prompt,
-        output=bounded.output,
+        output=bounded.asked,
+        least=bounded.least,
     ) as call:
+        sent = bounded.within(call.output)
         trace.stage, trace.model = 3, model
         plan_tokens = count_text(model, decision.guideline) if decision.guideline else 0
         if request.stream:
-            usage_chunk = await _relay(gateway, trace, call, bounded.body, reply)
+            usage_chunk = await _relay(gateway, trace, call, sent, reply)
         else:
-            raw = await complete(gateway, call, bounded.body)
+            raw = await complete(gateway, call, sent)
     _count(gateway, trace, call, model, plan_tokens)
-    trace.remaining = await purse.available()
-    if bounded.cut and call.finish_reason == "length":
+    trace.remaining = await purse.remaining()
+    if call.output < bounded.asked and call.finish_reason == "length":
         trace.degraded = "output cut to budget"
     if request.stream:
         if request.wants_usage and usage_chunk is not None:
@@ -269,9 +274,5 @@ def _without_plan(usage: dict[str, Any] | None, plan_tokens: int) -> None:
 
 def _write(gateway: Gateway, trace: Trace) -> None:
     store = gateway.settings.ledger.store_content
-    gateway.writer.submit(trace.record(store_content=store))
-    for call in trace.voted_calls():
-        gateway.writer.submit(call)
-    if store:
-        for plan in trace.plan_records():
-            gateway.writer.submit(plan)
+    plans = trace.plan_records() if store else []
+    gateway.writer.submit_end(trace.record(store_content=store), *trace.voted_calls(), *plans)

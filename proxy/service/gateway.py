@@ -5,8 +5,10 @@ import logging
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import aiohttp
 
@@ -16,15 +18,19 @@ from proxy.backends.vllm import served_name
 from proxy.config import Settings
 from proxy.errors import ConfigError
 from proxy.ledger.database import Database, open_database
-from proxy.ledger.holds import recover
-from proxy.ledger.retention import prune
-from proxy.ledger.writer import Writer
+from proxy.ledger.holds import bury, recover
+from proxy.ledger.journal import abandoned, open_journal
+from proxy.ledger.lost import close_lost_requests
+from proxy.ledger.retention import drop_content, prune
+from proxy.ledger.writer import Writer, replay
 from proxy.pricing.prices import Price, per_mtok, published_price
+from proxy.service.ids import new_id
 from proxy.service.trace import now
 
 log = logging.getLogger(__name__)
 
-UPKEEP_EVERY_S = 60.0
+RECOVER_EVERY_S = 5.0
+PRUNE_EVERY_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,10 @@ class Gateway:
     large: LargeUpstream
     database: Database
     writer: Writer
+    zone: ZoneInfo
+    """Whose midnight begins a day."""
+    opened: set[tuple[str | None, str | None, int | None]] = field(default_factory=set)
+    """Sessions, their owners and limits that are known to stand in the database."""
 
 
 def resolve_prices(settings: Settings) -> dict[str, Price]:
@@ -97,7 +107,10 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
     key = upstream_key(settings)
     small, large = settings.small, settings.large
     database = open_database(settings.database.url)
-    writer = Writer(database)
+    zone = ZoneInfo(settings.budgets.timezone)
+    spool = Path(settings.ledger.spool_dir)
+    journal = open_journal(spool, new_id("proc"), max_bytes=settings.ledger.spool_max_bytes)
+    writer = Writer(database, journal, zone)
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=large.connect_timeout_s)
     try:
@@ -127,8 +140,13 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
                 ),
                 database=database,
                 writer=writer,
+                zone=zone,
             )
-            background = [asyncio.create_task(pool.watch()), asyncio.create_task(_upkeep(gateway))]
+            background = [
+                asyncio.create_task(pool.watch()),
+                asyncio.create_task(_recover(gateway)),
+                asyncio.create_task(_prune(gateway)),
+            ]
             try:
                 yield gateway
             finally:
@@ -140,14 +158,37 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
         await database.dispose()
 
 
-async def _upkeep(gateway: Gateway) -> None:
-    """Mark the reservations of dead processes and drop rows past their retention, for ever."""
-    days = gateway.settings.ledger.retention_days
+async def _recover(gateway: Gateway) -> None:
+    """Take over what dead processes have left: their journals, their reservations, their requests, for ever."""
+    ledger = gateway.settings.ledger
+    started = now()
     while True:
         try:
+            for journal in abandoned(Path(ledger.spool_dir), max_bytes=ledger.spool_max_bytes):
+                try:
+                    count = await replay(gateway.database, journal, gateway.zone)
+                    lost = await bury(gateway.database, journal.id)
+                finally:
+                    journal.close()
+                log.warning("took over from %s: %d records, %d unsettled calls", journal.id, count, lost)
             await recover(gateway.database, now())
-            if days is not None:
-                await prune(gateway.database, now() - timedelta(days=days))
+            over = now() - timedelta(seconds=gateway.settings.server.request_timeout_s)
+            since = min(started, over - timedelta(minutes=10)) - timedelta(days=1)
+            await close_lost_requests(gateway.database, since, over, gateway.zone)
         except Exception as e:  # noqa: BLE001  (the database may be away; the next round tries again)
-            log.warning("upkeep of the ledger failed (%s)", type(e).__name__)
-        await asyncio.sleep(UPKEEP_EVERY_S)
+            log.warning("recovery of the ledger failed (%s: %.200s)", type(e).__name__, e)
+        await asyncio.sleep(RECOVER_EVERY_S)
+
+
+async def _prune(gateway: Gateway) -> None:
+    """Drop what is past its retention, for ever."""
+    ledger = gateway.settings.ledger
+    while True:
+        try:
+            if ledger.content_retention_days is not None:
+                await drop_content(gateway.database, now() - timedelta(days=ledger.content_retention_days))
+            if ledger.retention_days is not None:
+                await prune(gateway.database, now() - timedelta(days=ledger.retention_days))
+        except Exception as e:  # noqa: BLE001  (likewise)
+            log.warning("pruning of the ledger failed (%s: %.200s)", type(e).__name__, e)
+        await asyncio.sleep(PRUNE_EVERY_S)

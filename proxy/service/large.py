@@ -1,6 +1,7 @@
 """Paid calls: reserve, call, settle. Every cent that leaves goes through `paid`."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -14,12 +15,14 @@ import msgspec
 from proxy.backends.sse import DONE, Accumulator, events
 from proxy.errors import ApiError, NoBudget, out_of_budget
 from proxy.pricing.prices import Price, Usage, cost, output_that_fits, worst_case
-from proxy.pricing.tokens import count_text, prompt_bound, usage_from
+from proxy.pricing.tokens import count_text, hides_reasoning, prompt_bound, usage_from
 from proxy.records import CallRecord, Role, Stage
 from proxy.service.gateway import Gateway
 from proxy.service.ids import new_id
 from proxy.service.purse import Purse
 from proxy.service.trace import Trace, now
+
+log = logging.getLogger(__name__)
 
 DRAIN_S = 0.8
 """How long a paid call may still report its usage after its client has left: it is billed anyway."""
@@ -27,6 +30,8 @@ LEAST_USEFUL_OUTPUT = 64
 """Tokens below which an answer cut to fit a budget is of no use."""
 _MAYBE_BILLED = frozenset({"upstream_timeout", "upstream_broken", "upstream_invalid"})
 """Errors after which the upstream may have generated something; after all others it has not."""
+_GATEWAY_TIMEOUTS = frozenset({504, 524})
+"""Somebody on the way gave up; the model behind may have gone on."""
 _PLAN_FIELDS = (
     "messages",
     "reasoning_effort",
@@ -45,6 +50,7 @@ class PaidCall:
     model: str
     price: Price
     prompt_bound: int
+    output: int  # the bound of everything generated, in tokens
     reserved: int
     started_at: datetime
     usage: Usage | None = None
@@ -64,8 +70,12 @@ async def paid(
     model: str,
     bound: int,
     output: int,
+    least: int | None = None,
 ) -> AsyncIterator[PaidCall]:
     """Reserve a call's worst case, and settle it on the way out whatever happens inside.
+
+    Where the budgets hold less, the output is bounded by what they hold, down to `least` tokens: the caller has
+    to send `PaidCall.output` upstream.
 
     Settled at the reported usage; else at what was counted; else, when nothing is known of a call that may
     have been billed, at the worst case. The last two are marked `estimated`.
@@ -74,14 +84,19 @@ async def paid(
         NoBudget: the worst case does not fit.
     """
     price = gateway.prices[model]
-    call = PaidCall(new_id("call"), model, price, bound, worst_case(price, bound, output), now())
-    await purse.hold(call.id, model, call.reserved)
+    most = worst_case(price, bound, output)
+    call = PaidCall(new_id("call"), model, price, bound, output, most, now())
+    call.reserved = await purse.hold(
+        call.id, model, most, most if least is None else worst_case(price, bound, least)
+    )
+    fits = output_that_fits(price, bound, call.reserved)
+    call.output = output if fits is None else min(output, fits)
     clock = time.monotonic()
     problem: str | None = None
     try:
         yield call
     except ApiError as e:
-        call.refused = e.code not in _MAYBE_BILLED
+        call.refused = e.code not in _MAYBE_BILLED and e.status not in _GATEWAY_TIMEOUTS
         call.finish_reason, problem = "error", f"{e.status} {e.code or e.type}"
         raise
     except asyncio.CancelledError:
@@ -90,26 +105,29 @@ async def paid(
     finally:
         usage = call.usage or (Usage() if call.refused else call.counted)
         spent = call.reserved if usage is None else cost(price, usage)
-        purse.settle(call.id, spent)
-        trace.calls.append(
-            CallRecord(
-                id=call.id,
-                request_id=trace.request.id,
-                started_at=call.started_at,
-                stage=stage,
-                role=role,
-                tier="large",
-                model=model,
-                sample=None,
-                usage=usage or Usage(prompt_tokens=bound, completion_tokens=output),
-                cost=spent,
-                price=price,
-                latency_ms=round((time.monotonic() - clock) * 1000),
-                finish_reason=call.finish_reason,
-                estimated=call.usage is None and not call.refused,
-                error=problem,
-            )
+        record = CallRecord(
+            id=call.id,
+            request_id=trace.request.id,
+            key_id=trace.request.key_id,
+            started_at=call.started_at,
+            stage=stage,
+            role=role,
+            tier="large",
+            model=model,
+            sample=None,
+            usage=usage or Usage(prompt_tokens=bound, completion_tokens=call.output),
+            cost=spent,
+            price=price,
+            latency_ms=round((time.monotonic() - clock) * 1000),
+            finish_reason=call.finish_reason,
+            estimated=call.usage is None and not call.refused,
+            error=problem,
+            overrun=spent > call.reserved,
         )
+        if record.overrun:
+            log.error("%s: %s ignored its bounds; %d nano-USD over", call.id, model, spent - call.reserved)
+        purse.settle(record)
+        trace.calls.append(record)
 
 
 class Guide:
@@ -224,26 +242,39 @@ async def stream(
         call.finish_reason = total.finish_reason or call.finish_reason
         if total.chunks or total.finish_reason:
             generated = total.text + msgspec.json.encode(total.tool_calls).decode()
-            call.counted = Usage(call.prompt_bound, max(total.chunks, count_text(call.model, generated)))
+            visible = max(total.chunks, count_text(call.model, generated))
+            # What was thought before the first visible token is billed and cannot be counted from here.
+            hidden = total.finish_reason is None and hides_reasoning(call.model, body)
+            call.counted = Usage(call.prompt_bound, call.output if hidden else min(visible, call.output))
 
 
 @dataclass(frozen=True, slots=True)
 class Bounded:
-    """A stage-3 body whose output is bounded, and the bounds that its reservation needs (tokens)."""
+    """A stage-3 body and the bounds that its reservation needs (tokens)."""
 
     body: dict[str, Any]
+    field: str  # that bounds the output of each choice
+    choices: int
     prompt: int
-    output: int
-    cut: bool
+    asked: int  # of all choices together
+    least: int  # likewise: an answer cut shorter than that is of no use
+
+    def within(self, output: int) -> dict[str, Any]:
+        """Return the body with its output bounded by `output` tokens in all."""
+        return self.body | {self.field: output // self.choices}
 
 
 async def bound_answer(
-    gateway: Gateway, purse: Purse, trace: Trace, body: dict[str, Any], model: str
+    gateway: Gateway, body: dict[str, Any], model: str, size: int, *, limited: bool
 ) -> Bounded:
-    """Bound a full answer's output by the client's own limit, the config's, and what the budgets leave.
+    """Bound a full answer by the client's own limit, else the config's.
 
-    Raises:
-        NoBudget: not even a short answer fits.
+    Args:
+        gateway: whose settings hold.
+        body: the request's body, guideline included.
+        model: the large model.
+        size: bytes of the client's body.
+        limited: whether a budget may apply; without one, bytes are bound enough and cost nothing to count.
     """
     field = (
         "max_tokens"
@@ -252,22 +283,15 @@ async def bound_answer(
     )
     asked = body.get(field) or gateway.settings.large.max_output_tokens
     choices = body.get("n") or 1
-    out = {**body, "model": model, field: asked}
+    out = {**body, "model": model}
     if out.get("stream"):
         out["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
-    left = await purse.available()
-    if left is None:
-        # No budget to hold it against: the body's bytes are bound enough, and cost nothing to count.
-        return Bounded(
-            out, trace.request.size + len(str(body.get("messages", ""))), asked * choices, cut=False
-        )
-    prompt = await asyncio.to_thread(prompt_bound, model, out)
-    fits = output_that_fits(gateway.prices[model], prompt, left)
-    most = asked if fits is None else fits // choices
-    if most < min(asked, LEAST_USEFUL_OUTPUT):
-        raise NoBudget("the budget does not hold the prompt and a useful answer")
-    output = min(asked, most)
-    return Bounded(out | {field: output}, prompt, output * choices, cut=output < asked)
+    prompt = (
+        await asyncio.to_thread(prompt_bound, model, out)
+        if limited
+        else size + len(str(body.get("messages", "")))
+    )
+    return Bounded(out, field, choices, prompt, asked * choices, min(asked, LEAST_USEFUL_OUTPUT) * choices)
 
 
 def no_money(e: NoBudget) -> ApiError:

@@ -1,21 +1,22 @@
 """The money that one request may spend: reserve, then call, then settle."""
 
-import asyncio
-from contextlib import suppress
+import logging
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from proxy.config import Settings
-from proxy.errors import NoBudget, bad_header
-from proxy.ledger.holds import BudgetExceeded, SessionOwned, remaining, reserve
-from proxy.ledger.writer import Settle
+from proxy.config import Limit
+from proxy.errors import ApiError, NoBudget, bad_header, unavailable
+from proxy.ledger.holds import BudgetExceeded, SessionOwned, remaining
+from proxy.ledger.journal import JournalFull
+from proxy.ledger.windows import EPOCH, window_start
+from proxy.ledger.writer import LedgerAway
 from proxy.pricing.money import format_usd, usd_to_nano
-from proxy.records import BudgetRef, Hold
+from proxy.records import BudgetRef, CallRecord, Hold, Scope, Settle
 from proxy.service.gateway import Gateway
 from proxy.service.request import ChatRequest
 from proxy.service.trace import now
 
-SETTLED_WITHIN_S = 1.0
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -24,77 +25,139 @@ class Purse:
 
     gateway: Gateway
     request: ChatRequest
-    shared: tuple[BudgetRef, ...]
     spent: int = 0
     reserved: int = 0
     _open: dict[str, int] = field(default_factory=dict)
+    _left: int | None = None  # of the shared budgets, when this request last reserved or settled
 
     @property
     def limited(self) -> bool:
-        """Whether any budget applies."""
-        return self.request.controls.budget is not None or bool(self.shared)
+        """Whether any budget may apply."""
+        return self.request.controls.budget is not None or bool(self._shared(now()))
 
-    async def available(self) -> int | None:
-        """Return what is left in nano-USD over all budgets that apply; `None` when none does."""
-        own = self.request.controls.budget
-        left = [own - self.spent - self.reserved] if own is not None else []
-        if self.shared:
-            # Settlements are written behind: without this, a call just settled would still count as held.
-            with suppress(TimeoutError):
-                async with asyncio.timeout(SETTLED_WITHIN_S):
-                    await self.gateway.writer.flush()
-            shared = await remaining(self.gateway.database, self.shared)
-            left += [shared] if shared is not None else []
-        return max(0, min(left)) if left else None
+    async def open(self) -> None:
+        """Let the session's limit stand before anything is spent.
 
-    async def hold(self, call_id: str, model: str, amount: int) -> None:
-        """Reserve the worst case of a paid call in every budget, on disk where a budget is shared.
+        Raises:
+            ApiError: the session belongs to another key, or the database is away.
+        """
+        controls = self.request.controls
+        known = (controls.session, self.request.key_id, controls.session_budget)
+        if controls.session_budget is None or known in self.gateway.opened:
+            return
+        try:
+            await self.gateway.writer.open_budgets(self._shared(now())[:1])
+        except SessionOwned as e:
+            raise bad_header("X-COPE-Session", "this session belongs to another key") from e
+        except LedgerAway as e:
+            raise _away() from e
+        self.gateway.opened.add(known)
+
+    async def hold(self, call_id: str, model: str, amount: int, least: int) -> int:
+        """Reserve a paid call in every budget, and return how much: `amount`, or what is left of it, but `least`.
+
+        Where a budget is shared, the reservation is in the database on return; else in the journal.
 
         Raises:
             NoBudget: it does not fit; nothing is reserved.
-            ApiError: the session belongs to another key.
+            ApiError: the session belongs to another key, or the ledger cannot be written.
         """
         own = self.request.controls.budget
-        if own is not None and self.spent + self.reserved + amount > own:
-            left = format_usd(max(0, own - self.spent - self.reserved))
-            raise NoBudget(f"X-COPE-Budget-USD leaves {left} USD and the call may cost {format_usd(amount)}")
+        if own is not None:
+            left = max(0, own - self.spent - self.reserved)
+            if left < least:
+                raise NoBudget(
+                    f"X-COPE-Budget-USD leaves {format_usd(left)} USD and the call may cost {format_usd(least)}"
+                )
+            amount = min(amount, left)
         created = now()
         lease = timedelta(seconds=2 * self.gateway.settings.server.request_timeout_s)
-        hold = Hold(call_id, self.request.id, model, amount, self.shared, created, created + lease)
-        if self.shared:
-            try:
-                await reserve(self.gateway.database, hold)
-            except BudgetExceeded as e:
-                raise NoBudget(f"the {e.ref.scope} budget leaves no room for {format_usd(amount)} USD") from e
-            except SessionOwned as e:
-                raise bad_header("X-COPE-Session", "this session belongs to another key") from e
+        hold = Hold(call_id, self.request.id, model, amount, created, created + lease)
+        shared = self._shared(created)
+        if shared:
+            amount = await self._reserve(hold, shared, least)
         else:
-            # No budget can be exceeded, so the row is only evidence for a crash: nobody waits for it.
-            self.gateway.writer.submit(hold)
+            try:
+                self.gateway.writer.submit(hold)
+            except JournalFull as e:
+                if self.gateway.settings.ledger.on_outage == "refuse":
+                    raise _away() from e
+                log.critical("%s; going on without evidence, as ledger.on_outage says", e)
         self.reserved += amount
         self._open[call_id] = amount
+        return amount
 
-    def settle(self, call_id: str, cost: int) -> None:
-        """Turn a reservation into what the call has really cost."""
-        amount = self._open.pop(call_id)
+    async def _reserve(self, hold: Hold, shared: tuple[BudgetRef, ...], least: int) -> int:
+        try:
+            grant = await self.gateway.writer.reserve(
+                hold, shared, least=least, wait_s=self.gateway.settings.budgets.wait_s
+            )
+        except BudgetExceeded as e:
+            raise NoBudget(
+                f"the {e.ref.scope} budget leaves {format_usd(e.available)} of {format_usd(e.limit)} USD "
+                f"and the call may cost {format_usd(least)}"
+            ) from e
+        except SessionOwned as e:
+            raise bad_header("X-COPE-Session", "this session belongs to another key") from e
+        except LedgerAway as e:
+            raise _away() from e
+        self._left = grant.left
+        return grant.amount
+
+    def settle(self, call: CallRecord) -> None:
+        """Turn a reservation into what the call has really cost, and keep the call's record."""
+        amount = self._open.pop(call.id)
         self.reserved -= amount
-        self.spent += cost
-        self.gateway.writer.submit(Settle(call_id, cost))
+        self.spent += call.cost
+        if self._left is not None:
+            self._left += amount - call.cost
+        self.gateway.writer.submit_end(Settle(call.id, call.cost), call)
+
+    async def remaining(self) -> int | None:
+        """Return what is left in nano-USD over all budgets that apply; `None` when none does."""
+        own = self.request.controls.budget
+        left = [own - self.spent - self.reserved] if own is not None else []
+        shared = self._left
+        if shared is None and (refs := self._shared(now())):
+            try:
+                shared = await remaining(self.gateway.database, refs)
+            except Exception as e:  # noqa: BLE001  (whatever the driver raises: the answer is worth more than this)
+                log.warning("what is left of the budgets cannot be read (%s)", type(e).__name__)
+        left += [shared] if shared is not None else []
+        return max(0, min(left)) if left else None
+
+    def _shared(self, at: datetime) -> tuple[BudgetRef, ...]:
+        return budgets_of(self.gateway, self.request, at)
 
 
-def budgets_of(settings: Settings, request: ChatRequest) -> tuple[BudgetRef, ...]:
-    """Return the shared budgets that a request counts against."""
+def budgets_of(gateway: Gateway, request: ChatRequest, at: datetime) -> tuple[BudgetRef, ...]:
+    """Return the shared budgets that a request counts against at a time; a session's first."""
+    budgets, controls, key = gateway.settings.budgets, request.controls, request.key
     refs = []
-    controls = request.controls
-    if controls.session is not None and controls.session_budget is not None:
-        refs.append(
-            BudgetRef("session", controls.session, controls.session_budget, owner=request.key_id or "")
-        )
-    table = settings.budgets.keys.get(request.key_id or "")
-    if table is not None and request.key_id is not None:
-        refs.append(BudgetRef("key", request.key_id, usd_to_nano(table.usd), table.window))
-    if settings.budgets.global_usd is not None:
-        refs.append(
-            BudgetRef("global", "", usd_to_nano(settings.budgets.global_usd), settings.budgets.window)
-        )
+
+    def limited(scope: Scope, name: str, limit: Limit | None) -> None:
+        if limit is not None:
+            start = window_start(limit.window, at, gateway.zone)
+            refs.append(BudgetRef(scope, name, usd_to_nano(limit.usd), limit.window, start))
+
+    if controls.session is not None:
+        owner = request.key_id or ""
+        refs.append(BudgetRef("session", controls.session, controls.session_budget, "total", EPOCH, owner))
+    if key is not None:
+        configured = budgets.keys.get(key.id) or budgets.keys.get(key.name)
+        limited("key", key.id, configured)
+        if configured is None and key.rules.budget is not None:
+            window = key.rules.budget_window
+            start = window_start(window, at, gateway.zone)
+            refs.append(BudgetRef("key", key.id, key.rules.budget, window, start))
+    if request.user is not None:
+        limited("user", request.user, budgets.users.get(request.user) or budgets.users.get("*"))
+    for tag in request.tags:
+        limited("tag", tag, budgets.tags.get(tag) or budgets.tags.get(tag.partition("=")[0] + "=*"))
+    if budgets.global_usd is not None:
+        limited("global", "", Limit(usd=budgets.global_usd, window=budgets.window))
     return tuple(refs)
+
+
+def _away() -> ApiError:
+    return unavailable("The ledger cannot be written at present.", code="ledger_unavailable", retry_after_s=5)

@@ -8,9 +8,19 @@ from typing import Any, Literal
 from proxy.cascade.types import Policy, TaskKind
 from proxy.config import Cascade, Settings
 from proxy.errors import not_found
+from proxy.ledger.keys import ApiKey
 from proxy.records import Stage
 
 Mode = Literal["cascade", "small", "large"]
+
+
+MAX_TAGS = 16
+"""As many as OpenAI takes."""
+
+
+def clean(text: str) -> str:
+    """Return a client's text as the ledger takes it: at most 256 characters, none that a database refuses."""
+    return text[:256].replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +45,32 @@ class ChatRequest:
 
     id: str
     received_at: datetime
-    key_id: str | None
+    key: ApiKey | None
     body: Mapping[str, Any]
     size: int
     controls: Controls
+
+    @property
+    def key_id(self) -> str | None:
+        """The id of the key that asks."""
+        return None if self.key is None else self.key.id
+
+    @property
+    def user(self) -> str | None:
+        """The end user, as the body or else the header names it."""
+        for name in ("user", "safety_identifier"):
+            if isinstance(value := self.body.get(name), str) and value:
+                return clean(value)
+        return self.controls.user
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The body's metadata as "key=value", each once."""
+        metadata = self.body.get("metadata")
+        if not isinstance(metadata, Mapping):
+            return ()
+        pairs = (f"{clean(k)}={clean(v)}" for k, v in metadata.items() if isinstance(v, str))
+        return tuple(dict.fromkeys(pairs))[:MAX_TAGS]
 
     @property
     def stream(self) -> bool:

@@ -42,6 +42,7 @@ class RecordedSmall:
                 CallRecord(
                     id=new_id("call"),
                     request_id=self._trace.request.id,
+                    key_id=self._trace.request.key_id,
                     started_at=started_at,
                     stage=request.stage,
                     role=request.role,

@@ -1,15 +1,16 @@
 """The account of one request, from its arrival to its row in the ledger. State is its point."""
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import msgspec
+from msgspec.structs import replace
 
 from proxy.cascade.engine import Story
 from proxy.pricing.money import format_usd
 from proxy.records import CallRecord, PlanRecord, RequestRecord, Stage
-from proxy.service.request import ChatRequest
+from proxy.service.request import ChatRequest, clean
 
 
 @dataclass
@@ -100,13 +101,14 @@ class Trace:
         }
 
     def voted_calls(self) -> list[CallRecord]:
-        """Return the calls with the vote of each sample beside it."""
+        """Return the small tier's calls with the vote of each sample beside it; paid ones are on record already."""
         votes = self.story.votes
         return [
             replace(call, vote=votes.get((call.stage, call.sample)))
             if call.role == "executor" and call.sample is not None
             else call
             for call in self.calls
+            if call.tier == "small"
         ]
 
     def plan_records(self) -> list[PlanRecord]:
@@ -118,13 +120,12 @@ class Trace:
     def record(self, *, store_content: bool) -> RequestRecord:
         """Return the request's row."""
         body = self.request.body
-        user = body.get("user")
         return RequestRecord(
             id=self.request.id,
             started_at=self.request.received_at,
             key_id=self.request.key_id,
             session=self.request.controls.session,
-            user=user if isinstance(user, str) else self.request.controls.user,
+            user=self.request.user,
             task=self.task,
             mode=self.mode,
             stage=self.stage,
@@ -132,7 +133,7 @@ class Trace:
             status=self.status,
             reason=self.reason,
             degraded=self.degraded,
-            requested_model=str(body.get("model")),
+            requested_model=clean(str(body.get("model"))),
             model=self.model,
             prompt_tokens=self.prompt_tokens,
             completion_tokens=self.completion_tokens,
@@ -142,10 +143,15 @@ class Trace:
             first_token_ms=self.first_token_ms,
             stream=self.request.stream,
             error=self.error,
+            tags=self.request.tags,
             stages=tuple(self.story.stages),
-            prompt=msgspec.json.encode(body.get("messages")).decode() if store_content else None,
-            answer=self.answer if store_content else None,
+            prompt=_storable(msgspec.json.encode(body.get("messages")).decode()) if store_content else None,
+            answer=_storable(self.answer) if store_content else None,
         )
+
+
+def _storable(text: str | None) -> str | None:
+    return None if text is None else text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
 def now() -> datetime:

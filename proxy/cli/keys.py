@@ -1,0 +1,114 @@
+"""`cope-proxy keys`: the keys that clients use."""
+
+from datetime import UTC, datetime, timedelta
+
+import click
+from rich.table import Table
+
+from proxy.cli import main
+from proxy.cli.common import USD, config_option, console, settings_of, with_database
+from proxy.ledger import keys as ledger_keys
+from proxy.ledger.ranges import parse_span
+from proxy.pricing.money import format_usd
+
+WINDOWS = ("total", "day", "week", "month")
+
+
+@main.group()
+def keys() -> None:
+    """The keys that clients use."""
+
+
+@keys.command("create")
+@config_option
+@click.argument("name")
+@click.option("--budget", type=USD, help="Most that the key may spend, in USD.")
+@click.option(
+    "--window", type=click.Choice(WINDOWS), default="total", show_default=True, help="Of the budget."
+)
+@click.option("--expires", metavar="SPAN", help="Such as 90d or 12h.")
+@click.option("--model", "models", multiple=True, help="A model that it may ask for; may be repeated.")
+@click.option(
+    "--mode",
+    "modes",
+    multiple=True,
+    type=click.Choice(["cascade", "small", "large"]),
+    help="Likewise a mode.",
+)
+@click.option("--rpm", type=click.IntRange(1), help="Requests a minute.")
+@click.option("--tpm", type=click.IntRange(1), help="Tokens a minute.")
+def keys_create(
+    config: str | None,
+    name: str,
+    budget: int | None,
+    window: str,
+    expires: str | None,
+    models: tuple[str, ...],
+    modes: tuple[str, ...],
+    rpm: int | None,
+    tpm: int | None,
+) -> None:
+    """Make a key and show it, this once."""
+    until = None if expires is None else datetime.now(UTC) + _span(expires, "--expires")
+    rules = ledger_keys.KeyRules(until, budget, window, models, modes, rpm, tpm)  # type: ignore[arg-type]
+    new = with_database(settings_of(config), lambda engine: ledger_keys.create_key(engine, name, rules))
+    _show(new)
+
+
+@keys.command("rotate")
+@config_option
+@click.argument("key_id")
+@click.option(
+    "--grace", metavar="SPAN", default="0h", show_default=True, help="The old secret lives so long."
+)
+def keys_rotate(config: str | None, key_id: str, grace: str) -> None:
+    """Give a key a new secret; its id, rules, budget and history stay."""
+    span = _span(grace, "--grace")
+    new = with_database(settings_of(config), lambda engine: ledger_keys.rotate_key(engine, key_id, span))
+    if new is None:
+        raise click.ClickException(f"no active key {key_id}; see `cope-proxy keys list`")
+    _show(new)
+
+
+@keys.command("list")
+@config_option
+def keys_list(config: str | None) -> None:
+    """List the keys."""
+    table = Table(
+        "id", "name", "created", "expires", "revoked", "budget USD", "models", "modes", "rpm", "tpm"
+    )
+    for key in with_database(settings_of(config), ledger_keys.list_keys):
+        rules = key.rules
+        budget = "" if rules.budget is None else f"{format_usd(rules.budget)} / {rules.budget_window}"
+        table.add_row(
+            key.id, key.name, _day(key.created_at), _day(rules.expires_at), _day(key.revoked_at), budget,
+            ", ".join(rules.models), ", ".join(rules.modes), str(rules.requests_per_minute or ""),
+            str(rules.tokens_per_minute or ""),
+        )  # fmt: skip
+    console().print(table)
+
+
+@keys.command("revoke")
+@config_option
+@click.argument("key_id")
+def keys_revoke(config: str | None, key_id: str) -> None:
+    """Revoke a key; running proxies forget it within seconds."""
+    if not with_database(settings_of(config), lambda engine: ledger_keys.revoke_key(engine, key_id)):
+        raise click.ClickException(f"no active key {key_id}; see `cope-proxy keys list`")
+    click.echo(f"revoked {key_id}")
+
+
+def _show(new: ledger_keys.NewKey) -> None:
+    click.echo(new.token)
+    click.echo(f"id {new.id}; the key is not shown again", err=True)
+
+
+def _span(text: str, option: str) -> timedelta:
+    try:
+        return parse_span(text)
+    except ValueError as e:
+        raise click.BadParameter(str(e), param_hint=option) from e
+
+
+def _day(at: datetime | None) -> str:
+    return "" if at is None else f"{at:%Y-%m-%d %H:%M}"

@@ -1,0 +1,69 @@
+"""`cope-proxy ledger`: what the ledger keeps, and what dead processes have left in it."""
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import click
+from rich.table import Table
+
+from proxy.cli import main
+from proxy.cli.common import USD, config_option, console, settings_of, with_database
+from proxy.ledger import holds, queries, reports, retention
+from proxy.pricing.money import format_usd
+
+
+@main.group()
+def ledger() -> None:
+    """The ledger itself."""
+
+
+@ledger.command("prune")
+@config_option
+@click.option(
+    "--older-than", "days", type=click.IntRange(0), metavar="DAYS", help="Default: ledger.retention_days."
+)
+@click.option("--content-only", is_flag=True, help="Drop prompts, answers and plans, keep the numbers.")
+def ledger_prune(config: str | None, days: int | None, content_only: bool) -> None:
+    """Drop old requests; what reports need is kept as sums a day."""
+    settings = settings_of(config)
+    kept = settings.ledger.content_retention_days if content_only else settings.ledger.retention_days
+    days = kept if days is None else days
+    if days is None:
+        raise click.UsageError("say --older-than DAYS, or set ledger.retention_days")
+    before = datetime.now(UTC) - timedelta(days=days)
+    drop = retention.drop_content if content_only else retention.prune
+    count = with_database(settings, lambda engine: drop(engine, before))
+    what = "lost their text" if content_only else "dropped, with their calls"
+    click.echo(f"{count} requests from before {before:%Y-%m-%d %H:%M} UTC {what}")
+
+
+@ledger.command("rebuild")
+@config_option
+def ledger_rebuild(config: str | None) -> None:
+    """Make the sums a day anew from the requests, after a change of budgets.timezone."""
+    settings = settings_of(config)
+    zone = ZoneInfo(settings.budgets.timezone)
+    count = with_database(settings, lambda engine: reports.rebuild(engine, zone))
+    click.echo(f"summed up {count} requests")
+
+
+@ledger.command("unsettled")
+@config_option
+def ledger_unsettled(config: str | None) -> None:
+    """List paid calls whose process died; they count at their worst case."""
+    table = Table("call", "request", "model", "time (UTC)", "worst case USD")
+    for row in with_database(settings_of(config), queries.unsettled):
+        when = f"{row.created_at:%Y-%m-%d %H:%M:%S}"
+        table.add_row(row.id, row.request_id, row.model, when, format_usd(row.amount))
+    console().print(table)
+
+
+@ledger.command("settle")
+@config_option
+@click.argument("call_id")
+@click.argument("usd", type=USD)
+def ledger_settle(config: str | None, call_id: str, usd: int) -> None:
+    """Settle such a call at what the upstream's bill says it has cost."""
+    if not with_database(settings_of(config), lambda engine: holds.resolve(engine, call_id, usd)):
+        raise click.ClickException(f"no unsettled call {call_id}; see `cope-proxy ledger unsettled`")
+    click.echo(f"{call_id}: settled at {format_usd(usd)} USD")

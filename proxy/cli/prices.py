@@ -1,0 +1,67 @@
+"""`cope-proxy prices`: what each configured model costs, and where that is known from."""
+
+from datetime import date
+from importlib import metadata
+
+import click
+from rich.table import Table
+
+from proxy.cli import main
+from proxy.cli.common import config_option, console, settings_of
+from proxy.pricing.money import format_usd
+from proxy.pricing.prices import published_on, published_price
+
+
+@main.group()
+def prices() -> None:
+    """The prices that new calls are billed at. Calls on record keep the ones they were billed at."""
+
+
+@prices.command("list")
+@config_option
+def prices_list(config: str | None) -> None:
+    """List the prices in USD per million tokens."""
+    from proxy.service.gateway import resolve_prices  # noqa: PLC0415
+
+    table = Table("model", "input", "cached input", "output", "source", "as of")
+    for model, price in resolve_prices(settings_of(config)).items():
+        cached = "" if price.cached_input is None else format_usd(price.cached_input)
+        published = price.source != "config"
+        as_of = (
+            f"{published_on(model) or '?'} (genai-prices {metadata.version('genai-prices')})"
+            if published
+            else ""
+        )
+        table.add_row(model, format_usd(price.input), cached, format_usd(price.output), price.source, as_of)
+    console().print(table)
+
+
+@prices.command("check")
+@config_option
+@click.option("--max-age", "days", type=click.IntRange(1), default=180, show_default=True, help="In days.")
+def prices_check(config: str | None, days: int) -> None:
+    """Compare the config with the published prices; exit with 1 where they differ or were last checked long ago."""
+    from proxy.service.gateway import resolve_prices  # noqa: PLC0415
+
+    odd = 0
+    for model, price in resolve_prices(settings_of(config)).items():
+        published, checked = published_price(model), published_on(model)
+        age = None if checked is None else (date.today() - checked).days  # noqa: DTZ011  (a day more or less)
+        if published is None:
+            verdict = "ok    only the config has a price"
+        elif (price.input, price.output) != (published.input, published.output):
+            odd += 1
+            verdict = (
+                f"DIFF  {format_usd(price.input)}/{format_usd(price.output)} in the config, "
+                f"{format_usd(published.input)}/{format_usd(published.output)} published"
+            )
+        elif price.source != "config" and age is not None and age > days:
+            odd += 1
+            verdict = (
+                f"OLD   last checked {age} days ago; update genai-prices or put the price into the config"
+            )
+        else:
+            verdict = "ok    as published" + ("" if age is None else f", last checked {age} days ago")
+        click.echo(f"{verdict}: {model}")
+    if odd:
+        raise SystemExit(1)

@@ -1,0 +1,178 @@
+"""A process's write-ahead log on its local disk: what the ledger has to know, before the database does.
+
+One folder a process, locked for as long as it lives; in it numbered segments of JSON lines. A record is in the
+operating system's hands when `append` returns, so it survives the death of the process. It is read from here
+into the database in groups and dropped when they are committed, so a database that is away costs no memory.
+A folder whose lock is free belongs to a dead process: any other process of the machine adopts it.
+"""
+
+import fcntl
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from proxy.records import Record
+
+log = logging.getLogger(__name__)
+
+SEGMENT_BYTES = 8 * 2**20
+READ_BYTES = 2**20
+REJECTED = "rejected.jsonl"
+
+_encoder = msgspec.json.Encoder()
+_decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
+
+
+class JournalFull(Exception):  # noqa: N818
+    """The bound is reached, or the disk is full; the message says which. Nothing of the record was kept."""
+
+
+class Journal:
+    """The journal of one process, its own or an adopted one.
+
+    Raises:
+        BlockingIOError: the process whose journal this is lives.
+    """
+
+    def __init__(self, folder: Path, *, max_bytes: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self._max_bytes = max_bytes
+        self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._lock)
+            raise
+        self._segments = sorted(int(p.stem) for p in folder.glob("*.log")) or [1]
+        self._sizes = {n: p.stat().st_size if (p := self._path(n)).exists() else 0 for n in self._segments}
+        self._file = os.open(self._path(self._segments[-1]), os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        self._offset = 0  # into the first segment: what lies before is in the database
+
+    @property
+    def id(self) -> str:
+        """The name of the process that the journal belongs to."""
+        return self.folder.name
+
+    @property
+    def backlog_bytes(self) -> int:
+        """Bytes that are not in the database yet."""
+        return sum(self._sizes.values()) - self._offset
+
+    @property
+    def full(self) -> bool:
+        """Whether the bound is reached."""
+        return self.backlog_bytes >= self._max_bytes
+
+    def append(self, records: Sequence[Record]) -> None:
+        """Keep records, all or none.
+
+        Raises:
+            JournalFull: there is no room.
+        """
+        if self.full:
+            raise JournalFull(f"the ledger's spool holds its {self._max_bytes} bytes")
+        data = b"".join(_encoder.encode(r) + b"\n" for r in records)
+        last = self._segments[-1]
+        if self._sizes[last] >= SEGMENT_BYTES:
+            last = self._next_segment()
+        try:
+            written = os.write(self._file, data)
+        except OSError as e:
+            raise JournalFull(f"the ledger's spool cannot be written: {e.strerror}") from e
+        if written < len(data):
+            os.ftruncate(self._file, self._sizes[last])
+            raise JournalFull("the ledger's spool cannot be written: the disk is full")
+        self._sizes[last] += written
+
+    def read(self) -> tuple[list[Record], int]:
+        """Return the next records that are not in the database yet, and where they end.
+
+        A line that cannot be read is moved aside, with a loud word in the log: it must not hold up the rest.
+        """
+        first = self._segments[0]
+        file = os.open(self._path(first), os.O_RDONLY)
+        try:
+            data = os.pread(file, READ_BYTES, self._offset)
+            if b"\n" not in data and self._sizes[first] > self._offset + len(data):
+                data = os.pread(file, self._sizes[first] - self._offset, self._offset)
+        finally:
+            os.close(file)
+        # The end of a dead process's journal may be half a line: it was never promised to anybody.
+        end = data.rfind(b"\n") + 1
+        return list(self._decode(data[:end])), self._offset + (end or len(data))
+
+    def drop(self, end: int) -> None:
+        """Forget what lies before `end`: it is in the database."""
+        first = self._segments[0]
+        self._offset = end
+        if end < self._sizes[first]:
+            return
+        if len(self._segments) > 1:
+            self._path(first).unlink()
+            del self._sizes[first]
+            self._segments.pop(0)
+        else:
+            os.ftruncate(self._file, 0)
+            self._sizes[first] = 0
+        self._offset = 0
+
+    def reject(self, record: Record) -> None:
+        """Put a record that the database refuses for good where a person can find it."""
+        self._set_aside(_encoder.encode(record))
+
+    def close(self) -> None:
+        """Let go of the journal; an empty one leaves nothing behind."""
+        if self.backlog_bytes == 0:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        os.close(self._file)
+        os.close(self._lock)
+
+    def _next_segment(self) -> int:
+        number = self._segments[-1] + 1
+        file = os.open(self._path(number), os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        os.close(self._file)
+        self._file = file
+        self._segments.append(number)
+        self._sizes[number] = 0
+        return number
+
+    def _decode(self, data: bytes) -> Iterator[Record]:
+        for line in data.splitlines():
+            try:
+                yield _decoder.decode(line)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                self._set_aside(line)
+
+    def _set_aside(self, line: bytes) -> None:
+        path = self.folder.parent / REJECTED
+        log.critical("a ledger record cannot be written and was moved to %s", path)
+        with path.open("ab") as file:
+            file.write(line + b"\n")
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{number:08d}.log"
+
+
+def open_journal(spool: Path, name: str, *, max_bytes: int) -> Journal:
+    """Start the journal of this process. It gets its visible name under lock, so that nobody adopts it before."""
+    journal = Journal(spool / f".{name}", max_bytes=max_bytes)
+    journal.folder = journal.folder.rename(spool / name)
+    return journal
+
+
+def abandoned(spool: Path, *, max_bytes: int) -> Iterator[Journal]:
+    """Open the journals of dead processes, one after the other."""
+    for folder in (
+        sorted(p for p in spool.iterdir() if p.is_dir() and not p.name.startswith("."))
+        if spool.exists()
+        else ()
+    ):
+        try:
+            yield Journal(folder, max_bytes=max_bytes)
+        except (BlockingIOError, FileNotFoundError):
+            continue

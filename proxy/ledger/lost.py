@@ -1,0 +1,55 @@
+"""Requests whose process died before their row was written: their paid calls are on record and must be seen."""
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import func, insert, select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from proxy.ledger import rollups
+from proxy.ledger.tables import Call, Request
+from proxy.ledger.writer import request_row
+from proxy.records import RequestRecord
+
+
+async def close_lost_requests(engine: AsyncEngine, since: datetime, until: datetime, zone: ZoneInfo) -> int:
+    """Write a row, with status 500, for each request that has calls in a span of time but no row.
+
+    Args:
+        engine: the database.
+        since: start of the span.
+        until: its end: no request that began a call before it can still be under way.
+        zone: whose midnight begins a day.
+    """
+    query = (
+        select(
+            Call.request_id,
+            func.min(Call.key_id).label("key_id"),
+            func.min(Call.started_at).label("started_at"),
+            func.max(Call.model).label("model"),
+            func.sum(Call.cost_nano).label("cost"),
+        )
+        .outerjoin(Request, Request.id == Call.request_id)
+        .where(Call.started_at >= since, Call.started_at < until, Request.id.is_(None))
+        .group_by(Call.request_id)
+    )
+    async with engine.connect() as connection:
+        await connection.execution_options(readonly=True)
+        if (await connection.execute(query.limit(1))).one_or_none() is None:
+            return 0
+    async with engine.begin() as connection:
+        lost = [_record(row) for row in await connection.execute(query)]
+        if lost:
+            await connection.execute(insert(Request), [request_row(r) for r in lost])
+            await rollups.add(connection, *rollups.roll_requests(lost, zone))
+        return len(lost)
+
+
+def _record(row: object) -> RequestRecord:
+    r = row._mapping  # type: ignore[attr-defined]  # noqa: SLF001  (SQLAlchemy's public name for it)
+    return RequestRecord(
+        id=r["request_id"], started_at=r["started_at"], key_id=r["key_id"], session=None, user=None, task=None,
+        mode="cascade", stage=None, confidence=None, status=500, reason=None, degraded=None,
+        requested_model=r["model"], model=None, prompt_tokens=0, completion_tokens=0, cost=int(r["cost"]),
+        baseline=None, latency_ms=0, first_token_ms=None, stream=False, error="process_died",
+    )  # fmt: skip

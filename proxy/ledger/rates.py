@@ -1,0 +1,91 @@
+"""Requests and tokens a minute, counted in the database: exact over all processes."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from proxy.ledger.tables import RateWindow, Request
+
+
+@dataclass(frozen=True, slots=True)
+class Admit:
+    """A request that wants in, by a key that has a limit. Minutes are those of the clock."""
+
+    key_id: str
+    at: datetime
+    requests_per_minute: int | None
+    tokens_per_minute: int | None
+
+    @property
+    def minute(self) -> datetime:
+        """The start of the minute."""
+        return self.at.replace(second=0, microsecond=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """The request may go on."""
+
+
+@dataclass(eq=False)
+class RateExceeded(Exception):  # noqa: N818
+    """The minute is used up."""
+
+    what: str  # "requests" | "tokens"
+    limit: int
+    retry_after_s: int
+
+
+async def admit(connection: AsyncConnection, wanted: Sequence[Admit]) -> list[Admitted | RateExceeded]:
+    """Count requests in, in the transaction of `connection`; one outcome each, in order.
+
+    Tokens are those of requests that have ended: a request is let in as long as the minute has any left.
+    """
+    windows = sorted({(a.key_id, a.minute) for a in wanted})
+    if not windows:
+        return []
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    opened = [{"key_id": k, "minute": m, "requests": 0} for k, m in windows]
+    await connection.execute(dialect.insert(RateWindow).on_conflict_do_nothing(), opened)
+    counts: dict[tuple[str, datetime], int] = {}
+    tokens: dict[tuple[str, datetime], int] = defaultdict(int)
+    for key_id, minute in windows:
+        this = (RateWindow.key_id == key_id, RateWindow.minute == minute)
+        row = await connection.execute(select(RateWindow.requests).where(*this).with_for_update())
+        counts[key_id, minute] = row.scalar_one()
+        if any(a.tokens_per_minute is not None for a in wanted if a.key_id == key_id):
+            used = select(func.sum(Request.prompt_tokens + Request.completion_tokens)).where(
+                Request.key_id == key_id, Request.started_at >= minute
+            )
+            tokens[key_id, minute] = int(await connection.scalar(used) or 0)
+    outcomes: list[Admitted | RateExceeded] = []
+    for a in wanted:
+        window = a.key_id, a.minute
+        wait = 60 - a.at.second
+        if a.requests_per_minute is not None and counts[window] >= a.requests_per_minute:
+            outcomes.append(RateExceeded("requests", a.requests_per_minute, wait))
+        elif a.tokens_per_minute is not None and tokens[window] >= a.tokens_per_minute:
+            outcomes.append(RateExceeded("tokens", a.tokens_per_minute, wait))
+        else:
+            counts[window] += 1
+            outcomes.append(Admitted())
+    counted = [{"key_id": k, "minute": m, "requests": counts[k, m]} for k, m in windows]
+    insert = dialect.insert(RateWindow)
+    await connection.execute(
+        insert.on_conflict_do_update(
+            index_elements=list(RateWindow.__table__.primary_key),
+            set_={"requests": insert.excluded["requests"]},
+        ),
+        counted,
+    )
+    return outcomes
+
+
+async def forget_old(connection: AsyncConnection, now: datetime) -> None:
+    """Drop the counts of past minutes."""
+    await connection.execute(delete(RateWindow).where(RateWindow.minute < now - timedelta(hours=1)))

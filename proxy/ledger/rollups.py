@@ -1,0 +1,120 @@
+"""Rollups: sums by day, kept up in the transaction that writes the rows, so that reports never scan them.
+
+A row a day, key, dimension and value. Days begin at midnight in the zone of the budgets. Rollups outlive the rows
+that they were made from.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from proxy.ledger.tables import LatencyRollup, Rollup
+from proxy.records import CallRecord, RequestRecord
+
+Dimension = Literal["all", "stage", "task", "session", "user", "tag", "model", "tier"]
+SUMS = ("requests", "errors", "escalated", "prompt_tokens", "completion_tokens", "cost_nano", "baseline_nano")
+GROWTH = math.log(1.1)
+"""A latency bucket is 10 % wide, so a percentile read from it is within 5 % of the true one."""
+
+Key = tuple[str, str, str, str]  # dimension, day, key id, value
+Sums = dict[Key, list[int]]
+Buckets = dict[tuple[str, str, str, str, int], int]
+
+
+def local_day(at: datetime, zone: ZoneInfo) -> str:
+    """Return the day of a time, as "2026-10-31"."""
+    return at.astimezone(zone).strftime("%Y-%m-%d")
+
+
+def roll_requests(records: Iterable[RequestRecord], zone: ZoneInfo) -> tuple[Sums, Buckets]:
+    """Sum requests up by each dimension, and their latencies into buckets."""
+    sums: Sums = defaultdict(lambda: [0] * len(SUMS))
+    buckets: Buckets = defaultdict(int)
+    for r in records:
+        day, key = local_day(r.started_at, zone), r.key_id or ""
+        amounts = (
+            1, r.status >= 400, (r.stage or 0) > 1 and r.mode == "cascade", r.prompt_tokens, r.completion_tokens,
+            r.cost, r.baseline or 0,
+        )  # fmt: skip
+        stage, task = str(r.stage or ""), r.task or ""
+        values: list[tuple[Dimension, str]] = [
+            ("all", ""), ("stage", stage), ("task", task), ("session", r.session or ""), ("user", r.user or ""),
+            *(("tag", tag) for tag in r.tags or ("",)),
+        ]  # fmt: skip
+        for dimension, value in values:
+            _add(sums[dimension, day, key, value], amounts)
+        bucket = bucket_of(r.latency_ms)
+        for dimension, value in (("all", ""), ("stage", stage), ("task", task)):
+            buckets[dimension, day, key, value, bucket] += 1
+    return sums, buckets
+
+
+def roll_calls(records: Iterable[CallRecord], zone: ZoneInfo) -> Sums:
+    """Sum calls up by model and tier."""
+    sums: Sums = defaultdict(lambda: [0] * len(SUMS))
+    for c in records:
+        day, key = local_day(c.started_at, zone), c.key_id or ""
+        amounts = (1, c.error is not None, 0, c.usage.prompt_tokens, c.usage.completion_tokens, c.cost, 0)
+        _add(sums["model", day, key, c.model], amounts)
+        _add(sums["tier", day, key, c.tier], amounts)
+    return sums
+
+
+def bucket_of(latency_ms: int) -> int:
+    """Return the bucket of a latency."""
+    return round(math.log(max(1, latency_ms)) / GROWTH)
+
+
+def bucket_middle(bucket: int) -> int:
+    """Return the latency in milliseconds that a bucket stands for."""
+    return round(math.exp(bucket * GROWTH))
+
+
+def percentile(buckets: Mapping[int, int], share: float) -> int | None:
+    """Return the latency below which a share of the requests stayed; `None` without requests."""
+    wanted = share * sum(buckets.values())
+    for bucket in sorted(buckets):
+        wanted -= buckets[bucket]
+        if wanted <= 0:
+            return bucket_middle(bucket)
+    return None
+
+
+async def add(
+    connection: AsyncConnection,
+    sums: Mapping[Key, list[int]],
+    buckets: Mapping[tuple[str, str, str, str, int], int],
+) -> None:
+    """Add sums to what is stored. Rows are taken in the order of their keys, so that writers never deadlock."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    if sums:
+        insert = dialect.insert(Rollup)
+        grow = {name: getattr(Rollup, name) + insert.excluded[name] for name in SUMS}
+        rows = [_named(key) | dict(zip(SUMS, sums[key], strict=True)) for key in sorted(sums)]
+        await connection.execute(
+            insert.on_conflict_do_update(index_elements=list(Rollup.__table__.primary_key), set_=grow), rows
+        )
+    if buckets:
+        insert = dialect.insert(LatencyRollup)
+        await connection.execute(
+            insert.on_conflict_do_update(
+                index_elements=list(LatencyRollup.__table__.primary_key),
+                set_={"requests": LatencyRollup.requests + insert.excluded["requests"]},
+            ),
+            [_named(k[:4]) | {"bucket": k[4], "requests": buckets[k]} for k in sorted(buckets)],
+        )
+
+
+def _named(key: Key) -> dict[str, object]:
+    return dict(zip(("dimension", "day", "key_id", "value"), key, strict=True))
+
+
+def _add(into: list[int], amounts: Iterable[int]) -> None:
+    for i, amount in enumerate(amounts):
+        into[i] += amount

@@ -1,0 +1,57 @@
+"""Whether a key may make this request now."""
+
+from proxy.errors import ApiError
+from proxy.ledger.rates import Admit, RateExceeded
+from proxy.ledger.writer import LedgerAway
+from proxy.service.gateway import Gateway
+from proxy.service.request import ChatRequest, Route
+
+
+async def admit(gateway: Gateway, request: ChatRequest, way: Route) -> None:
+    """Hold a request against the rules of its key.
+
+    Raises:
+        ApiError: 403 for a model or mode that the key may not use; 429 when its minute is used up.
+    """
+    if request.key is None:
+        return
+    rules, model = request.key.rules, str(request.body["model"])
+    if rules.models and model not in rules.models:
+        raise ApiError(
+            403,
+            f"This key may not use the model {model[:100]!r}; it may use {', '.join(rules.models)}.",
+            code="model_not_allowed",
+            param="model",
+        )
+    if rules.modes and way.mode not in rules.modes:
+        raise ApiError(
+            403,
+            f"This key may not use the mode {way.mode!r}; it may use {', '.join(rules.modes)}.",
+            code="mode_not_allowed",
+        )
+    if rules.requests_per_minute is None and rules.tokens_per_minute is None:
+        return
+    limits = rules.requests_per_minute, rules.tokens_per_minute
+    try:
+        await gateway.writer.admit(Admit(request.key.id, request.received_at, *limits))
+    except RateExceeded as e:
+        raise ApiError(
+            429,
+            f"Rate limit reached: {e.limit} {e.what} a minute for this key. Try again in {e.retry_after_s} s.",
+            type=e.what,
+            code="rate_limit_exceeded",
+            headers={
+                "retry-after": str(e.retry_after_s),
+                f"x-ratelimit-limit-{e.what}": str(e.limit),
+                f"x-ratelimit-remaining-{e.what}": "0",
+                f"x-ratelimit-reset-{e.what}": f"{e.retry_after_s}s",
+            },
+        ) from e
+    except LedgerAway as e:
+        raise ApiError(
+            503,
+            "The ledger cannot be written at present.",
+            type="server_error",
+            code="ledger_unavailable",
+            headers={"retry-after": "5"},
+        ) from e

@@ -1,0 +1,244 @@
+"""Any interleaving of reserve, settle, cancel, crash, recover and window turn, on a real database.
+
+A model in plain Python beside it says what has to stand in every budget.
+"""
+
+import asyncio
+import functools
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
+
+from proxy.ledger import holds, migrate, queries
+from proxy.ledger.database import open_database
+from proxy.ledger.journal import Journal, abandoned, open_journal
+from proxy.ledger.windows import window_start
+from proxy.ledger.writer import Writer, replay
+from proxy.records import BudgetRef, Hold, Settle
+
+ZONE = ZoneInfo("Europe/Berlin")
+LIMITS = {"session": 1000, "key": 1500, "user": 800, "global": 2500}
+AMOUNTS = st.integers(1, 600)
+
+
+@functools.cache
+def empty_ledger() -> Path:
+    """Return a database file with the newest schema, made once."""
+    path = Path(tempfile.mkdtemp()) / "empty.db"
+    migrate.upgrade(f"sqlite+aiosqlite:///{path}")
+    return path
+
+
+@dataclass
+class Placed:
+    """A hold that was granted: its amount, its budgets' names in the model, and who placed it."""
+
+    id: str
+    amount: int
+    budgets: tuple
+    process: int
+
+
+class MoneyMachine(RuleBasedStateMachine):
+    """Three processes on one database; each can die, and another takes over."""
+
+    held = Bundle("held")
+
+    def __init__(self):
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        root = Path(self.folder.name)
+        shutil.copy(empty_ledger(), root / "money.db")
+        self.loop = asyncio.new_event_loop()
+        self.engine = open_database(f"sqlite+aiosqlite:///{root}/money.db")
+        self.spool = root / "spool"
+        self.spool.mkdir()
+        self.now = datetime(
+            2026, 10, 24, 21, tzinfo=UTC
+        )  # an hour before midnight in Berlin, clocks go back next day
+        self.numbers = 0
+        self.writers = {}
+        self.open = {}  # id -> Placed
+        self.unsettled = {}
+        self.spent = {}
+        self.over = {}  # what bills said above their reservations
+        for process in range(3):
+            self.start(process)
+
+    def run(self, work):
+        return self.loop.run_until_complete(work)
+
+    def start(self, process):
+        self.numbers += 1
+
+        async def make():
+            journal = open_journal(self.spool, f"proc_{process}_{self.numbers}", max_bytes=10**7)
+            return Writer(self.engine, journal, ZONE), journal
+
+        self.writers[process] = self.run(make())
+
+    def refs(self, scopes):
+        out = []
+        for scope in scopes:
+            window = {"session": "total", "key": "day", "user": "week", "global": "month"}[scope]
+            start = window_start(window, self.now, ZONE)
+            out.append(BudgetRef(scope, "x", LIMITS[scope], window, start))
+        return tuple(out)
+
+    @staticmethod
+    def names(refs):
+        return tuple((r.scope, r.window_start) for r in refs)
+
+    def book(self, placed, cost):
+        for budget in placed.budgets:
+            self.spent[budget] = self.spent.get(budget, 0) + cost
+            self.over[budget] = self.over.get(budget, 0) + max(0, cost - placed.amount)
+
+    def standing(self, name):
+        spent = self.spent.get(name, 0)
+        reserved = sum(p.amount for p in self.open.values() if name in p.budgets)
+        unsettled = sum(p.amount for p in self.unsettled.values() if name in p.budgets)
+        return spent, reserved, unsettled
+
+    def free(self, refs):
+        return min(LIMITS[r.scope] - sum(self.standing((r.scope, r.window_start))) for r in refs)
+
+    @rule(
+        target=held, amount=AMOUNTS, share=st.floats(0, 1), process=st.integers(0, 2),
+        scopes=st.sets(st.sampled_from(sorted(LIMITS)), min_size=1),
+    )  # fmt: skip
+    def reserve(self, amount, share, process, scopes):
+        """Granted whole if it fits, cut to what is left if that is enough, else refused: never anything else."""
+        refs, least = self.refs(sorted(scopes)), max(1, int(amount * share))
+        free = self.free(refs)
+        self.numbers += 1
+        hold = Hold(f"h{self.numbers}", "req", "m", amount, self.now, self.now + timedelta(hours=1))
+        try:
+            grant = self.run(self.writers[process][0].reserve(hold, refs, least=least, wait_s=0))
+        except holds.BudgetExceeded:
+            assert free < least, "blocked although there was money left"
+            return multiple()
+        assert grant.amount == min(amount, free)
+        assert grant.left == free - grant.amount
+        self.open[hold.id] = Placed(hold.id, grant.amount, self.names(refs), process)
+        return hold.id
+
+    @rule(name=consumes(held), share=st.floats(0, 1.3), twice=st.booleans())
+    def settle(self, name, share, twice):
+        """Spend is what the call has cost, also above its bound, and once only. A dead process settles nothing."""
+        placed = self.open.pop(name, None)
+        if placed is None:
+            return
+        cost = int(placed.amount * share)
+        writer = self.writers[placed.process][0]
+        writer.submit(*[Settle(name, cost)] * (2 if twice else 1))
+        self.run(writer.flush())
+        self.book(placed, cost)
+
+    @rule(amount=AMOUNTS, process=st.integers(0, 2), steps=st.integers(0, 12))
+    def cancel(self, amount, process, steps):
+        """A client that leaves at any moment of its reservation reserves nothing."""
+        self.numbers += 1
+        hold = Hold(f"h{self.numbers}", "req", "m", amount, self.now, self.now + timedelta(hours=1))
+        writer = self.writers[process][0]
+
+        async def leave():
+            task = asyncio.ensure_future(writer.reserve(hold, self.refs(["global"]), least=1, wait_s=0))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await writer.flush()
+
+        self.run(leave())
+        if hold.id in {p.id for p in self.run(self.reservations())}:
+            raise AssertionError("the cancelled hold still stands")
+
+    async def reservations(self):
+        async with self.engine.connect() as connection:
+            return list(await connection.exec_driver_sql("SELECT id FROM reservations"))
+
+    @rule(process=st.integers(0, 2), settled=st.booleans())
+    def crash(self, process, settled):
+        """A process dies; what its journal holds is replayed, all else of it is unsettled at its worst case."""
+        writer, journal = self.writers[process]
+        mine = [p for p in self.open.values() if p.process == process]
+
+        async def die():
+            writer._task.cancel()
+            await asyncio.gather(writer._task, return_exceptions=True)
+            if settled and mine:
+                writer.submit(Settle(mine[0].id, 1))  # in the journal, not in the database
+            os_level_death(journal)
+
+        self.run(die())
+        if settled and mine:
+            del self.open[mine[0].id]
+            self.book(mine[0], 1)
+        for placed in mine:
+            if self.open.pop(placed.id, None) is not None:
+                self.unsettled[placed.id] = placed
+
+        async def take_over():
+            count = 0
+            for dead in abandoned(self.spool, max_bytes=10**7):
+                await replay(self.engine, dead, ZONE)
+                await holds.bury(self.engine, dead.id)
+                dead.close()
+                count += 1
+            return count
+
+        assert self.run(take_over()) == 1
+        self.start(process)
+
+    @rule(cost=st.integers(0, 600))
+    def operator_settles(self, cost):
+        """An operator reads the bill and settles what a dead process has left."""
+        if not self.unsettled:
+            return
+        name, placed = self.unsettled.popitem()
+        assert self.run(holds.resolve(self.engine, name, cost))
+        self.book(placed, cost)
+
+    @rule(hours=st.sampled_from([1, 3, 24, 200]))
+    def time_passes(self, hours):
+        """Windows turn."""
+        self.now += timedelta(hours=hours)
+
+    @invariant()
+    def every_budget_is_what_the_model_says(self):
+        """No cent is lost, none is counted twice; and only the truth of a bill can pass a limit."""
+        for row in self.run(queries.list_budgets(self.engine)):
+            name = (row.scope, row.window_start)
+            assert (row.spent, row.reserved, row.unsettled) == self.standing(name)
+            assert row.spent + row.reserved + row.unsettled - self.over.get(name, 0) <= row.limit
+
+    def teardown(self):
+        async def close():
+            for writer, _ in self.writers.values():
+                await writer.close(timeout_s=10)
+            await self.engine.dispose()
+
+        self.run(close())
+        self.loop.close()
+        self.folder.cleanup()
+
+
+def os_level_death(journal: Journal) -> None:
+    """Let go of the journal's lock, as the end of a process does, and nothing else."""
+    os.close(journal._file)
+    os.close(journal._lock)
+
+
+TestMoney = MoneyMachine.TestCase
+TestMoney.settings = settings(
+    max_examples=50, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+)
