@@ -39,11 +39,13 @@ class Answer:
 
     def usage(self, made: int | None = None) -> Json | None:
         """Count words as tokens; `made` words of completion so far, else all of them."""
-        if self._reply.omit_usage:
-            return None
-        if made is None:
-            called = sum(words(json.dumps(call["function"])) for call in self._calls) * len(self._pieces)
-            made = sum(map(len, self._pieces)) + called
+        return None if self._reply.omit_usage else self.billed(made)
+
+    def billed(self, made: int | None = None) -> Json:
+        """Count what has to be paid for; `made` pieces of completion so far, at most all of them."""
+        called = sum(words(json.dumps(call["function"])) for call in self._calls) * len(self._pieces)
+        whole = sum(map(len, self._pieces)) + called
+        made = whole if made is None else min(made, whole)
         prompt = prompt_words(self._body)
         counted = {"prompt_tokens": prompt, "completion_tokens": made, "total_tokens": prompt + made}
         return {**(self._reply.usage or counted), **self._reply.usage_details}

@@ -38,6 +38,7 @@ class Entry:
     body: Json | None = None
     status: int | None = None
     usage: Json | None = None  # what the client was told
+    billed: Json | None = None  # what it will have to pay for, whether it was told or not
     chunks: int = 0  # sent of a stream
     finished: bool = False  # the whole answer was handed over
     disconnected: bool = False  # the client went away before that
@@ -142,6 +143,8 @@ class StandInServer:
         streamed = bool(entry.body and entry.body.get("stream"))
         if reply.release and not (streamed and reply.release_after):
             await self._wait(reply.release)
+        if reply.status < 400 and reply.raw_body is None:
+            entry.billed = answer.billed(0 if streamed else None)
         if reply.break_after == 0 or (reply.break_after is not None and not streamed):
             return abort(request)
         if reply.stall_after is not None and not streamed:
@@ -183,6 +186,7 @@ class StandInServer:
             await asyncio.sleep(reply.chunk_delay_s if entry.chunks else 0)
             await response.write(sse(event))
             entry.chunks += 1
+            entry.billed = answer.billed(entry.chunks)
             if event != "[DONE]":
                 entry.usage = msgspec.json.decode(event).get("usage") or entry.usage
         entry.finished = True  # a client may hang up at [DONE]
@@ -266,6 +270,7 @@ class StandInServer:
             "in_flight": self._in_flight,
             "peak_in_flight": state.peak,
             "connections_opened": state.connections,
+            "received": len(state.log),
         }
         return web.json_response({**counts, "waiting": +state.waiting})
 

@@ -1,0 +1,181 @@
+"""Two thousand requests at once on one budget, streams that break, and a process killed in the middle."""
+
+import asyncio
+import os
+import resource
+import signal
+from collections import Counter
+
+import aiohttp
+import psutil
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from tests.harness import LARGE_MODEL, SMALL_MODEL, UPSTREAM_KEY, ProxyProcess, StandIn, wait_until
+from tests.postgres import postgres_server
+
+REQUESTS = 2000
+KILL_AFTER = 300
+PROMPT_PRICE, OUTPUT_PRICE = 2_500, 10_000  # nano-USD a token
+ANSWER = " ".join(["word"] * 40)
+LIMIT_USD = "0.5"
+LIMIT = 500_000_000
+HEADERS = {
+    "X-COPE-Session": "everybody", "X-COPE-Session-Budget-USD": LIMIT_USD, "X-COPE-On-Budget": "fail",
+}  # fmt: skip
+BUDGETS = {"wait_s": 120}
+TABLES = ("requests", "calls", "reservations", "budgets")
+
+
+@pytest.fixture(autouse=True)
+def _many_files():
+    """Two thousand connections are as many files, here and in the servers started from here."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.fixture
+def upstream():
+    with StandIn([LARGE_MODEL], require_key=UPSTREAM_KEY) as server:
+        good = [{"content": ANSWER, "delay_s": 0.02}] * 6
+        server.script(
+            {"match": {"stream": True}, "reply": [*good, {"content": ANSWER, "break_after": 7}]},
+            {"reply": [*good, {"content": ANSWER, "break_after": 0}, {"status": 500}]},
+        )
+        yield server
+
+
+async def ask(session, urls, number):
+    """Ask one proxy, and the other one when it is gone; return the status."""
+    body = {
+        "model": f"direct/{LARGE_MODEL}", "max_tokens": 80, "stream": number % 2 == 0,
+        "messages": [{"role": "user", "content": f"Question {number}: say forty words."}],
+    }  # fmt: skip
+    for attempt in range(20):
+        url = urls[(number + attempt) % len(urls)]
+        try:
+            async with session.post(f"{url}/chat/completions", json=body, headers=HEADERS) as response:
+                await response.read()
+                return response.status
+        except aiohttp.ClientError:
+            await asyncio.sleep(0.2)  # as a client's SDK backs off
+    return 0
+
+
+async def storm(urls, kill, upstream):
+    """Send everything at once; kill a process once the upstream has had some of it."""
+    connector = aiohttp.TCPConnector(limit=0)
+    timeout = aiohttp.ClientTimeout(total=240)
+    async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+        tasks = [asyncio.create_task(ask(session, urls, i)) for i in range(REQUESTS)]
+        await asyncio.to_thread(
+            wait_until, lambda: upstream.state()["received"] >= KILL_AFTER, "the upstream to be busy", 120
+        )
+        kill()
+        return Counter(await asyncio.gather(*tasks))
+
+
+def verdict(upstream, tables):
+    """Hold the bill against the ledger."""
+    bills = [e["billed"] for e in upstream.chats() if e["billed"]]
+    billed = sum(b["prompt_tokens"] * PROMPT_PRICE + b["completion_tokens"] * OUTPUT_PRICE for b in bills)
+    (budget,) = [b for b in tables["budgets"] if b["scope"] == "session"]
+    calls = [c for c in tables["calls"] if c["tier"] == "large"]
+    unsettled = [r for r in tables["reservations"] if r["state"] == "unsettled"]
+    assert not [r for r in tables["reservations"] if r["state"] == "held"]
+    # Never over the limit, by the upstream's own count.
+    assert billed <= LIMIT
+    assert budget["spent_nano"] + budget["unsettled_nano"] <= LIMIT
+    assert budget["reserved_nano"] == 0
+    # No cent is lost: the budget is the sum of the calls, and every billed call is on record or unsettled.
+    assert budget["spent_nano"] == sum(c["cost_nano"] for c in calls)
+    assert budget["unsettled_nano"] == sum(r["amount_nano"] for r in unsettled)
+    assert unsettled, "the kill hit nothing under way"
+    assert billed <= budget["spent_nano"] + budget["unsettled_nano"]
+    assert len(bills) <= len([c for c in calls if c["cost_nano"]]) + len(unsettled)
+    # And nobody was turned away who had money left.
+    assert budget["spent_nano"] + budget["unsettled_nano"] >= 0.95 * LIMIT
+    print(
+        f"\n{len(bills)} calls billed at {billed / 1e9:.6f} USD; ledger {budget['spent_nano'] / 1e9:.6f} spent, "
+        f"{budget['unsettled_nano'] / 1e9:.6f} unsettled ({len(unsettled)} calls), limit {LIMIT / 1e9}"
+    )
+
+
+@pytest.mark.postgres
+@pytest.mark.timeout(400)
+def test_two_proxies_on_one_postgres(upstream, tmp_path):
+    """One of the proxies dies by SIGKILL and comes back."""
+    with postgres_server() as url, StandIn([SMALL_MODEL]) as small:
+        settings = {"database": {"url": url}, "budgets": BUDGETS}
+        folders = [tmp_path / name for name in ("one", "two")]
+        for folder in folders:
+            folder.mkdir()
+        one, two = (ProxyProcess(f, small.base_url, upstream.base_url, **settings) for f in folders)
+        with one, two:
+            statuses = asyncio.run(storm([one.base_url, two.base_url], one.kill, upstream))
+            one.start()  # finds its own journal, and takes over from itself
+            engine_url = url
+
+            async def read():
+                engine = create_async_engine(engine_url)
+                async with engine.connect() as connection:
+                    out = {
+                        t: [dict(r._mapping) for r in await connection.execute(text(f"SELECT * FROM {t}"))]
+                        for t in TABLES
+                    }
+                await engine.dispose()
+                return out
+
+            def settled():
+                tables = asyncio.run(read())
+                return not [r for r in tables["reservations"] if r["state"] == "held"] and tables
+
+            tables = wait_until(settled, "the dead process to be buried", 60)
+            assert "unsettled: " in one.cli("spend").stderr
+            assert "unsettled" in one.cli("doctor").stdout
+            assert "cope_unsettled_calls 0.0" not in one.http().get("/metrics").text
+    print(dict(statuses))
+    assert statuses[200] > 500
+    assert statuses[429] > 500
+    verdict(upstream, tables)
+
+
+@pytest.mark.timeout(400)
+def test_two_workers_on_sqlite(upstream, tmp_path):
+    """One of the workers dies by SIGKILL; the other one takes over."""
+    with StandIn([SMALL_MODEL]) as small:
+        proxy = ProxyProcess(
+            tmp_path, small.base_url, upstream.base_url, server={"workers": 2}, budgets=BUDGETS
+        )
+
+        def kill():
+            # The worker that has open connections: the other child of the parent is Python's resource tracker.
+            workers = psutil.Process(proxy.pid).children()
+            busiest = max(workers, key=lambda w: len(w.net_connections()))
+            os.kill(busiest.pid, signal.SIGKILL)
+
+        with proxy:
+            wait_until(
+                lambda: (
+                    sum(
+                        "uvicorn" in " ".join(c.cmdline()) or c.num_threads() > 1
+                        for c in psutil.Process(proxy.pid).children()
+                    )
+                    >= 2
+                ),
+                "two workers",
+                30,
+            )
+            statuses = asyncio.run(storm([proxy.base_url], kill, upstream))
+            tables = wait_until(lambda: settled(proxy), "the dead worker to be buried", 60)
+    print(dict(statuses))
+    assert statuses[200] > 500
+    verdict(upstream, tables)
+
+
+def settled(proxy):
+    tables = {t: proxy.rows(f"SELECT * FROM {t}") for t in TABLES}
+    return not [r for r in tables["reservations"] if r["state"] == "held"] and tables
