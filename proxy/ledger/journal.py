@@ -48,6 +48,8 @@ class Journal:
         except OSError:
             os.close(self._lock)
             raise
+        os.truncate(self._lock, 0)
+        os.write(self._lock, str(os.getpid()).encode())  # for people; the lock itself is what counts
         self._segments = sorted(int(p.stem) for p in folder.glob("*.log")) or [1]
         self._sizes = {n: p.stat().st_size if (p := self._path(n)).exists() else 0 for n in self._segments}
         self._file = os.open(self._path(self._segments[-1]), os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)

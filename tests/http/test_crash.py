@@ -7,7 +7,6 @@ import signal
 from collections import Counter
 
 import aiohttp
-import psutil
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -16,11 +15,11 @@ from tests.harness import LARGE_MODEL, SMALL_MODEL, UPSTREAM_KEY, ProxyProcess, 
 from tests.postgres import postgres_server
 
 REQUESTS = 2000
-KILL_AFTER = 300
+ENDED, UNDER_WAY = 100, 50
 PROMPT_PRICE, OUTPUT_PRICE = 2_500, 10_000  # nano-USD a token
 ANSWER = " ".join(["word"] * 40)
-LIMIT_USD = "0.5"
-LIMIT = 500_000_000
+LIMIT_USD = "0.7"
+LIMIT = 700_000_000
 HEADERS = {
     "X-COPE-Session": "everybody", "X-COPE-Session-Budget-USD": LIMIT_USD, "X-COPE-On-Budget": "fail",
 }  # fmt: skip
@@ -40,7 +39,7 @@ def _many_files():
 @pytest.fixture
 def upstream():
     with StandIn([LARGE_MODEL], require_key=UPSTREAM_KEY) as server:
-        good = [{"content": ANSWER, "delay_s": 0.02}] * 6
+        good = [{"content": ANSWER, "delay_s": 0.3}] * 6
         server.script(
             {"match": {"stream": True}, "reply": [*good, {"content": ANSWER, "break_after": 7}]},
             {"reply": [*good, {"content": ANSWER, "break_after": 0}, {"status": 500}]},
@@ -58,24 +57,33 @@ async def ask(session, urls, number):
         url = urls[(number + attempt) % len(urls)]
         try:
             async with session.post(f"{url}/chat/completions", json=body, headers=HEADERS) as response:
-                await response.read()
-                return response.status
+                answer = await response.read()
+                # An error in a stream that keep-alive comments have opened.
+                return 429 if b"insufficient_quota" in answer else response.status
         except aiohttp.ClientError:
             await asyncio.sleep(0.2)  # as a client's SDK backs off
     return 0
 
 
-async def storm(urls, kill, upstream):
-    """Send everything at once; kill a process once the upstream has had some of it."""
+async def storm(urls, crash):
+    """Send everything at once, and have a process crash in the middle."""
     connector = aiohttp.TCPConnector(limit=0)
     timeout = aiohttp.ClientTimeout(total=240)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
         tasks = [asyncio.create_task(ask(session, urls, i)) for i in range(REQUESTS)]
-        await asyncio.to_thread(
-            wait_until, lambda: upstream.state()["received"] >= KILL_AFTER, "the upstream to be busy", 120
-        )
-        kill()
+        await asyncio.to_thread(crash)
         return Counter(await asyncio.gather(*tasks))
+
+
+def busy_process(read):
+    """Wait until a process has many calls under way after many have ended; return its name in the ledger."""
+
+    def look():
+        tables = read()
+        holders = Counter(r["holder"] for r in tables["reservations"]).most_common(1)
+        return len(tables["calls"]) >= ENDED and holders and holders[0][1] >= UNDER_WAY and holders[0][0]
+
+    return wait_until(look, "a process to be busy", 120)
 
 
 def verdict(upstream, tables):
@@ -93,7 +101,8 @@ def verdict(upstream, tables):
     # No cent is lost: the budget is the sum of the calls, and every billed call is on record or unsettled.
     assert budget["spent_nano"] == sum(c["cost_nano"] for c in calls)
     assert budget["unsettled_nano"] == sum(r["amount_nano"] for r in unsettled)
-    assert unsettled, "the kill hit nothing under way"
+    assert len(unsettled) >= UNDER_WAY / 2, "the kill hit nothing under way"
+    assert len(calls) >= 400, "the survivors went on"
     assert billed <= budget["spent_nano"] + budget["unsettled_nano"]
     assert len(bills) <= len([c for c in calls if c["cost_nano"]]) + len(unsettled)
     # And nobody was turned away who had money left.
@@ -107,39 +116,32 @@ def verdict(upstream, tables):
 @pytest.mark.postgres
 @pytest.mark.timeout(400)
 def test_two_proxies_on_one_postgres(upstream, tmp_path):
-    """One of the proxies dies by SIGKILL and comes back."""
+    """One of the proxies dies by SIGKILL and comes back: it finds its own journal, and takes over from itself."""
     with postgres_server() as url, StandIn([SMALL_MODEL]) as small:
-        settings = {"database": {"url": url}, "budgets": BUDGETS}
         folders = [tmp_path / name for name in ("one", "two")]
         for folder in folders:
             folder.mkdir()
-        one, two = (ProxyProcess(f, small.base_url, upstream.base_url, **settings) for f in folders)
-        with one, two:
-            statuses = asyncio.run(storm([one.base_url, two.base_url], one.kill, upstream))
-            one.start()  # finds its own journal, and takes over from itself
-            engine_url = url
+        proxies = [
+            ProxyProcess(f, small.base_url, upstream.base_url, database={"url": url}, budgets=BUDGETS)
+            for f in folders
+        ]
 
-            async def read():
-                engine = create_async_engine(engine_url)
-                async with engine.connect() as connection:
-                    out = {
-                        t: [dict(r._mapping) for r in await connection.execute(text(f"SELECT * FROM {t}"))]
-                        for t in TABLES
-                    }
-                await engine.dispose()
-                return out
+        def read():
+            return asyncio.run(read_postgres(url))
 
-            def settled():
-                tables = asyncio.run(read())
-                return not [r for r in tables["reservations"] if r["state"] == "held"] and tables
+        def crash():
+            holder = busy_process(read)
+            victim = next(p for p in proxies if (p.folder / "cope.spool" / holder).exists())
+            victim.kill()
+            victim.start()
 
-            tables = wait_until(settled, "the dead process to be buried", 60)
-            assert "unsettled: " in one.cli("spend").stderr
-            assert "unsettled" in one.cli("doctor").stdout
-            assert "cope_unsettled_calls 0.0" not in one.http().get("/metrics").text
+        with proxies[0], proxies[1]:
+            statuses = asyncio.run(storm([p.base_url for p in proxies], crash))
+            tables = wait_until(lambda: settled(read), "the dead process to be buried", 60)
+            assert "unsettled: " in proxies[0].cli("spend").stderr
+            assert "unsettled" in proxies[0].cli("doctor").stdout
+            assert "cope_unsettled_calls 0.0" not in proxies[0].http().get("/metrics").text
     print(dict(statuses))
-    assert statuses[200] > 500
-    assert statuses[429] > 500
     verdict(upstream, tables)
 
 
@@ -151,31 +153,34 @@ def test_two_workers_on_sqlite(upstream, tmp_path):
             tmp_path, small.base_url, upstream.base_url, server={"workers": 2}, budgets=BUDGETS
         )
 
-        def kill():
-            # The worker that has open connections: the other child of the parent is Python's resource tracker.
-            workers = psutil.Process(proxy.pid).children()
-            busiest = max(workers, key=lambda w: len(w.net_connections()))
-            os.kill(busiest.pid, signal.SIGKILL)
+        def read():
+            return {t: proxy.rows(f"SELECT * FROM {t}") for t in TABLES}
+
+        def crash():
+            lock = tmp_path / "cope.spool" / busy_process(read) / "lock"
+            os.kill(int(lock.read_text()), signal.SIGKILL)
 
         with proxy:
-            wait_until(
-                lambda: (
-                    sum(
-                        "uvicorn" in " ".join(c.cmdline()) or c.num_threads() > 1
-                        for c in psutil.Process(proxy.pid).children()
-                    )
-                    >= 2
-                ),
-                "two workers",
-                30,
-            )
-            statuses = asyncio.run(storm([proxy.base_url], kill, upstream))
-            tables = wait_until(lambda: settled(proxy), "the dead worker to be buried", 60)
+            statuses = asyncio.run(storm([proxy.base_url], crash))
+            tables = wait_until(lambda: settled(read), "the dead worker to be buried", 60)
     print(dict(statuses))
-    assert statuses[200] > 500
     verdict(upstream, tables)
 
 
-def settled(proxy):
-    tables = {t: proxy.rows(f"SELECT * FROM {t}") for t in TABLES}
+def settled(read):
+    """Return the tables once no reservation is open."""
+    tables = read()
     return not [r for r in tables["reservations"] if r["state"] == "held"] and tables
+
+
+async def read_postgres(url):
+    """Return all rows of the tables."""
+    engine = create_async_engine(url)
+    try:
+        async with engine.connect() as connection:
+            return {
+                t: [dict(r._mapping) for r in await connection.execute(text(f"SELECT * FROM {t}"))]
+                for t in TABLES
+            }
+    finally:
+        await engine.dispose()
