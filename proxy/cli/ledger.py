@@ -44,7 +44,7 @@ def ledger_rebuild(config: str | None) -> None:
     settings = settings_of(config)
     zone = ZoneInfo(settings.budgets.timezone)
     count = with_database(settings, lambda engine: reports.rebuild(engine, zone))
-    click.echo(f"summed up {count} requests")
+    click.echo(f"summed up {count} days")
 
 
 @ledger.command("unsettled")

@@ -7,6 +7,8 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from proxy.ledger.rollups import bucket_of
+
 BUSY_TIMEOUT_MS = 15_000
 
 DatabaseError = SQLAlchemyError
@@ -35,6 +37,8 @@ def _configure_sqlite(connection: Any, _: object) -> None:
     cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
+    # Not every SQLite is built with logarithms.
+    connection.create_function("cope_bucket", 1, bucket_of, deterministic=True)
 
 
 def _begin_sqlite(connection: Connection) -> None:

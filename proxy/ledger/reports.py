@@ -1,20 +1,33 @@
 """Spend reports: from the rollups where the range is whole days, else from the rows themselves."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
 import msgspec
-from sqlalchemy import String, cast, delete, func, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Float,
+    Select,
+    String,
+    case,
+    cast,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+    true,
+    union_all,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from proxy.ledger import rollups
-from proxy.ledger.rollups import SUMS, Dimension, local_day
+from proxy.ledger.rollups import DIMENSIONS, GROWTH, SUMS, TIMED, Dimension, by_month, local_day
 from proxy.ledger.tables import Call, LatencyRollup, Request, Rollup
-from proxy.pricing.prices import Price, Usage
-from proxy.records import CallRecord, RequestRecord
 
 By = Literal["day", "model", "tier", "stage", "task", "key", "session", "user", "tag"]
 GROUPS = get_args(By)
@@ -66,19 +79,27 @@ async def spend(
         zone: whose midnight begins a day.
         since: start of the range, included.
         until: its end, not included. A range that begins and ends at midnight is answered from the rollups, at
-            once however many requests there are; any other one is summed up from the rows.
+            once however many requests there are; any other one is summed up from the rows, day by day.
         key_id: only this key's.
         limit: at most so many groups.
     """
+    sums: dict[str, list[int]] = {}
+    buckets: dict[str, dict[int, int]] = defaultdict(lambda: defaultdict(int))
     async with engine.connect() as connection:
         await connection.execution_options(readonly=True)
         if _midnight(since, zone) and _midnight(until, zone):
             first = None if since is None else local_day(since, zone)
             last = None if until is None else local_day(until - timedelta(microseconds=1), zone)
-            sums, buckets = await _stored(connection, by, first, last, key_id)
+            totals, latencies = _stored(Rollup, by, first, last), _stored(LatencyRollup, by, first, last)
+            await _collect(
+                connection, by, totals, latencies, key_id, sums, buckets, None if by == "day" else limit
+            )
         else:
-            sums, buckets = await _counted(connection, by, since, until, key_id, zone)
-    rows = [_row(by, group, amounts, buckets.get(group)) for group, amounts in sums.items()]
+            async for day, low, high in _days(connection, since, until, zone):
+                totals = [_totals(connection, _dimension(by), day, low, high)]
+                timed = [_latencies(connection, _dimension(by), day, low, high)] if by in WITH_LATENCY else []
+                await _collect(connection, by, totals, timed, key_id, sums, buckets)
+    rows = [_row(group, amounts, buckets.get(group)) for group, amounts in sums.items()]
     rows.sort(
         key=(lambda r: r.group or "") if by == "day" else (lambda r: (-r.cost, -r.requests, r.group or ""))
     )
@@ -96,148 +117,226 @@ def _dimension(by: By) -> Dimension:
     return "all" if by in ("day", "key") else by  # type: ignore[return-value]
 
 
-async def _stored(
-    connection: AsyncConnection, by: By, first: str | None, last: str | None, key_id: str | None
-) -> tuple[dict[str, list[int]], dict[str, dict[int, int]]]:
-    def where(table: type[Rollup] | type[LatencyRollup]) -> list[Any]:
-        conditions = [table.dimension == _dimension(by)]
-        conditions += [table.day >= first] if first is not None else []
-        conditions += [table.day <= last] if last is not None else []
-        conditions += [table.key_id == key_id] if key_id is not None else []
-        return conditions
-
-    def group(table: type[Rollup] | type[LatencyRollup]) -> Any:
-        return {"day": table.day, "key": table.key_id}.get(by, table.value)
-
-    # As text: Postgres sums into numeric, and a driver may make floats of that.
-    totals = [cast(func.sum(getattr(Rollup, name)), String) for name in SUMS]
-    found = await connection.execute(
-        select(group(Rollup), *totals).where(*where(Rollup)).group_by(group(Rollup))
-    )
-    sums = {g: [int(t) for t in amounts] for g, *amounts in found}
-    buckets: dict[str, dict[int, int]] = defaultdict(dict)
-    if by in WITH_LATENCY:
-        grouped = (group(LatencyRollup), LatencyRollup.bucket)
-        query = select(*grouped, cast(func.sum(LatencyRollup.requests), String)).where(*where(LatencyRollup))
-        for g, bucket, count in await connection.execute(query.group_by(*grouped)):
-            buckets[g][bucket] = int(count)
-    return sums, buckets
+def _stored(
+    table: type[Rollup] | type[LatencyRollup], by: By, first: str | None, last: str | None
+) -> list[Select[Any]]:
+    """Select the rollups of a range of days: whole months as such, unless days are wanted."""
+    if table is LatencyRollup and by not in WITH_LATENCY:
+        return []
+    dimension = _dimension(by)
+    names = [c.name for c in table.__table__.columns if c.name != "dimension"]
+    spans = [(dimension, first, last)] if by == "day" else list(_spans(dimension, first, last))
+    out = []
+    for span, low, high in spans:
+        query = select(*(getattr(table, n) for n in names)).where(table.dimension == span)
+        query = query.where(table.day >= low) if low is not None else query
+        out.append(query.where(table.day <= high) if high is not None else query)
+    return out
 
 
-async def _counted(
+def _spans(
+    dimension: Dimension, first: str | None, last: str | None
+) -> Iterator[tuple[str, str | None, str | None]]:
+    """Split a range of days into whole months and the days before and after them."""
+    months = by_month(dimension)
+    low, high = (None if first is None else first[:7]), (None if last is None else last[:7])
+    if first is not None and not first.endswith("-01"):
+        low = _month_after(first)
+        yield dimension, first, min(f"{first[:7]}-31", last or "9999")
+    if last is not None and (_month_after(last) == low or not _last_of_month(last)):
+        high = _month_before(last)
+        if first is None or first[:7] != last[:7] or first.endswith("-01"):
+            yield dimension, max(f"{last[:7]}-01", first or ""), last
+    if low is None or high is None or low <= high:
+        yield months, low, high
+
+
+def _month_after(day: str) -> str:
+    year, month = int(day[:4]), int(day[5:7])
+    return f"{year + month // 12:04}-{month % 12 + 1:02}"
+
+
+def _month_before(day: str) -> str:
+    year, month = int(day[:4]), int(day[5:7])
+    return f"{year - (month == 1):04}-{(month - 2) % 12 + 1:02}"
+
+
+def _last_of_month(day: str) -> bool:
+    return (datetime.fromisoformat(day) + timedelta(days=1)).day == 1
+
+
+async def _collect(
     connection: AsyncConnection,
     by: By,
-    since: datetime | None,
-    until: datetime | None,
+    totals: list[Select[Any]],
+    latencies: list[Select[Any]],
     key_id: str | None,
-    zone: ZoneInfo,
-) -> tuple[dict[str, list[int]], dict[str, dict[int, int]]]:
-    table = Call if by in OF_CALLS else Request
-    query = select(table.__table__)
-    for column, low, high in ((table.started_at, since, until),):
-        query = query.where(column >= low) if low is not None else query
-        query = query.where(column < high) if high is not None else query
-    if key_id is not None:
-        query = query.where(table.key_id == key_id)
-    sums: rollups.Sums = defaultdict(lambda: [0] * len(SUMS))
-    buckets: rollups.Buckets = defaultdict(int)
-    result = await connection.stream(query)
-    async for part in result.partitions(5000):
-        _merge(sums, buckets, *_rolled(table, part, zone))
-    return _grouped(by, sums, buckets)
+    sums: dict[str, list[int]],
+    buckets: dict[str, dict[int, int]],
+    limit: int | None = None,
+) -> None:
+    """Add what selects of rollup-shaped rows yield, by group; of the dearest groups only, where there is a limit."""
+
+    def grouped(selects: list[Select[Any]], extra: tuple[str, ...], added: tuple[str, ...]) -> Select[Any]:
+        rows = union_all(*selects).subquery()
+        group = {"day": rows.c.day, "key": rows.c.key_id}.get(by, rows.c.value)
+        columns = (group.label("group"), *(rows.c[n] for n in extra))
+        # As text: Postgres sums into numeric, and a driver may make floats of that.
+        query = select(*columns, *(cast(func.sum(rows.c[n]), String) for n in added)).group_by(*columns)
+        if limit is not None and added == SUMS:
+            dearest = (func.sum(rows.c.cost_nano).desc(), func.sum(rows.c.requests).desc(), group)
+            query = query.order_by(*dearest).limit(limit)
+        return query if key_id is None else query.where(rows.c.key_id == key_id)
+
+    for group, *amounts in await connection.execute(grouped(totals, (), SUMS)) if totals else ():
+        before = sums.get(group, [0] * len(SUMS))
+        sums[group] = [b + int(a) for b, a in zip(before, amounts, strict=True)]
+    for group, bucket, count in (
+        await connection.execute(grouped(latencies, ("bucket",), ("requests",))) if latencies else ()
+    ):
+        buckets[group][bucket] += int(count)
 
 
-def _rolled(
-    table: type[Call] | type[Request], rows: Iterable[Any], zone: ZoneInfo
-) -> tuple[rollups.Sums, rollups.Buckets]:
-    if table is Call:
-        return rollups.roll_calls((_call(r) for r in rows), zone), {}
-    return rollups.roll_requests((_request(r) for r in rows), zone)
-
-
-def _merge(sums: rollups.Sums, buckets: rollups.Buckets, more: rollups.Sums, counts: rollups.Buckets) -> None:
-    for key, amounts in more.items():
-        sums[key] = [a + b for a, b in zip(sums[key], amounts, strict=True)]
-    for bucket, count in counts.items():
-        buckets[bucket] += count
-
-
-def _grouped(
-    by: By, sums: rollups.Sums, buckets: rollups.Buckets
-) -> tuple[dict[str, list[int]], dict[str, dict[int, int]]]:
-    place = {"day": 1, "key": 2}.get(by, 3)
-    out: dict[str, list[int]] = defaultdict(lambda: [0] * len(SUMS))
-    for key, amounts in sums.items():
-        if key[0] == _dimension(by):
-            out[key[place]] = [a + b for a, b in zip(out[key[place]], amounts, strict=True)]
-    latencies: dict[str, dict[int, int]] = defaultdict(lambda: defaultdict(int))
-    if by in WITH_LATENCY:
-        for bucket_key, count in buckets.items():
-            if bucket_key[0] == _dimension(by):
-                latencies[str(bucket_key[place])][bucket_key[4]] += count
-    return out, latencies
-
-
-def _row(by: By, group: str, amounts: list[int], buckets: Mapping[int, int] | None) -> SpendRow:
+def _row(group: str, amounts: list[int], buckets: Mapping[int, int] | None) -> SpendRow:
     percentiles = [rollups.percentile(buckets, share) for share in (0.5, 0.95, 0.99)] if buckets else []
-    return SpendRow(group or None if by != "day" else group, *amounts, *percentiles)
+    return SpendRow(group or None, *amounts, *percentiles)
+
+
+async def _days(
+    connection: AsyncConnection, since: datetime | None, until: datetime | None, zone: ZoneInfo
+) -> Any:
+    """Yield each local day that has requests in a range, with the part of it that lies in the range (UTC)."""
+    ends: Any = (
+        await connection.execute(select(func.min(Request.started_at), func.max(Request.started_at)))
+    ).one()
+    if ends[0] is None:
+        return
+    low = max(ends[0], since or ends[0])
+    high = min(ends[1] + timedelta(microseconds=1), until or datetime.max.replace(tzinfo=ends[1].tzinfo))
+    while low < high:
+        midnight = low.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
+        end = min(high, (midnight + timedelta(days=1)).astimezone(low.tzinfo))
+        yield local_day(low, zone), low, end
+        low = end
+
+
+def _value(connection: AsyncConnection, dimension: Dimension) -> tuple[Any, ColumnElement[str]]:
+    """Return what to select from, and the value of a dimension in it."""
+    if dimension in OF_CALLS:
+        return Call, getattr(Call, dimension)
+    if dimension == "tag":
+        if connection.dialect.name == "sqlite":
+            tags = func.json_each(Request.tags).table_valued("value")
+        else:
+            tags = func.json_array_elements_text(Request.tags).table_valued("value").render_derived()
+        return Request.__table__.outerjoin(tags, true()), func.coalesce(cast(tags.c.value, String), "")
+    if dimension == "all":
+        return Request, literal("")
+    return Request, func.coalesce(cast(getattr(Request, dimension), String), "")
+
+
+def _totals(
+    connection: AsyncConnection, dimension: Dimension, day: str, low: datetime, high: datetime
+) -> Select[Any]:
+    """Select the rollups of a span within one day from the rows."""
+    source, value = _value(connection, dimension)
+    table: Any = Call if dimension in OF_CALLS else Request
+    errors: Any
+    escalated: Any
+    baseline: Any
+    if table is Call:
+        errors, escalated, baseline = Call.error.is_not(None), literal(value=False), literal(0)
+    else:
+        errors = Request.status >= 400
+        escalated = (Request.stage > 1) & (Request.mode == "cascade")
+        baseline = func.coalesce(Request.baseline_nano, 0)
+    amounts = (
+        func.count(), _count_if(errors), _count_if(escalated), func.sum(table.prompt_tokens),
+        func.sum(table.completion_tokens), func.sum(table.cost_nano), func.sum(baseline),
+    )  # fmt: skip
+    key = func.coalesce(table.key_id, "")
+    named: list[Any] = [cast(a, BigInteger).label(n) for n, a in zip(SUMS, amounts, strict=True)]
+    return (
+        select(literal(day).label("day"), key.label("key_id"), value.label("value"), *named)
+        .select_from(source)
+        .where(table.started_at >= low, table.started_at < high)
+        .group_by(key, value)
+    )
+
+
+def _latencies(
+    connection: AsyncConnection, dimension: Dimension, day: str, low: datetime, high: datetime
+) -> Select[Any]:
+    """Select the latency rollups of a span within one day from the rows."""
+    source, value = _value(connection, dimension)
+    bucket: Any
+    if connection.dialect.name == "sqlite":
+        bucket = func.cope_bucket(Request.latency_ms)
+    else:
+        bucket = cast(
+            func.round(func.ln(cast(func.greatest(1, Request.latency_ms), Float)) / GROWTH), BigInteger
+        )
+    key = func.coalesce(Request.key_id, "")
+    columns = (key.label("key_id"), value.label("value"), bucket.label("bucket"))
+    return (
+        select(literal(day).label("day"), *columns, func.count().label("requests"))
+        .select_from(source)
+        .where(Request.started_at >= low, Request.started_at < high)
+        .group_by(key, value, bucket)
+    )
+
+
+def _count_if(condition: ColumnElement[bool]) -> ColumnElement[int]:
+    return func.sum(case((condition, 1), else_=0))
 
 
 async def rebuild(engine: AsyncEngine, zone: ZoneInfo) -> int:
-    """Make the rollups anew from the rows, for every day whose rows are all still there. Returns how many requests.
+    """Make the rollups anew from the rows, for every day whose rows are all still there. Returns how many days.
 
-    Needed after a change of the time zone; and it is the check that sums and rows agree.
+    Needed after a change of the time zone, and it heals sums that somebody has changed by hand.
     """
     async with engine.connect() as connection:
         await connection.execution_options(readonly=True)
-        sums: rollups.Sums = defaultdict(lambda: [0] * len(SUMS))
-        buckets: rollups.Buckets = defaultdict(int)
-        count = 0
-        for table in (Request, Call):
-            result = await connection.stream(select(table.__table__))
-            async for part in result.partitions(10_000):
-                _merge(sums, buckets, *_rolled(table, part, zone))
-                count += len(part) if table is Request else 0
-    # Of the oldest day some rows may have been pruned: what was summed up before knows more.
-    days = sorted({key[1] for key in sums})
-    whole = set(days[1:]) if await _pruned(engine, days[:1]) else set(days)
+        days = [d async for d in _days(connection, None, None, zone)]
+        oldest_sum = await connection.scalar(select(func.min(Rollup.day)).where(Rollup.dimension == "all"))
+    if days and oldest_sum is not None and oldest_sum < days[0][0]:
+        days = days[1:]  # of the oldest day some rows may have been pruned: its sums know more
+    for day, low, _ in days:
+        start = low.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
+        async with engine.begin() as connection:
+            await _rebuild_day(connection, day, start, (start + timedelta(days=1)))
     async with engine.begin() as connection:
-        for rolled in (Rollup, LatencyRollup):
-            await connection.execute(delete(rolled).where(rolled.day.in_(sorted(whole))))
-        await rollups.add(
-            connection,
-            {k: v for k, v in sums.items() if k[1] in whole},
-            {k: v for k, v in buckets.items() if k[1] in whole},
-        )
-    return count
+        await _rebuild_months(connection)
+    return len(days)
 
 
-async def _pruned(engine: AsyncEngine, oldest: list[str]) -> bool:
-    """Whether there are sums of days before the oldest row."""
-    if not oldest:
-        return False
-    async with engine.connect() as connection:
-        await connection.execution_options(readonly=True)
-        return (await connection.scalar(select(func.min(Rollup.day)))) not in (None, *oldest)
+async def _rebuild_day(connection: AsyncConnection, day: str, low: datetime, high: datetime) -> None:
+    for table, dimensions, rows in ((Rollup, DIMENSIONS, _totals), (LatencyRollup, TIMED, _latencies)):
+        await connection.execute(delete(table).where(table.dimension.in_(dimensions), table.day == day))
+        for dimension in dimensions:
+            found = rows(connection, dimension, day, low, high).subquery()
+            await _refill(connection, table, select(literal(dimension), *found.c), found.c.keys())
 
 
-def _request(row: Any) -> RequestRecord:
-    return RequestRecord(
-        id=row.id, started_at=row.started_at, key_id=row.key_id, session=row.session, user=row.user, task=row.task,
-        mode=row.mode, stage=row.stage, confidence=None, status=row.status, reason=None, degraded=None,
-        requested_model="", model=None, prompt_tokens=row.prompt_tokens, completion_tokens=row.completion_tokens,
-        cost=row.cost_nano, baseline=row.baseline_nano, latency_ms=row.latency_ms, first_token_ms=None,
-        stream=row.stream, error=row.error, tags=tuple(row.tags),
-    )  # fmt: skip
+async def _rebuild_months(connection: AsyncConnection) -> None:
+    for table, dimensions in ((Rollup, DIMENSIONS), (LatencyRollup, TIMED)):
+        keys = ["key_id", "value", *(["bucket"] if table is LatencyRollup else [])]
+        amounts = SUMS if table is Rollup else ("requests",)
+        month = func.substr(table.day, 1, 7)
+        for dimension in dimensions:
+            await connection.execute(delete(table).where(table.dimension == by_month(dimension)))
+            grouped = [getattr(table, k) for k in keys]
+            sums = (cast(func.sum(getattr(table, n)), BigInteger) for n in amounts)
+            rows = select(literal(by_month(dimension)), month, *grouped, *sums).where(
+                table.dimension == dimension
+            )
+            await _refill(connection, table, rows.group_by(month, *grouped), ["day", *keys, *amounts])
 
 
-_NO_PRICE = Price(input=0, output=0)
-
-
-def _call(row: Any) -> CallRecord:
-    return CallRecord(
-        id=row.id, request_id=row.request_id, key_id=row.key_id, started_at=row.started_at, stage=row.stage,
-        role=row.role, tier=row.tier, model=row.model, sample=None,
-        usage=Usage(row.prompt_tokens, row.completion_tokens), cost=row.cost_nano, price=_NO_PRICE,
-        latency_ms=row.latency_ms, finish_reason=None, estimated=row.estimated, error=row.error,
-    )  # fmt: skip
+async def _refill(
+    connection: AsyncConnection,
+    table: type[Rollup] | type[LatencyRollup],
+    rows: Select[Any],
+    names: list[str],
+) -> None:
+    await connection.execute(insert(table).from_select(["dimension", *names], rows))

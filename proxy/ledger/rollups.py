@@ -1,14 +1,14 @@
 """Rollups: sums by day, kept up in the transaction that writes the rows, so that reports never scan them.
 
-A row a day, key, dimension and value. Days begin at midnight in the zone of the budgets. Rollups outlive the rows
-that they were made from.
+A row a day, key, dimension and value; and the same by month, so that a year has few rows. Days begin at midnight in
+the zone of the budgets. Rollups outlive the rows that they were made from.
 """
 
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Literal
+from typing import Literal, get_args
 from zoneinfo import ZoneInfo
 
 from sqlalchemy.dialects import postgresql, sqlite
@@ -18,6 +18,9 @@ from proxy.ledger.tables import LatencyRollup, Rollup
 from proxy.records import CallRecord, RequestRecord
 
 Dimension = Literal["all", "stage", "task", "session", "user", "tag", "model", "tier"]
+DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
+TIMED: tuple[Dimension, ...] = ("all", "stage", "task")
+"""Those of which latencies are kept."""
 SUMS = ("requests", "errors", "escalated", "prompt_tokens", "completion_tokens", "cost_nano", "baseline_nano")
 GROWTH = math.log(1.1)
 """A latency bucket is 10 % wide, so a percentile read from it is within 5 % of the true one."""
@@ -30,6 +33,11 @@ Buckets = dict[tuple[str, str, str, str, int], int]
 def local_day(at: datetime, zone: ZoneInfo) -> str:
     """Return the day of a time, as "2026-10-31"."""
     return at.astimezone(zone).strftime("%Y-%m-%d")
+
+
+def by_month(dimension: Dimension) -> str:
+    """Return the name under which a dimension's months are kept; their `day` is "2026-10"."""
+    return f"{dimension}:month"
 
 
 def roll_requests(records: Iterable[RequestRecord], zone: ZoneInfo) -> tuple[Sums, Buckets]:
@@ -48,10 +56,11 @@ def roll_requests(records: Iterable[RequestRecord], zone: ZoneInfo) -> tuple[Sum
             *(("tag", tag) for tag in r.tags or ("",)),
         ]  # fmt: skip
         for dimension, value in values:
-            _add(sums[dimension, day, key, value], amounts)
+            _add(sums, dimension, day, key, value, amounts)
         bucket = bucket_of(r.latency_ms)
-        for dimension, value in (("all", ""), ("stage", stage), ("task", task)):
+        for dimension, value in values[:3]:  # TIMED
             buckets[dimension, day, key, value, bucket] += 1
+            buckets[by_month(dimension), day[:7], key, value, bucket] += 1
     return sums, buckets
 
 
@@ -61,8 +70,8 @@ def roll_calls(records: Iterable[CallRecord], zone: ZoneInfo) -> Sums:
     for c in records:
         day, key = local_day(c.started_at, zone), c.key_id or ""
         amounts = (1, c.error is not None, 0, c.usage.prompt_tokens, c.usage.completion_tokens, c.cost, 0)
-        _add(sums["model", day, key, c.model], amounts)
-        _add(sums["tier", day, key, c.tier], amounts)
+        _add(sums, "model", day, key, c.model, amounts)
+        _add(sums, "tier", day, key, c.tier, amounts)
     return sums
 
 
@@ -115,6 +124,7 @@ def _named(key: Key) -> dict[str, object]:
     return dict(zip(("dimension", "day", "key_id", "value"), key, strict=True))
 
 
-def _add(into: list[int], amounts: Iterable[int]) -> None:
-    for i, amount in enumerate(amounts):
-        into[i] += amount
+def _add(sums: Sums, dimension: Dimension, day: str, key: str, value: str, amounts: tuple[int, ...]) -> None:
+    for into in (sums[dimension, day, key, value], sums[by_month(dimension), day[:7], key, value]):
+        for i, amount in enumerate(amounts):
+            into[i] += amount
