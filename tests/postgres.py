@@ -29,20 +29,39 @@ def _owner() -> str | None:
     return "postgres" if "postgres" in names else "nobody"
 
 
-@contextmanager
-def postgres_server() -> Iterator[str]:
-    """Start a cluster; yield the URL of its `postgres` database."""
-    user = _owner()
-    folder = Path(tempfile.mkdtemp(prefix="cope-pg-", dir="/tmp"))
-    if user is not None:
-        shutil.chown(folder, user)
-    port = free_port()
+class PostgresCluster:
+    """A cluster that can go away and come back on the same port."""
 
-    def run(*command: str) -> None:
+    def __init__(self) -> None:
+        self._user = _owner()
+        self.folder = Path(tempfile.mkdtemp(prefix="cope-pg-", dir="/tmp"))
+        if self._user is not None:
+            shutil.chown(self.folder, self._user)
+        self._port = free_port()
+        self._data = str(self.folder / "data")
+        self._run(_binary("initdb"), "-D", self._data, "-U", "cope", "--auth=trust", "-E", "UTF8")
+
+    @property
+    def url(self) -> str:
+        """The URL of its `postgres` database."""
+        return f"postgresql+asyncpg://cope@127.0.0.1:{self._port}/postgres"
+
+    def start(self) -> None:
+        """Start the server and wait until it answers."""
+        options = f"-p {self._port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder}"
+        self._run(
+            _binary("pg_ctl"), "-D", self._data, "-l", str(self.folder / "log"), "-w", "-o", options, "start"
+        )
+
+    def stop(self) -> None:
+        """End the server at once, as a crash would."""
+        self._run(_binary("pg_ctl"), "-D", self._data, "-m", "immediate", "-w", "stop")
+
+    def _run(self, *command: str) -> None:
         done = subprocess.run(
             command,
-            user=user,
-            cwd=folder,
+            user=self._user,
+            cwd=self.folder,
             env={"PATH": os.environ["PATH"], "LC_ALL": "C"},
             capture_output=True,
             text=True,
@@ -51,22 +70,21 @@ def postgres_server() -> Iterator[str]:
         if done.returncode:
             raise RuntimeError(f"{command[0]} failed: {done.stdout[-500:]}{done.stderr[-500:]}")
 
-    data = str(folder / "data")
-    log = str(folder / "log")
-    run(_binary("initdb"), "-D", data, "-U", "cope", "--auth=trust", "-E", "UTF8")
-    run(
-        _binary("pg_ctl"),
-        "-D",
-        data,
-        "-l",
-        log,
-        "-w",
-        "-o",
-        f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}",
-        "start",
-    )
+
+@contextmanager
+def postgres_cluster() -> Iterator[PostgresCluster]:
+    """Start a cluster; one that the test has stopped must be up again at the end."""
+    cluster = PostgresCluster()
+    cluster.start()
     try:
-        yield f"postgresql+asyncpg://cope@127.0.0.1:{port}/postgres"
+        yield cluster
     finally:
-        run(_binary("pg_ctl"), "-D", data, "-m", "immediate", "-w", "stop")
-        shutil.rmtree(folder, ignore_errors=True)
+        cluster.stop()
+        shutil.rmtree(cluster.folder, ignore_errors=True)
+
+
+@contextmanager
+def postgres_server() -> Iterator[str]:
+    """Start a cluster; yield the URL of its `postgres` database."""
+    with postgres_cluster() as cluster:
+        yield cluster.url

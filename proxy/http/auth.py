@@ -13,6 +13,8 @@ from proxy.ledger.database import DatabaseError
 from proxy.ledger.keys import ApiKey, any_keys, find_key
 
 CACHE_S = 5.0
+OUTAGE_S = 3600.0
+"""For how long a key that was good goes on being good while the database does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +33,10 @@ class Caller:
 async def authenticate(state: Any, headers: Iterable[tuple[bytes, bytes]]) -> Caller:
     """Find out who calls. Known answers are kept for 5 s, so that a revoked key stops working soon.
 
+    While the database is away, who was let in before is let in: its rows go into the spool.
+
     Raises:
-        ApiError: 401 for a missing or wrong key; 503 while the database is away.
+        ApiError: 401 for a missing or wrong key; 503 for a stranger while the database is away.
     """
     given = next((v for k, v in headers if k == b"authorization"), b"").decode("latin-1")
     token = given[7:].strip() if given[:7].lower() == "bearer " else ""
@@ -55,8 +59,14 @@ async def authenticate(state: Any, headers: Iterable[tuple[bytes, bytes]]) -> Ca
                 )
             caller = Caller(key)
     except (OSError, DatabaseError) as e:
+        if cached is not None and cached[1] + OUTAGE_S > time.monotonic() and _still_good(cached[0]):
+            return cached[0]  # type: ignore[no-any-return]
         raise unavailable("The database is away.", code="database_unavailable", retry_after_s=5) from e
     if len(state.callers) > 10_000:
         state.callers.clear()
     state.callers[token] = (caller, time.monotonic() + CACHE_S)
     return caller
+
+
+def _still_good(caller: Caller) -> bool:
+    return caller.key is None or caller.key.active(datetime.now(UTC))

@@ -35,6 +35,11 @@ async def metrics(state: State) -> Response[bytes]:
     values = [
         ("cope_small_available", "Whether a server of the small tier is healthy", gateway.small.available),
         ("cope_ledger_backlog_bytes", "Spooled bytes not in the database yet", gateway.writer.backlog_bytes),
+        (
+            "cope_ledger_dropped",
+            "Records lost because the spool was full (on_outage = continue)",
+            gateway.writer.dropped,
+        ),
         ("cope_ledger_written", "Ledger records written by this process", gateway.writer.written),
     ]
     try:

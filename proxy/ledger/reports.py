@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
@@ -205,17 +205,20 @@ def _row(group: str, amounts: list[int], buckets: Mapping[int, int] | None) -> S
 async def _days(
     connection: AsyncConnection, since: datetime | None, until: datetime | None, zone: ZoneInfo
 ) -> Any:
-    """Yield each local day that has requests in a range, with the part of it that lies in the range (UTC)."""
-    ends: Any = (
-        await connection.execute(select(func.min(Request.started_at), func.max(Request.started_at)))
-    ).one()
-    if ends[0] is None:
+    """Yield each local day between the first and the last row, with the part of it that lies in a range (UTC)."""
+    ends: list[Any] = []
+    for table in (Request, Call):
+        ends += (
+            await connection.execute(select(func.min(table.started_at), func.max(table.started_at)))
+        ).one()
+    known = [end for end in ends if end is not None]
+    if not known:
         return
-    low = max(ends[0], since or ends[0])
-    high = min(ends[1] + timedelta(microseconds=1), until or datetime.max.replace(tzinfo=ends[1].tzinfo))
+    low = max(min(known), since or min(known))
+    high = min(max(known) + timedelta(microseconds=1), until or datetime.max.replace(tzinfo=UTC))
     while low < high:
         midnight = low.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
-        end = min(high, (midnight + timedelta(days=1)).astimezone(low.tzinfo))
+        end = min(high, (midnight + timedelta(days=1)).astimezone(UTC))
         yield local_day(low, zone), low, end
         low = end
 
@@ -300,7 +303,8 @@ async def rebuild(engine: AsyncEngine, zone: ZoneInfo) -> int:
         days = [d async for d in _days(connection, None, None, zone)]
         oldest_sum = await connection.scalar(select(func.min(Rollup.day)).where(Rollup.dimension == "all"))
     if days and oldest_sum is not None and oldest_sum < days[0][0]:
-        days = days[1:]  # of the oldest day some rows may have been pruned: its sums know more
+        # Some rows of the oldest day may have been pruned, and some calls of requests that began on it: sums know more.
+        days = days[2:]
     for day, low, _ in days:
         start = low.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
         async with engine.begin() as connection:

@@ -45,8 +45,11 @@ class _Waiter:
 class Writer:
     """Writes what the journal holds, in its order, until the database takes it; places holds on the way."""
 
-    def __init__(self, engine: AsyncEngine, journal: Journal, zone: ZoneInfo) -> None:
+    def __init__(
+        self, engine: AsyncEngine, journal: Journal, zone: ZoneInfo, *, drop_when_full: bool = False
+    ) -> None:
         self._engine = engine
+        self._drop = drop_when_full
         self._journal = journal
         self._zone = zone
         self._waiters: list[_Waiter] = []
@@ -80,13 +83,20 @@ class Writer:
         self._wake.set()
 
     def submit_end(self, *records: Record) -> None:
-        """Keep what is known of something that has happened: when the disk takes it no more, in memory for now."""
+        """Keep what is known of something that has happened: when the disk takes it no more, in memory for now.
+
+        With `drop_when_full` it is lost then, and counted in `dropped`.
+        """
         try:
             self.submit(*self._unkept, *records)
             self._unkept.clear()
         except JournalFull as e:
-            self._unkept += records
-            log.critical("%s; %d records wait in memory", e, len(self._unkept))
+            if self._drop:
+                self.dropped += len(records)
+                log.critical("%s; %d records lost so far", e, self.dropped)
+            else:
+                self._unkept += records
+                log.critical("%s; %d records wait in memory", e, len(self._unkept))
 
     async def reserve(self, hold: Hold, refs: tuple[BudgetRef, ...], *, least: int, wait_s: float) -> Grant:
         """Reserve `hold.amount` in all budgets, or as much as they still hold, but `least` at the least.

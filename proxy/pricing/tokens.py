@@ -12,7 +12,7 @@ import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +155,10 @@ def _unpack(name: str, folder: Path) -> None:
     if target.exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    packed = resources.files("bpe_openai").joinpath("data", f"{name}.tiktoken.gz").read_bytes()
+    package = find_spec("bpe_openai")  # found, not imported: it would build two tokenizers of its own
+    if package is None or not package.submodule_search_locations:
+        raise ModuleNotFoundError("bpe_openai is not installed; it carries tiktoken's rank files")
+    packed = Path(package.submodule_search_locations[0], "data", f"{name}.tiktoken.gz").read_bytes()
     # Another process may unpack at the same time: each writes its own file and renames it into place.
     with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
         file.write(gzip.decompress(packed))

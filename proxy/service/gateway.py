@@ -110,7 +110,7 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
     zone = ZoneInfo(settings.budgets.timezone)
     spool = Path(settings.ledger.spool_dir)
     journal = open_journal(spool, new_id("proc"), max_bytes=settings.ledger.spool_max_bytes)
-    writer = Writer(database, journal, zone)
+    writer = Writer(database, journal, zone, drop_when_full=settings.ledger.on_outage == "continue")
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=large.connect_timeout_s)
     try:
