@@ -96,7 +96,7 @@ def spend(
         _write_parquet(rows, parquet)
         click.echo(f"wrote {len(rows)} rows to {parquet}", err=True)
     elif as_json:
-        click.echo(msgspec.json.encode(rows).decode())
+        click.echo(msgspec.json.encode([_cells(row) for row in rows]).decode())
     elif as_csv:
         out = csv.DictWriter(sys.stdout, list(_cells(rows[0]) if rows else SpendRow.__struct_fields__))
         out.writeheader()

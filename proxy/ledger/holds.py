@@ -57,6 +57,8 @@ class Grant:
     left: int | None
 
 
+Key = tuple[str, str, str, datetime]
+"""Scope, name, window and its start."""
 Outcome = Grant | BudgetExceeded | SessionOwned | None
 """`None`: nothing yet; it would fit if reservations of others came back."""
 
@@ -84,7 +86,12 @@ class _Row:
 
 
 async def move(
-    connection: AsyncConnection, *, settles: Sequence[Settle], asks: Sequence[Ask], holder: str
+    connection: AsyncConnection,
+    *,
+    settles: Sequence[Settle],
+    asks: Sequence[Ask],
+    holder: str,
+    known: dict[Key, int],
 ) -> list[Outcome]:
     """Settle, then decide what is asked for, in the transaction of `connection`. One outcome an ask, in order.
 
@@ -96,9 +103,11 @@ async def move(
         settles: ends of holds.
         asks: holds to place.
         holder: the process that places them, so that its death can be told from its slowness.
+        known: ids of budgets that are known to be there; those met are added. Valid once the transaction is.
     """
     ended = await _end(connection, {s.hold_id: s.cost for s in reversed(settles)})
-    ids = await _open(connection, [ref for ask in asks for ref in ask.refs])
+    await _open(connection, [ref for ask in asks for ref in ask.refs], known)
+    ids = {key: known[key] for ask in asks for ref in ask.refs if (key := _key(ref)) in known}
     rows = await _lock(connection, {*ids.values(), *(i for _, _, budgets, _ in ended for i in budgets)})
     for cost, amount, budgets, state in ended:
         for row in (rows[i] for i in budgets):
@@ -171,20 +180,17 @@ async def _end(
     return [(costs[r.id], r.amount_nano, [int(i) for i in r.budget_ids], r.state) for r in gone]
 
 
-Key = tuple[str, str, str, datetime]
-
-
 def _key(ref: BudgetRef) -> Key:
     return ref.scope, ref.name, ref.window, ref.window_start
 
 
-async def _open(connection: AsyncConnection, refs: Iterable[BudgetRef]) -> dict[Key, int]:
-    """Return the ids of budgets, opened where they are not there and have a limit."""
-    wanted = {_key(ref): ref for ref in refs}
+async def _open(connection: AsyncConnection, refs: Iterable[BudgetRef], known: dict[Key, int]) -> None:
+    """Add the ids of budgets to those known, opened where they are not there and have a limit."""
+    wanted = {key: ref for ref in refs if (key := _key(ref)) not in known}
     if not wanted:
-        return {}
-    found = await _find(connection, wanted)
-    missing = [wanted[k] for k in sorted(wanted) if k not in found and wanted[k].limit is not None]
+        return
+    known |= await _find(connection, wanted)
+    missing = [wanted[k] for k in sorted(wanted) if k not in known and wanted[k].limit is not None]
     if missing:
         dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
         values = [
@@ -196,15 +202,17 @@ async def _open(connection: AsyncConnection, refs: Iterable[BudgetRef]) -> dict[
             for ref in missing
         ]  # fmt: skip
         await connection.execute(dialect.insert(Budget).on_conflict_do_nothing(), values)
-        found |= await _find(connection, [_key(ref) for ref in missing])
-    return found
+        known |= await _find(connection, [_key(ref) for ref in missing])
 
 
 async def _find(connection: AsyncConnection, keys: Iterable[Key]) -> dict[Key, int]:
     columns = (Budget.scope, Budget.name, Budget.window, Budget.window_start)
-    names = sorted({k[1] for k in keys})
-    rows = await connection.execute(select(Budget.id, *columns).where(Budget.name.in_(names)))
-    return {(r.scope, r.name, r.window, r.window_start): r.id for r in rows if tuple(r[1:]) in set(keys)}
+    wanted = set(keys)
+    # Each part of the key by itself, so that the unique index serves on both databases.
+    parts = (column.in_(sorted({k[i] for k in wanted})) for i, column in enumerate(columns))
+    rows = await connection.execute(select(Budget.id, *columns).where(*parts))
+    found: dict[Key, int] = {(r.scope, r.name, r.window, r.window_start): r.id for r in rows}
+    return {key: id_ for key, id_ in found.items() if key in wanted}
 
 
 async def _lock(connection: AsyncConnection, ids: Iterable[int]) -> dict[int, _Row]:
@@ -274,7 +282,7 @@ async def resolve(engine: AsyncEngine, hold_id: str, cost: int) -> bool:
         query = select(Reservation.id).where(Reservation.id == hold_id, Reservation.state == "unsettled")
         if (await connection.execute(query)).one_or_none() is None:
             return False
-        await move(connection, settles=[Settle(hold_id, cost)], asks=[], holder="")
+        await move(connection, settles=[Settle(hold_id, cost)], asks=[], holder="", known={})
         return True
 
 

@@ -18,7 +18,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from proxy.ledger import rates, rollups
-from proxy.ledger.holds import Ask, Grant, Outcome, hold_row, move
+from proxy.ledger.holds import Ask, Grant, Key, Outcome, hold_row, move
 from proxy.ledger.journal import Journal, JournalFull
 from proxy.ledger.rates import Admit, Admitted, RateExceeded
 from proxy.ledger.tables import Base, Call, Plan, Request, Reservation, Stage
@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 POLL_S = 0.05
 """How often holds that wait look for money that other processes gave back."""
 LONGEST_PAUSE_S = 5.0
+MOST_KNOWN = 100_000
+"""Ids of budgets kept in memory."""
 
 
 class LedgerAway(Exception):  # noqa: N818
@@ -54,6 +56,7 @@ class Writer:
         self._zone = zone
         self._waiters: list[_Waiter] = []
         self._unkept: list[Record] = []
+        self._budgets: dict[Key, int] = {}
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -169,6 +172,7 @@ class Writer:
             except Exception as e:  # noqa: BLE001  (this task must outlive whatever a driver raises)
                 self.last_error = type(e).__name__
                 log.warning("the ledger cannot be written (%s: %.200s)", self.last_error, e)
+                self._budgets.clear()  # what a lost transaction has opened is not there
                 self._refuse_waiters()
                 await asyncio.sleep(pause)
                 pause = min(LONGEST_PAUSE_S, pause * 2)
@@ -186,13 +190,18 @@ class Writer:
             return
         try:
             async with self._engine.begin() as connection:
-                outcomes = await write(connection, records, asks, holder=self._journal.id, zone=self._zone)
+                outcomes = await write(
+                    connection, records, asks, holder=self._journal.id, zone=self._zone, known=self._budgets
+                )
         except Exception as e:
             if not _about_the_data(e):
                 raise
+            self._budgets.clear()
             await write_carefully(self._engine, records, self._journal, self._zone)
             outcomes = [None for _ in asks]  # decided in the next round
             self._wake.set()
+        if len(self._budgets) > MOST_KNOWN:
+            self._budgets.clear()
         if end:
             self._journal.drop(end)
         self.written += len(records)
@@ -232,6 +241,7 @@ async def write(
     *,
     holder: str,
     zone: ZoneInfo,
+    known: dict[Key, int],
 ) -> list[Outcome | Admitted | RateExceeded]:
     """Write records that are not there yet, and decide on what is asked, in the transaction of `connection`."""
     requests = [r for r in records if isinstance(r, RequestRecord)]
@@ -248,7 +258,7 @@ async def write(
     holds = [r for r in records if isinstance(r, Hold) and r.id not in settled]
     await _insert(connection, Reservation, (hold_row(h, holder, []) for h in holds))
     holding = [a for a in asks if isinstance(a, Ask)]
-    moved = iter(await move(connection, settles=settles, asks=holding, holder=holder))
+    moved = iter(await move(connection, settles=settles, asks=holding, holder=holder, known=known))
     admitted = iter(await rates.admit(connection, [a for a in asks if isinstance(a, Admit)]))
     sums, buckets = rollups.roll_requests(requests, zone)
     await rollups.add(connection, {**sums, **rollups.roll_calls(calls, zone)}, buckets)
@@ -266,7 +276,7 @@ async def write_carefully(
     try:
         async with engine.begin() as connection:
             fresh = await _not_there(connection, records)
-            await write(connection, fresh, [], holder=journal.id, zone=zone)
+            await write(connection, fresh, [], holder=journal.id, zone=zone, known={})
             return
     except Exception as e:
         if not _about_the_data(e):
@@ -275,7 +285,7 @@ async def write_carefully(
         try:
             async with engine.begin() as connection:
                 fresh = await _not_there(connection, group)
-                await write(connection, fresh, [], holder=journal.id, zone=zone)
+                await write(connection, fresh, [], holder=journal.id, zone=zone, known={})
         except Exception as e:
             if not _about_the_data(e):
                 raise

@@ -241,7 +241,8 @@ async def stream(
         call.usage = total.usage
         call.finish_reason = total.finish_reason or call.finish_reason
         if total.chunks or total.finish_reason:
-            generated = total.text + msgspec.json.encode(total.tool_calls).decode()
+            called = msgspec.json.encode(total.tool_calls).decode() if total.tool_calls else ""
+            generated = total.text + called
             visible = max(total.chunks, count_text(call.model, generated))
             # What was thought before the first visible token is billed and cannot be counted from here.
             hidden = total.finish_reason is None and hides_reasoning(call.model, body)

@@ -47,8 +47,8 @@ async def fill(engine, count):
     requests = f"""
         INSERT INTO requests (id, started_at, key_id, session, "user", task, mode, stage, status, requested_model, model,
             prompt_tokens, completion_tokens, cost_nano, baseline_nano, latency_ms, stream, tags)
-        SELECT {as_text("req_", "1000000000 + i")}, {when}, {as_text("key", "i * 7919 % 50")},
-            {as_text("session", "i / 50")}, {as_text("user", "i * 104729 % 20000")},
+        SELECT {as_text("req_", "1000000000 + i")}, {when}, {as_text("key", "i / 50 % 50")},
+            {as_text("session", "i / 50")}, {as_text("user", "i / 50 % 20000")},
             CASE i % 3 WHEN 0 THEN 'math' WHEN 1 THEN 'code' ELSE 'open' END, 'cascade', 1 + i % 3, 200, 'cope', 'm',
             100 + i % 900, 50 + i % 200, 1000000 + i % 5000000, 6000000, 200 + i % 3000, {no}, {TAGS[dialect]}
         FROM {NUMBERS[dialect]}"""
@@ -57,7 +57,7 @@ async def fill(engine, count):
             completion_tokens, reasoning_tokens, cost_nano, input_per_mtok_nano, output_per_mtok_nano, price_source,
             latency_ms, estimated, overrun)
         SELECT {as_text("call_", "1000000000 + i")}, {as_text("req_", "1000000000 + i")},
-            {as_text("key", "i * 7919 % 50")}, {when}, 3, 'executor', 'large', {as_text("model", "i % 4")},
+            {as_text("key", "i / 50 % 50")}, {when}, 3, 'executor', 'large', {as_text("model", "i % 4")},
             100 + i % 900, 0, 50 + i % 200, 0, 1000000 + i % 5000000, 1, 1, 'config', 200 + i % 3000, {no}, {no}
         FROM {NUMBERS[dialect]}"""
     for first in range(0, count, CHUNK):

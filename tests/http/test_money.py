@@ -225,6 +225,60 @@ def test_an_upstream_that_ignores_its_bound_is_flagged_and_closes_the_budget(mak
     assert "ignored its bounds" in proxy.output()
 
 
+def call_row(proxy):
+    return wait_until(
+        lambda: proxy.rows("SELECT cost_nano, completion_tokens, estimated, finish_reason, error FROM calls"),
+        "the row",
+    )[-1]
+
+
+def test_a_call_that_may_have_been_billed_is_not_repeated(make_proxy, large_server):
+    """A connection lost before the answer: one reservation pays for one call, and it stays at its worst case."""
+    large_server.script({"reply": {"content": "hi", "break_after": 0}})
+    proxy = make_proxy(large={"max_retries": 3})
+    assert refused(proxy, max_tokens=50) == (502, "upstream_broken")
+    assert len(large_server.chats()) == 1
+    row = call_row(proxy)
+    assert (row["estimated"], row["completion_tokens"]) == (1, 50)
+    assert row["cost_nano"] >= 50 * 10_000
+
+
+def test_a_refusal_costs_nothing_and_is_repeated(make_proxy, large_server):
+    """An error status says that nothing was generated: the retry is part of the same call."""
+    large_server.script(
+        {"match": {"nth": 1}, "reply": {"status": 503}}, {"reply": {"content": "hi", "usage": USAGE}}
+    )
+    proxy = make_proxy()
+    assert ask(proxy).cope["cost_usd"] == "0.0035"
+    assert len(large_server.chats()) == 2
+    assert len(proxy.rows("SELECT id FROM calls")) <= 1
+
+
+@pytest.mark.parametrize(
+    ("extra", "least"), [({}, 5), ({"reasoning_effort": "high"}, 100)], ids=["visible", "hidden"]
+)
+def test_a_stream_that_breaks_is_counted(make_proxy, large_server, extra, least):
+    """At what was seen; at the bound where the model may have thought unseen."""
+    large_server.script({"reply": {"content": "one two three four five six seven", "break_after": 6}})
+    proxy = make_proxy()
+    with pytest.raises(openai.APIError):
+        list(ask(proxy, stream=True, **extra))
+    row = call_row(proxy)
+    assert (row["estimated"], row["completion_tokens"]) == (1, least)
+    assert row["error"] == "502 upstream_broken"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_timeout_is_counted(make_proxy, large_server, stream):
+    """An upstream that says nothing in time: 504 or a broken stream, and a row that is marked."""
+    large_server.script({"reply": {"content": "one two three", "stall_after": 3}})
+    proxy = make_proxy(large={"timeout_s": 0.5})
+    with pytest.raises(openai.APIError):
+        list(ask(proxy, stream=stream))
+    assert call_row(proxy)["estimated"] == 1
+    assert proxy.rows("SELECT sum(amount_nano) AS held FROM reservations")[0]["held"] is None
+
+
 def test_the_bound_sent_upstream_is_the_bound_reserved(make_proxy, large_server):
     """While the upstream works, exactly its worst case is reserved: prompt bound plus n times the output bound."""
     large_server.script({"reply": {"content": "hi", "release": "go"}})
@@ -309,13 +363,13 @@ def test_reports_in_every_form(make_proxy, small_server, large_server):
         ("--since", "today", "--until", "9999-01-01"),
     ):
         (day,) = spend("--by", "day", *when)
-        assert (day["requests"], day["cost"], day["escalated"]) == (4, 3 * 3_500_000, 0), when
+        assert (day["requests"], day["cost_usd"], day["escalated"]) == (4, "0.0105", 0), when
         assert day["p50_ms"] is not None
     assert spend("--month", "2020-01") == []
     assert {r["group"]: r["requests"] for r in spend("--by", "tag")} == {"team=t0": 2, "team=t1": 1, None: 1}
-    assert {r["group"]: r["cost"] for r in spend("--by", "user")} == {"zoe": 10_500_000, None: 0}
+    assert {r["group"]: r["cost_usd"] for r in spend("--by", "user")} == {"zoe": "0.0105", None: "0"}
     assert {r["group"]: r["requests"] for r in spend("--by", "tier")}["large"] == 3
-    assert {r["group"]: r["cost"] for r in spend("--by", "model")}[LARGE_MODEL] == 10_500_000
+    assert {r["group"]: r["cost_usd"] for r in spend("--by", "model")}[LARGE_MODEL] == "0.0105"
     (row,) = csv.DictReader(io.StringIO(proxy.cli("spend", "--csv", check=True).stdout))
     assert row["cost_usd"] == "0.0105"
     proxy.cli("spend", "--parquet", str(proxy.folder / "spend.parquet"), check=True)
@@ -344,4 +398,4 @@ def test_content_goes_sooner_than_numbers(make_proxy, large_server):
     assert "1 requests" in proxy.cli("ledger", "prune", "--older-than", "0").stdout
     assert proxy.rows("SELECT id FROM requests") == []
     (day,) = json.loads(proxy.cli("spend", "--json").stdout)
-    assert day["cost"] == 3_500_000
+    assert day["cost_usd"] == "0.0035"

@@ -47,8 +47,9 @@ def test_requests_go_on_without_the_database_and_are_replayed_once(make_proxy, l
         ask(proxy)
         wait_until(lambda: count(cluster.url, "requests") == 1, "the first row")
         cluster.stop()
-        for _ in range(3):
-            assert ask(proxy).choices[0].message.content == "ok"
+        for i in range(3):
+            # Also with a budget of its own: that needs no database.
+            assert ask(proxy, **{"X-COPE-Budget-USD": f"{1 + i}"}).choices[0].message.content == "ok"
         session = {"X-COPE-Session": "s", "X-COPE-Session-Budget-USD": "1"}
         sent = len(large_server.chats())
         assert refused(proxy, **session) == (503, "ledger_unavailable")

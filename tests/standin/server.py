@@ -270,7 +270,6 @@ class StandInServer:
             "in_flight": self._in_flight,
             "peak_in_flight": state.peak,
             "connections_opened": state.connections,
-            "received": len(state.log),
         }
         return web.json_response({**counts, "waiting": +state.waiting})
 
