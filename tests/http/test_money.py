@@ -255,10 +255,10 @@ def test_a_refusal_costs_nothing_and_is_repeated(make_proxy, large_server):
 
 
 @pytest.mark.parametrize(
-    ("extra", "least"), [({}, 5), ({"reasoning_effort": "high"}, 100)], ids=["visible", "hidden"]
+    ("extra", "least"), [({}, 6), ({"reasoning_effort": "high"}, 100)], ids=["visible", "hidden"]
 )
 def test_a_stream_that_breaks_is_counted(make_proxy, large_server, extra, least):
-    """At what was seen; at the bound where the model may have thought unseen."""
+    """At what was seen ("one two three four five " is six tokens); at the bound where the model may have thought unseen."""
     large_server.script({"reply": {"content": "one two three four five six seven", "break_after": 6}})
     proxy = make_proxy()
     with pytest.raises(openai.APIError):
