@@ -96,7 +96,8 @@ def spend(
         _write_parquet(rows, parquet)
         click.echo(f"wrote {len(rows)} rows to {parquet}", err=True)
     elif as_json:
-        click.echo(msgspec.json.encode([_cells(row) for row in rows]).decode())
+        told = [{**_cells(row), "cost": row.cost, "baseline": row.baseline} for row in rows]
+        click.echo(msgspec.json.encode(told).decode())
     elif as_csv:
         out = csv.DictWriter(sys.stdout, list(_cells(rows[0]) if rows else SpendRow.__struct_fields__))
         out.writeheader()

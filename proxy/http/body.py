@@ -100,7 +100,9 @@ def _check_fields(body: dict[str, Any]) -> None:
         if value is not None and (
             not isinstance(value, int) or isinstance(value, bool) or value < 1 or value > 2**31
         ):
-            raise bad_request(f"'{name}' has to be a positive integer.", param=name, code="invalid_value")
+            raise bad_request(
+                f"'{name}' has to be an integer in 1..{2**31}.", param=name, code="invalid_value"
+            )
     for name, kind in (
         ("tools", list),
         ("functions", list),

@@ -198,8 +198,7 @@ class Writer:
                 raise
             self._budgets.clear()
             await write_carefully(self._engine, records, self._journal, self._zone)
-            outcomes = [None for _ in asks]  # decided in the next round
-            self._wake.set()
+            outcomes = [await self._alone(ask) for ask in asks]
         if len(self._budgets) > MOST_KNOWN:
             self._budgets.clear()
         if end:
@@ -212,6 +211,20 @@ class Writer:
                 waiter.outcome.set_exception(outcome)
             else:
                 waiter.outcome.set_result(outcome)
+
+    async def _alone(self, ask: Ask | Admit) -> Any:
+        """Decide on one ask in a transaction of its own, so that one that no database takes hurts nobody else."""
+        try:
+            async with self._engine.begin() as connection:
+                (outcome,) = await write(
+                    connection, [], [ask], holder=self._journal.id, zone=self._zone, known={}
+                )
+        except Exception as e:
+            if not _about_the_data(e):
+                raise
+            log.exception("what was asked of the ledger cannot be written")
+            return LedgerAway(type(e).__name__)
+        return outcome
 
     def _refuse_waiters(self) -> None:
         for waiter in self._waiters:

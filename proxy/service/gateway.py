@@ -161,7 +161,7 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
 async def _recover(gateway: Gateway) -> None:
     """Take over what dead processes have left: their journals, their reservations, their requests, for ever."""
     ledger = gateway.settings.ledger
-    started = now()
+    since = now() - timedelta(days=1)
     while True:
         try:
             for journal in abandoned(Path(ledger.spool_dir), max_bytes=ledger.spool_max_bytes):
@@ -173,8 +173,8 @@ async def _recover(gateway: Gateway) -> None:
                 log.warning("took over from %s: %d records, %d unsettled calls", journal.id, count, lost)
             await recover(gateway.database, now())
             over = now() - timedelta(seconds=gateway.settings.server.request_timeout_s)
-            since = min(started, over - timedelta(minutes=10)) - timedelta(days=1)
             await close_lost_requests(gateway.database, since, over, gateway.zone)
+            since = over - timedelta(minutes=10)
         except Exception as e:  # noqa: BLE001  (the database may be away; the next round tries again)
             log.warning("recovery of the ledger failed (%s: %.200s)", type(e).__name__, e)
         await asyncio.sleep(RECOVER_EVERY_S)

@@ -10,7 +10,7 @@ from proxy.ledger.holds import BudgetExceeded, SessionOwned, remaining
 from proxy.ledger.journal import JournalFull
 from proxy.ledger.windows import EPOCH, window_start
 from proxy.ledger.writer import LedgerAway
-from proxy.pricing.money import format_usd, usd_to_nano
+from proxy.pricing.money import MAX_USD, NANO_PER_USD, format_usd, usd_to_nano
 from proxy.records import BudgetRef, CallRecord, Hold, Scope, Settle
 from proxy.service.gateway import Gateway
 from proxy.service.request import ChatRequest
@@ -62,6 +62,8 @@ class Purse:
             NoBudget: it does not fit; nothing is reserved.
             ApiError: the session belongs to another key, or the ledger cannot be written.
         """
+        # A client may ask for more tokens than there is money in any budget, or room in a column.
+        amount = min(amount, MAX_USD * NANO_PER_USD)
         own = self.request.controls.budget
         if own is not None:
             left = max(0, own - self.spent - self.reserved)

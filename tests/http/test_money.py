@@ -305,6 +305,18 @@ def test_the_cut_bound_is_what_the_budget_holds(make_proxy, large_server):
     assert 64 <= sent["body"]["max_tokens"] < 200
 
 
+@pytest.mark.parametrize("headers", [{}, {"X-COPE-Session": "s"}], ids=["no budget", "session"])
+def test_a_client_that_asks_for_everything_hurts_nobody(make_proxy, large_server, headers):
+    """A worst case beyond any column of the database: the call is made and booked, and so is the next one."""
+    price = {"input_per_mtok": 1, "cached_input_per_mtok": None, "output_per_mtok": 10**9}
+    proxy = make_proxy(budgets=SOON, prices={LARGE_MODEL: price})
+    for most in (2**31, 100):
+        assert ask(proxy, headers=headers, max_tokens=most).choices[0].message.content == "ok"
+    proxy.http().get("/v1/spend")
+    assert len(proxy.rows("SELECT id FROM calls")) == 2
+    assert proxy.rows("SELECT id FROM reservations") == []
+
+
 def test_prices_of_the_past_stay(make_proxy, large_server):
     """A changed price bills new calls; what is on record keeps the price that it was billed at."""
     large_server.say("hi", usage=USAGE)
