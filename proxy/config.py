@@ -83,20 +83,31 @@ class Small(Section, frozen=True):
         return (self.base_url,) if isinstance(self.base_url, str) else self.base_url
 
 
-class Large(Section, frozen=True):
+class Upstream(Section, frozen=True):
     base_url: str = "https://api.openai.com/v1"
     api_key_env: str = "OPENAI_API_KEY"
-    model: str = "gpt-4o-mini"
+    api_version: str | None = None
     models: tuple[str, ...] = ()
     timeout_s: Seconds = 600.0
     connect_timeout_s: Seconds = 10.0
+    read_timeout_s: Seconds = 600.0
     max_retries: Annotated[int, Meta(ge=0, le=10)] = 2
+    breaker_failures: Positive = 5
+    breaker_cooldown_s: Seconds = 15.0
+
+
+class Large(Upstream, frozen=True):
+    model: str = "gpt-4o-mini"
+    fallbacks: tuple[str, ...] = ()
     max_output_tokens: Positive = 16384
 
-    @property
-    def all_models(self) -> tuple[str, ...]:
-        """The default model first, then the others, each once."""
-        return tuple(dict.fromkeys((self.model, *self.models)))
+
+class LargeModel(Struct, frozen=True):
+    """A large model as clients name it, and as its upstream does; upstream "" is [large] itself."""
+
+    name: str
+    upstream: str
+    id: str
 
 
 class PriceTable(Section, frozen=True):
@@ -147,6 +158,7 @@ class Ledger(Section, frozen=True):
     store_content: bool = False
     retention_days: Positive | None = None
     content_retention_days: Positive | None = None
+    responses_retention_hours: Annotated[int, Meta(ge=0)] = 24
     spool_dir: str = "cope.spool"
     spool_max_bytes: Positive = 256 * 2**20
     on_outage: Literal["refuse", "continue"] = "refuse"
@@ -157,10 +169,22 @@ class Settings(Section, frozen=True):
     database: Database = Database()
     small: Small = Small()
     large: Large = Large()
+    upstreams: dict[str, Upstream] = {}
     prices: dict[str, PriceTable] = {}
     cascade: Cascade = Cascade()
     budgets: Budgets = Budgets()
     ledger: Ledger = Ledger()
+
+    @property
+    def large_models(self) -> dict[str, LargeModel]:
+        """Every large model by the name that clients use: the default first, those of [upstreams] as "NAME/model"."""
+        own = dict.fromkeys((self.large.model, *self.large.models))
+        others = ((name, id_) for name, upstream in self.upstreams.items() for id_ in upstream.models)
+        models = [
+            *(LargeModel(id_, "", id_) for id_ in own),
+            *(LargeModel(f"{name}/{id_}", name, id_) for name, id_ in others),
+        ]
+        return {model.name: model for model in models}
 
 
 def config_path(given: str | None, env: Mapping[str, str] = os.environ) -> Path | None:
@@ -211,12 +235,23 @@ def _contradictions(s: Settings) -> list[str]:
         out.append(
             f"cascade.samples: {s.cascade.samples} is more than cascade.max_samples ({s.cascade.max_samples})"
         )
-    names = {"small", *s.cascade.aliases} & set(s.large.all_models)
+    names = {"small", *s.cascade.aliases} & set(s.large_models)
     if names:
         taken = ", ".join(sorted(names))
         out.append(f"large.model: {taken!r} is also 'small' or in cascade.aliases; rename the alias")
+    out += [
+        f"large.fallbacks: {name!r} is none of the large models ({', '.join(s.large_models)})"
+        for name in s.large.fallbacks
+        if name not in s.large_models
+    ]
+    out += [
+        f"upstreams.{name}.models: name the models that this upstream serves"
+        for name, upstream in s.upstreams.items()
+        if not upstream.models
+    ]
     for section, url in [
         ("large.base_url", s.large.base_url),
+        *((f"upstreams.{name}.base_url", u.base_url) for name, u in s.upstreams.items()),
         *(("small.base_url", u) for u in s.small.base_urls),
     ]:
         if not url.startswith(("http://", "https://")):

@@ -1,4 +1,4 @@
-"""Server-sent events of chat completions: reading them, and adding their pieces up.
+"""Server-sent events of (chat) completions: reading them, and adding their pieces up.
 
 Source: OpenAI API reference, "Chat completions: streaming".
 """
@@ -37,9 +37,10 @@ async def events(stream: StreamReader) -> AsyncIterator[bytes]:
 
 
 class Accumulator:
-    """Adds the chunks of one streamed answer (choice 0) up to a message. State is its point.
+    """Adds the chunks of one streamed answer up to a message. State is its point.
 
-    It can be read at any time, so an answer that is cut short still tells what it used.
+    It can be read at any time, so an answer that is cut short still tells what it used. The message is of use
+    where there is one choice; of several all generated text is kept.
     """
 
     def __init__(self) -> None:
@@ -51,6 +52,7 @@ class Accumulator:
         self.error: dict[str, Any] | None = None
         self.logprobs: list[dict[str, Any]] = []
         self.chunks = 0
+        self._open: set[int] = set()
 
     def add(self, data: bytes) -> dict[str, Any]:
         """Add one event's payload and return it decoded.
@@ -71,15 +73,18 @@ class Accumulator:
 
     def _add_choice(self, choice: dict[str, Any]) -> None:
         delta = choice.get("delta") or {}
-        if text := delta.get("content") or delta.get("reasoning") or delta.get("refusal"):
+        self._open.add(choice.get("index", 0))
+        content = delta.get("content") or choice.get("text")
+        if content or delta.get("reasoning") or delta.get("refusal"):
             self.chunks += 1
-            if delta.get("content"):
-                self.parts.append(text)
+            if content:
+                self.parts.append(content)
         for piece in delta.get("tool_calls") or ():
             self.chunks += 1
             self._add_tool_call(piece)
         if choice.get("finish_reason"):
             self.finish_reason = choice["finish_reason"]
+            self._open.discard(choice.get("index", 0))
         if choice.get("logprobs"):
             self.logprobs += choice["logprobs"].get("content") or ()
 
@@ -97,6 +102,16 @@ class Accumulator:
     def text(self) -> str:
         """The text so far."""
         return "".join(self.parts)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every choice that began has finished."""
+        return self.finish_reason is not None and not self._open
+
+    @property
+    def generated(self) -> str:
+        """The text and the tool calls so far."""
+        return self.text + (msgspec.json.encode(self.tool_calls).decode() if self.tool_calls else "")
 
     @property
     def message(self) -> dict[str, Any]:

@@ -1,8 +1,55 @@
-"""What the small model cannot do, told from the request alone."""
+"""What the small model cannot do, told from the request alone, and what becomes of each field of a chat request."""
+
+from typing import Literal
 
 from proxy.cascade.types import Json
 
-_LARGE_ONLY = {
+Treatment = Literal["both", "proxy", "hint", "large"]
+"""What becomes of a field: it holds for both tiers; the proxy itself acts on it; it is a hint for the upstream, passed
+on to it, without which a local answer is as good; or it is a reason to go straight to the large model."""
+
+FIELDS: dict[str, Treatment] = {
+    "audio": "large",
+    "frequency_penalty": "both",
+    "function_call": "large",
+    "functions": "large",
+    "logit_bias": "large",
+    "logprobs": "both",
+    "max_completion_tokens": "both",
+    "max_tokens": "both",
+    "messages": "both",
+    "metadata": "hint",
+    "modalities": "proxy",
+    "model": "proxy",
+    "moderation": "large",
+    "n": "proxy",
+    "parallel_tool_calls": "both",
+    "prediction": "large",
+    "presence_penalty": "both",
+    "prompt_cache_key": "hint",
+    "prompt_cache_options": "hint",
+    "prompt_cache_retention": "hint",
+    "reasoning_effort": "hint",
+    "response_format": "both",
+    "safety_identifier": "hint",
+    "seed": "hint",
+    "service_tier": "hint",
+    "stop": "both",
+    "store": "hint",
+    "stream": "proxy",
+    "stream_options": "proxy",
+    "temperature": "hint",
+    "tool_choice": "both",
+    "tools": "both",
+    "top_logprobs": "both",
+    "top_p": "both",
+    "user": "hint",
+    "verbosity": "hint",
+    "web_search_options": "large",
+}
+"""Every field of OpenAI's chat completions (August 2026); docs/compatibility.md says why. Any other is "large"."""
+
+_REASONS = {
     "audio": "audio output",
     "web_search_options": "web search",
     "prediction": "predicted output",
@@ -20,23 +67,33 @@ def unserved(body: Json, *, tools: bool) -> str | None:
         body: the client's request.
         tools: whether the served small model can call tools.
     """
-    for name, reason in _LARGE_ONLY.items():
-        if body.get(name):
-            return reason
+    for name, value in body.items():
+        if value and FIELDS.get(name) == "large":
+            return _REASONS.get(name, name)
+        if value is not None and name not in FIELDS:
+            return f"unknown parameter {name[:40]!r}"
     if (body.get("n") or 1) != 1:
         return "n > 1"
     if body.get("modalities") and body["modalities"] != ["text"]:
         return "audio output"
     if body.get("tools") and not tools:
         return "tools (small.tools is off)"
+    if any(t.get("type", "function") != "function" for t in body.get("tools") or ()):
+        return "custom tools"
+    return _unserved_message(body)
+
+
+def _unserved_message(body: Json) -> str | None:
     for message in body["messages"]:
         if message.get("audio"):
             return "audio input"
+        if message.get("function_call") or message["role"] == "function":
+            return "the functions parameter"
         content = message.get("content")
         for part in content if isinstance(content, list) else ():
-            kind = part.get("type") if isinstance(part, dict) else None
+            kind = part.get("type")
             if kind not in ("text", "refusal"):
-                return f"{kind} input"
+                return f"{str(kind)[:40]} input"
     return None
 
 

@@ -14,6 +14,7 @@ from proxy.cascade.types import (
     Accepted,
     Escalated,
     Estimator,
+    Kept,
     LargePlanner,
     Plan,
     Policy,
@@ -45,8 +46,9 @@ async def decide(
     planner: LargePlanner,
     story: Story,
     max_output_tokens: int,
+    kept: Kept,
 ) -> Accepted | Escalated:
-    """Run stages 1 and 2.
+    """Run stages 1 and 2. What was planned in an earlier turn is not planned again.
 
     Raises:
         SmallRefused, SmallUnavailable: the small tier cannot serve the request.
@@ -57,14 +59,17 @@ async def decide(
     fields = small_body(task.body, max_output_tokens)
     goals: dict[int, str] = {}
 
-    async def with_own_goal(index: int) -> Sample:
+    async def new_goal(index: int) -> str:
         asked = {
             "messages": prompts.goal_request(messages, tools),
             "max_tokens": policy.plan_max_tokens,
             "temperature": policy.plan_temperature,
         }
         goal = await small.generate(SmallRequest(1, "planner", index, asked))
-        goals[index] = " ".join(goal.text.split())
+        return " ".join(goal.text.split())
+
+    async def with_own_goal(index: int) -> Sample:
+        goals[index] = kept.goal or await new_goal(index)
         body = fields | {
             "messages": prompts.execution_request(messages, task.kind, goal=goals[index], guideline=None),
             "temperature": policy.temperature1,
@@ -74,18 +79,24 @@ async def decide(
     first = await _stage(1, task, policy, estimator, with_own_goal, policy.threshold1, story)
     # Carry-over: a goal whose solution gave the majority answer.
     chosen = first.standing.winner.index if first.standing.winner else min(goals, default=0)
-    story.plans += [Plan("goal", text, 1, i, chosen=i == chosen) for i, text in sorted(goals.items())]
+    story.plans += [
+        Plan("goal", text, 1, i, chosen=i == chosen)
+        for i, text in sorted(goals.items())
+        if i == chosen or not kept.goal
+    ]
     if first.accepted and first.standing.winner is not None:
         return Accepted(1, first.standing.winner, first.standing.low)
     if policy.max_stage == 1:
         return _unsure(1, first)
 
-    try:
-        guideline = await planner.guideline(
-            {**task.body, "messages": prompts.guideline_request(messages, tools)}
-        )
-    except NoBudget as e:
-        return _unsure(1, first, stopped=str(e))
+    guideline = kept.guideline
+    if guideline is None:
+        try:
+            guideline = await planner.guideline(
+                {**task.body, "messages": prompts.guideline_request(messages, tools)}
+            )
+        except NoBudget as e:
+            return _unsure(1, first, stopped=str(e))
     if guideline is None:
         return _unsure(1, first)
     story.plans.append(Plan("guideline", guideline, 2, chosen=True))

@@ -143,6 +143,14 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """The plans that an earlier turn of the conversation has left: its goal and its guideline, as far as there are any."""
+
+    goal: str | None = None
+    guideline: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """How one request runs: the config's values, narrowed by its headers.
 

@@ -24,11 +24,12 @@ def prices_list(config: str | None) -> None:
     from proxy.service.gateway import resolve_prices  # noqa: PLC0415
 
     table = Table("model", "input", "cached input", "output", "source", "as of")
-    for model, price in resolve_prices(settings_of(config)).items():
+    settings = settings_of(config)
+    for model, price in resolve_prices(settings).items():
         cached = "" if price.cached_input is None else format_usd(price.cached_input)
         published = price.source != "config"
         as_of = (
-            f"{published_on(model) or '?'} (genai-prices {metadata.version('genai-prices')})"
+            f"{published_on(settings.large_models[model].id) or '?'} (genai-prices {metadata.version('genai-prices')})"
             if published
             else ""
         )
@@ -44,8 +45,10 @@ def prices_check(config: str | None, days: int) -> None:
     from proxy.service.gateway import resolve_prices  # noqa: PLC0415
 
     odd = 0
-    for model, price in resolve_prices(settings_of(config)).items():
-        published, checked = published_price(model), published_on(model)
+    settings = settings_of(config)
+    for model, price in resolve_prices(settings).items():
+        bare = settings.large_models[model].id
+        published, checked = published_price(bare), published_on(bare)
         age = None if checked is None else (date.today() - checked).days  # noqa: DTZ011  (a day more or less)
         if published is None:
             verdict = "ok    only the config has a price"

@@ -13,7 +13,7 @@ from proxy.cli import main
 from proxy.cli.common import config_option, pin_config, settings_of, with_database
 from proxy.config import ENGINE_MODEL, ENGINE_URL, Settings
 from proxy.errors import ConfigError
-from proxy.service.gateway import resolve_prices, upstream_key
+from proxy.service.gateway import accounts, resolve_prices
 
 DRAIN_S = 30
 
@@ -31,7 +31,7 @@ def serve(config: str | None, host: str | None, port: int | None, workers: int |
             os.environ[f"COPE__SERVER__{name}"] = str(value)
     settings = settings_of(config)
     resolve_prices(settings)
-    upstream_key(settings)
+    accounts(settings)
     _refuse_open_door(settings)
     with ExitStack() as stack:
         if settings.small.vllm is not None:
@@ -87,7 +87,8 @@ def _loopback(host: str) -> bool:
 
 def _secret_names(settings: Settings) -> tuple[str, ...]:
     """The variables that vLLM has no business to see."""
-    names = (settings.large.api_key_env, settings.server.admin_key_env, settings.small.api_key_env)
+    upstreams = (u.api_key_env for u in (settings.large, *settings.upstreams.values()))
+    names = (*upstreams, settings.server.admin_key_env, settings.small.api_key_env)
     return tuple(name for name in names if name)
 
 

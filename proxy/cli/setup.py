@@ -94,9 +94,16 @@ def _small(settings: Settings) -> str:
 
 
 def _upstream(settings: Settings) -> str:
-    from proxy.service.gateway import upstream_key  # noqa: PLC0415
+    from proxy.service.gateway import accounts  # noqa: PLC0415
 
-    return asyncio.run(_ask_models(settings.large.base_url, upstream_key(settings), settings.large.model))
+    reached = accounts(settings)
+    lines = []
+    for model in settings.large_models.values():
+        account = reached[model.upstream]
+        # Azure lists models, not deployments: there only a call would tell.
+        if account.api_version is None:
+            lines.append(asyncio.run(_ask_models(account.base_url, account.api_key, model.id)))
+    return "; ".join(lines)
 
 
 async def _ask_models(url: str, key: str, model: str) -> str:

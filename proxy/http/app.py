@@ -16,7 +16,7 @@ from proxy.cascade.confidence import math
 from proxy.config import ENGINE_MODEL, ENGINE_URL, Settings, config_path, load
 from proxy.errors import ApiError
 from proxy.http.admin import routes as admin_routes
-from proxy.http.chat import chat_completions
+from proxy.http.api import model_endpoints
 from proxy.http.health import live, metrics, ready
 from proxy.http.models import get_model, list_models
 from proxy.http.spend import spend, spend_request, spend_requests
@@ -41,7 +41,7 @@ def create_app() -> Litestar:
 
     return Litestar(
         route_handlers=[
-            chat_completions,
+            model_endpoints,
             list_models,
             get_model,
             live,

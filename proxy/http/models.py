@@ -8,7 +8,7 @@ from proxy.errors import not_found
 
 
 def _names(settings: Settings) -> list[str]:
-    large = settings.large.all_models
+    large = settings.large_models
     return [*settings.cascade.aliases, *large, "small", *(f"direct/{name}" for name in large)]
 
 

@@ -12,11 +12,12 @@ KEEP_ALIVE_S = 10.0
 
 
 class AsgiReply:
-    """One response. It implements `proxy.service.replies.Reply`."""
+    """One response. It implements `proxy.service.reply.Reply`."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self.started = False
+        self.answering = False
         self.closed = False
 
     async def json(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
@@ -34,20 +35,31 @@ class AsgiReply:
                 {**headers, "content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"},
             )
 
-    async def event(self, data: bytes) -> None:
+    async def event(self, data: bytes, name: str | None = None) -> None:
         """Send one event of an open stream."""
-        await self._body(b"data: " + data + b"\n\n", more=True)
+        self.answering = True
+        head = b"" if name is None else b"event: " + name.encode() + b"\n"
+        await self._body(head + b"data: " + data + b"\n\n", more=True)
 
     async def close(self) -> None:
         """End an open stream."""
         await self._body(b"", more=False)
 
-    async def error(self, error: ApiError) -> None:
-        """Send an error: as a response, or as the last event of a stream that has begun."""
+    async def error(self, error: ApiError, *, named: bool) -> None:
+        """Send an error: as a response, or as the last event of a stream that has begun.
+
+        Args:
+            error: what went wrong.
+            named: whether the stream's events have names, as those of a response do.
+        """
         if not self.started:
             await self.json(error.status, error.headers, msgspec.json.encode(error.body()))
         elif not self.closed:
-            await self.event(msgspec.json.encode(error.body()))
+            if named:
+                plain = {"type": "error", "code": error.code, "message": error.message, "param": error.param}
+                await self.event(msgspec.json.encode({**plain, "sequence_number": 0}), "error")
+            else:
+                await self.event(msgspec.json.encode(error.body()))
             await self.close()
 
     async def keep_alive(self, headers: Mapping[str, str]) -> None:

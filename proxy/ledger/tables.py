@@ -238,3 +238,16 @@ class LatencyRollup(Base):
     value: Mapped[str] = mapped_column(primary_key=True)
     bucket: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     requests: Mapped[int]
+
+
+class KeptResponse(Base):
+    """A response that a later request may continue; see `proxy.ledger.responses`."""
+
+    __tablename__ = "responses"
+    __table_args__ = (Index("ix_responses_created_at", "created_at"),)
+
+    id: Mapped[str] = mapped_column(String(128), primary_key=True)
+    key_id: Mapped[str | None]
+    created_at: Mapped[datetime]
+    context_tokens: Mapped[int]
+    items: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON(none_as_null=True))

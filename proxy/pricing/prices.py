@@ -127,15 +127,16 @@ def published_price(model: str) -> Price | None:
     from genai_prices.types import TieredPrices  # noqa: PLC0415
 
     try:
-        _, info = get_snapshot().find_provider_model(model, None, None, None)
+        _, info = get_snapshot().find_provider_model(model, None, _vendor(model), None)
     except LookupError:
         return None
     rates = info.get_prices(datetime.now(UTC))
     step = min((r.tiers[0].start for r in vars(rates).values() if isinstance(r, TieredPrices)), default=None)
-    base = _from_published(rates, above=None)
+    embeds = "embed" in model
+    base = _from_published(rates, above=None, embeds=embeds)
     if base is None or step is None:
         return base
-    return replace(base, long_above=step, long=_from_published(rates, above=step + 1))
+    return replace(base, long_above=step, long=_from_published(rates, above=step + 1, embeds=embeds))
 
 
 def published_on(model: str) -> date | None:
@@ -146,14 +147,19 @@ def published_on(model: str) -> date | None:
     from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415
 
     try:
-        _, info = get_snapshot().find_provider_model(model, None, None, None)
+        _, info = get_snapshot().find_provider_model(model, None, _vendor(model), None)
     except LookupError:
         return None
     days = re.findall(r"\b20\d\d-\d\d-\d\d\b", info.price_comments or "")
     return max((date.fromisoformat(d) for d in days), default=None)
 
 
-def _from_published(rates: "ModelPrice", above: int | None) -> Price | None:
+def _vendor(model: str) -> str | None:
+    # The snapshot does not guess the vendor of OpenAI's embeddings from their names.
+    return "openai" if model.startswith("text-embedding") else None
+
+
+def _from_published(rates: "ModelPrice", above: int | None, *, embeds: bool) -> Price | None:
     def rate(key: str) -> int | None:
         value = getattr(rates, key, None)
         if value is None:
@@ -164,6 +170,8 @@ def _from_published(rates: "ModelPrice", above: int | None) -> Price | None:
         return per_mtok(tiers[-1] if tiers else value.base)
 
     inputs, outputs = rate("input_mtok"), rate("output_mtok")
+    if outputs is None and embeds:
+        outputs = 0  # there is none
     if inputs is None or outputs is None:
         return None
     return Price(

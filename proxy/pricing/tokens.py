@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -67,9 +67,57 @@ def prompt_bound(model: str, body: Mapping[str, Any]) -> int:
     return int(texts * MARGIN) + extra + 1
 
 
+def count_bound(model: str, texts: Iterable[str | int]) -> int:
+    """Return an upper bound of the tokens of plain texts; a number stands for a text of that many tokens."""
+    known = _encoding_name(model) is not None
+    total = 0
+    for text in texts:
+        if isinstance(text, int):
+            total += text
+        else:
+            total += count_text(model, text) if known else len(text.encode())
+    return int(total * MARGIN) + TOKENS_PER_REQUEST
+
+
+def responses_bound(model: str, body: Mapping[str, Any]) -> int:
+    """Return an upper bound of the prompt tokens of a Responses request, what the upstream keeps left out."""
+    given = body.get("input")
+    items = given if isinstance(given, list) else [given]
+    shown = (body.get(k) for k in ("tools", "text", "tool_choice", "prompt"))
+    texts = [*_strings(items), body.get("instructions") or "", *(_json(v) for v in shown if v)]
+    extra = TOKENS_PER_MESSAGE * (len(items) + 1) + TOKENS_PER_TOOL * len(body.get("tools") or ())
+    return count_bound(model, (str(t) for t in texts)) + extra + TOKENS_PER_ATTACHMENT * _files(items)
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+_FILES = frozenset({"input_image", "input_file", "input_audio"})
+
+
+def _strings(value: object) -> Iterator[str]:
+    """Yield every text below a value, the contents of attachments left out."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        if value.get("type") not in _FILES:
+            for inner in value.values():
+                yield from _strings(inner)
+    elif isinstance(value, Sequence):
+        for inner in value:
+            yield from _strings(inner)
+
+
+def _files(value: object) -> int:
+    if isinstance(value, Mapping):
+        return 1 if value.get("type") in _FILES else sum(map(_files, value.values()))
+    return sum(map(_files, value)) if isinstance(value, Sequence) and not isinstance(value, str) else 0
+
+
 def hides_reasoning(model: str, body: Mapping[str, Any]) -> bool:
     """Whether the model may generate tokens that its stream does not show."""
-    return bool(body.get("reasoning_effort")) or bool(_REASONING.match(model))
+    return bool(body.get("reasoning_effort") or body.get("reasoning")) or bool(_REASONING.match(model))
 
 
 def _messages(body: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
@@ -108,16 +156,18 @@ def _attachments(messages: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str,
 
 
 def usage_from(reported: Mapping[str, Any]) -> Usage:
-    """Read the `usage` object of a chat completion.
+    """Read the `usage` object of an answer; that of a response has input and output tokens instead.
 
     Raises:
         ValueError: a token count is missing, negative or not an integer.
     """
-    prompt_details = reported.get("prompt_tokens_details") or {}
-    completion_details = reported.get("completion_tokens_details") or {}
+    prompt_details = reported.get("prompt_tokens_details") or reported.get("input_tokens_details") or {}
+    completion_details = (
+        reported.get("completion_tokens_details") or reported.get("output_tokens_details") or {}
+    )
     counts = {
-        "prompt_tokens": reported.get("prompt_tokens"),
-        "completion_tokens": reported.get("completion_tokens", 0),
+        "prompt_tokens": reported.get("prompt_tokens", reported.get("input_tokens")),
+        "completion_tokens": reported.get("completion_tokens", reported.get("output_tokens", 0)),
         "cached_tokens": prompt_details.get("cached_tokens") or 0,
         "audio_prompt_tokens": prompt_details.get("audio_tokens") or 0,
         "reasoning_tokens": completion_details.get("reasoning_tokens") or 0,

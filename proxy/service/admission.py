@@ -4,10 +4,10 @@ from proxy.errors import ApiError
 from proxy.ledger.rates import Admit, RateExceeded
 from proxy.ledger.writer import LedgerAway
 from proxy.service.gateway import Gateway
-from proxy.service.request import ChatRequest, Route
+from proxy.service.request import ModelRequest, Route
 
 
-async def admit(gateway: Gateway, request: ChatRequest, way: Route) -> None:
+async def admit(gateway: Gateway, request: ModelRequest, way: Route) -> None:
     """Hold a request against the rules of its key.
 
     Raises:
@@ -15,14 +15,15 @@ async def admit(gateway: Gateway, request: ChatRequest, way: Route) -> None:
     """
     if request.key is None:
         return
-    rules, model = request.key.rules, str(request.body["model"])
-    if rules.models and model not in rules.models:
-        raise ApiError(
-            403,
-            f"This key may not use the model {model[:100]!r}; it may use {', '.join(rules.models)}.",
-            code="model_not_allowed",
-            param="model",
-        )
+    rules = request.key.rules
+    for model in (request.body["model"], *(request.body.get("models") or ())):
+        if rules.models and model not in rules.models:
+            raise ApiError(
+                403,
+                f"This key may not use the model {model[:100]!r}; it may use {', '.join(rules.models)}.",
+                code="model_not_allowed",
+                param="model",
+            )
     if rules.modes and way.mode not in rules.modes:
         raise ApiError(
             403,

@@ -12,19 +12,22 @@ from zoneinfo import ZoneInfo
 
 import aiohttp
 
-from proxy.backends.large import LargeUpstream
+from proxy.backends.large import Account, Upstream
 from proxy.backends.small import SmallPool
 from proxy.backends.vllm import served_name
 from proxy.config import Settings
+from proxy.config import Upstream as UpstreamSettings
 from proxy.errors import ConfigError
 from proxy.ledger.database import Database, open_database
 from proxy.ledger.holds import bury, recover
 from proxy.ledger.journal import abandoned, open_journal
 from proxy.ledger.lost import close_lost_requests
+from proxy.ledger.responses import forget
 from proxy.ledger.retention import drop_content, prune
 from proxy.ledger.writer import Writer, replay
 from proxy.pricing.prices import Price, per_mtok, published_price
 from proxy.service.ids import new_id
+from proxy.service.plans import PlanBook
 from proxy.service.trace import now
 
 log = logging.getLogger(__name__)
@@ -41,7 +44,8 @@ class Gateway:
     prices: Mapping[str, Price]
     small_price: Price
     small: SmallPool
-    large: LargeUpstream
+    upstreams: Mapping[str, Upstream]
+    plans: PlanBook
     database: Database
     writer: Writer
     zone: ZoneInfo
@@ -58,10 +62,10 @@ def resolve_prices(settings: Settings) -> dict[str, Price]:
     """
     prices: dict[str, Price] = {}
     problems = []
-    for model in settings.large.all_models:
-        table = settings.prices.get(model)
+    for model in settings.large_models.values():
+        table = settings.prices.get(model.name)
         price = (
-            published_price(model)
+            published_price(model.id)
             if table is None
             else Price(
                 input=per_mtok(table.input_per_mtok),
@@ -73,46 +77,65 @@ def resolve_prices(settings: Settings) -> dict[str, Price]:
         )
         if price is None:
             problems.append(
-                f'prices."{model}": no price is known for this model; add input_per_mtok and output_per_mtok '
+                f'prices."{model.name}": no price is known for this model; add input_per_mtok and output_per_mtok '
                 "(USD per million tokens; 0 if it is free)"
             )
         else:
-            prices[model] = price
+            prices[model.name] = price
     if problems:
         raise ConfigError(problems)
     return prices
 
 
-def upstream_key(settings: Settings) -> str:
-    """Return the upstream's key from the environment.
+def accounts(settings: Settings) -> dict[str, Account]:
+    """Return how each upstream is reached, [large] as "", with its key from the environment.
 
     Raises:
-        ConfigError: the variable is not set.
+        ConfigError: a variable is not set.
     """
-    name = settings.large.api_key_env
-    key = os.environ.get(name, "").strip()
-    if not key:
-        raise ConfigError(
-            [
-                f"large.api_key_env: the environment variable {name} is not set; export the upstream's key in it"
-            ]
-        )
-    return key
+    found: dict[str, Account] = {}
+    problems = []
+    for name, upstream in {"": settings.large, **settings.upstreams}.items():
+        key = os.environ.get(upstream.api_key_env, "").strip()
+        if key:
+            found[name] = _account(upstream, key)
+        else:
+            problems.append(
+                f"{f'upstreams.{name}' if name else 'large'}.api_key_env: the environment variable "
+                f"{upstream.api_key_env} is not set; export the upstream's key in it"
+            )
+    if problems:
+        raise ConfigError(problems)
+    return found
+
+
+def _account(upstream: UpstreamSettings, key: str) -> Account:
+    return Account(
+        base_url=upstream.base_url,
+        api_key=key,
+        api_version=upstream.api_version,
+        timeout_s=upstream.timeout_s,
+        connect_timeout_s=upstream.connect_timeout_s,
+        read_timeout_s=upstream.read_timeout_s,
+        max_retries=upstream.max_retries,
+        breaker_failures=upstream.breaker_failures,
+        breaker_cooldown_s=upstream.breaker_cooldown_s,
+    )
 
 
 @asynccontextmanager
 async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
     """Open everything; on the way out settle, flush and close, in that order."""
     prices = resolve_prices(settings)
-    key = upstream_key(settings)
-    small, large = settings.small, settings.large
+    reached = accounts(settings)
+    small = settings.small
     database = open_database(settings.database.url)
     zone = ZoneInfo(settings.budgets.timezone)
     spool = Path(settings.ledger.spool_dir)
     journal = open_journal(spool, new_id("proc"), max_bytes=settings.ledger.spool_max_bytes)
     writer = Writer(database, journal, zone, drop_when_full=settings.ledger.on_outage == "continue")
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=large.connect_timeout_s)
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=settings.large.connect_timeout_s)
     try:
         async with aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=True) as session:
             pool = SmallPool(
@@ -130,14 +153,8 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
                     per_mtok(small.price.input_per_mtok), per_mtok(small.price.output_per_mtok)
                 ),
                 small=pool,
-                large=LargeUpstream(
-                    session,
-                    large.base_url,
-                    key,
-                    timeout_s=large.timeout_s,
-                    connect_timeout_s=large.connect_timeout_s,
-                    max_retries=large.max_retries,
-                ),
+                upstreams={name: Upstream(session, account) for name, account in reached.items()},
+                plans=PlanBook(),
                 database=database,
                 writer=writer,
                 zone=zone,
@@ -187,6 +204,7 @@ async def _prune(gateway: Gateway) -> None:
         try:
             if ledger.content_retention_days is not None:
                 await drop_content(gateway.database, now() - timedelta(days=ledger.content_retention_days))
+            await forget(gateway.database, now() - timedelta(hours=ledger.responses_retention_hours))
             if ledger.retention_days is not None:
                 await prune(gateway.database, now() - timedelta(days=ledger.retention_days))
         except Exception as e:  # noqa: BLE001  (likewise)

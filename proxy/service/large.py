@@ -5,18 +5,22 @@ import logging
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 import aiohttp
 import msgspec
 
-from proxy.backends.sse import DONE, Accumulator, events
+from proxy.backends.large import passed_on
+from proxy.backends.sse import DONE, events
+from proxy.config import LargeModel
 from proxy.errors import ApiError, NoBudget, out_of_budget
 from proxy.pricing.prices import Price, Usage, cost, output_that_fits, worst_case
-from proxy.pricing.tokens import count_text, hides_reasoning, prompt_bound, usage_from
+from proxy.pricing.tokens import count_text, hides_reasoning
 from proxy.records import CallRecord, Role, Stage
+from proxy.service.dialects import Bound, Dialect
+from proxy.service.dialects.chat import Chat
 from proxy.service.gateway import Gateway
 from proxy.service.ids import new_id
 from proxy.service.purse import Purse
@@ -26,8 +30,8 @@ log = logging.getLogger(__name__)
 
 DRAIN_S = 0.8
 """How long a paid call may still report its usage after its client has left: it is billed anyway."""
-LEAST_USEFUL_OUTPUT = 64
-"""Tokens below which an answer cut to fit a budget is of no use."""
+REASONING_ROOM = 1024
+"""Tokens that a reasoning planner may think beside the guideline that it writes."""
 _MAYBE_BILLED = frozenset({"upstream_timeout", "upstream_broken", "upstream_invalid"})
 """Errors after which the upstream may have generated something; after all others it has not."""
 _GATEWAY_TIMEOUTS = frozenset({504, 524})
@@ -47,7 +51,9 @@ class PaidCall:
     """One paid call under way. Whoever makes the call fills in what it learns; `paid` settles it."""
 
     id: str
-    model: str
+    model: LargeModel
+    dialect: Dialect
+    deadline: float  # time.monotonic
     price: Price
     prompt_bound: int
     output: int  # the bound of everything generated, in tokens
@@ -57,6 +63,7 @@ class PaidCall:
     counted: Usage | None = None  # counted here, for an answer that broke off before its usage came
     finish_reason: str | None = None
     refused: bool = False  # the upstream answered with an error and bills nothing
+    headers: dict[str, str] = field(default_factory=dict)  # of its response, for the client
 
 
 @asynccontextmanager
@@ -67,15 +74,14 @@ async def paid(
     *,
     stage: Stage,
     role: Role,
-    model: str,
-    bound: int,
-    output: int,
-    least: int | None = None,
+    model: LargeModel,
+    dialect: Dialect,
+    bound: Bound,
 ) -> AsyncIterator[PaidCall]:
     """Reserve a call's worst case, and settle it on the way out whatever happens inside.
 
-    Where the budgets hold less, the output is bounded by what they hold, down to `least` tokens: the caller has
-    to send `PaidCall.output` upstream.
+    Where the budgets hold less, the output is bounded by what they hold, down to `bound.least` tokens: the caller
+    has to send `PaidCall.output` upstream.
 
     Settled at the reported usage; else at what was counted; else, when nothing is known of a call that may
     have been billed, at the worst case. The last two are marked `estimated`.
@@ -83,20 +89,19 @@ async def paid(
     Raises:
         NoBudget: the worst case does not fit.
     """
-    price = gateway.prices[model]
-    most = worst_case(price, bound, output)
-    call = PaidCall(new_id("call"), model, price, bound, output, most, now())
-    call.reserved = await purse.hold(
-        call.id, model, most, most if least is None else worst_case(price, bound, least)
-    )
-    fits = output_that_fits(price, bound, call.reserved)
-    call.output = output if fits is None else min(output, fits)
+    price = gateway.prices[model.name]
+    most, least = (worst_case(price, bound.prompt, output) for output in (bound.asked, bound.least))
+    deadline = trace.clock + gateway.settings.server.request_timeout_s
+    call = PaidCall(new_id("call"), model, dialect, deadline, price, bound.prompt, bound.asked, most, now())
+    call.reserved = await purse.hold(call.id, model.name, most, least)
+    fits = output_that_fits(price, bound.prompt, call.reserved)
+    call.output = bound.asked if fits is None else min(bound.asked, fits)
     clock = time.monotonic()
     problem: str | None = None
     try:
         yield call
     except ApiError as e:
-        call.refused = e.code not in _MAYBE_BILLED and e.status not in _GATEWAY_TIMEOUTS
+        call.refused = not may_be_billed(e)
         call.finish_reason, problem = "error", f"{e.status} {e.code or e.type}"
         raise
     except asyncio.CancelledError:
@@ -113,9 +118,9 @@ async def paid(
             stage=stage,
             role=role,
             tier="large",
-            model=model,
+            model=model.name,
             sample=None,
-            usage=usage or Usage(prompt_tokens=bound, completion_tokens=call.output),
+            usage=usage or Usage(prompt_tokens=bound.prompt, completion_tokens=call.output),
             cost=spent,
             price=price,
             latency_ms=round((time.monotonic() - clock) * 1000),
@@ -125,7 +130,9 @@ async def paid(
             overrun=spent > call.reserved,
         )
         if record.overrun:
-            log.error("%s: %s ignored its bounds; %d nano-USD over", call.id, model, spent - call.reserved)
+            log.error(
+                "%s: %s ignored its bounds; %d nano-USD over", call.id, model.name, spent - call.reserved
+            )
         purse.settle(record)
         trace.calls.append(record)
 
@@ -133,27 +140,40 @@ async def paid(
 class Guide:
     """The cascade's `LargePlanner`: pays for one guideline."""
 
-    def __init__(self, gateway: Gateway, purse: Purse, trace: Trace, model: str) -> None:
+    def __init__(self, gateway: Gateway, purse: Purse, trace: Trace, model: LargeModel) -> None:
         self._gateway, self._purse, self._trace, self._model = gateway, purse, trace, model
 
     async def guideline(self, body: Mapping[str, Any]) -> str | None:
         """Pay for one guideline; see `proxy.cascade.types.LargePlanner`."""
-        limit = self._gateway.settings.cascade.plan_max_tokens
-        asked = {k: body[k] for k in _PLAN_FIELDS if k in body} | {
-            "model": self._model,
-            "max_completion_tokens": limit,
-        }
-        bound = await asyncio.to_thread(prompt_bound, self._model, asked)
+        chat, limit = Chat(), self._gateway.settings.cascade.plan_max_tokens
+        asked = {k: body[k] for k in _PLAN_FIELDS if k in body}
+        if hides_reasoning(self._model.id, asked):
+            limit += REASONING_ROOM
+            asked.setdefault("reasoning_effort", "low")
+        prompt = await asyncio.to_thread(chat.count, self._model.id, asked)
+        # Whole or not at all: half a guideline is none.
+        bound = Bound(limit, limit, "max_completion_tokens", prompt=prompt)
         try:
             async with paid(
                 self._gateway, self._purse, self._trace,
-                stage=2, role="planner", model=self._model, bound=bound, output=limit,
+                stage=2, role="planner", model=self._model, dialect=chat, bound=bound,
             ) as call:  # fmt: skip
-                raw = await complete(self._gateway, call, asked)
+                answer = msgspec.json.decode(await complete(self._gateway, call, bound.within(asked, limit)))
         except ApiError:
             return None  # stage 3 follows without it; should the upstream be down, that call says so
-        text = msgspec.json.decode(raw)["choices"][0]["message"].get("content") or ""
+        text = answer["choices"][0]["message"].get("content") or ""
         return " ".join(text.split()) or None
+
+
+@asynccontextmanager
+async def _post(
+    gateway: Gateway, call: PaidCall, body: Mapping[str, Any]
+) -> AsyncIterator[aiohttp.ClientResponse]:
+    sent = {k: v for k, v in call.dialect.outgoing(body).items() if k != "models"} | {"model": call.model.id}
+    upstream = gateway.upstreams[call.model.upstream]
+    async with upstream.post(call.dialect.path, sent, call.deadline) as response:
+        call.headers = passed_on(response)
+        yield response
 
 
 async def complete(gateway: Gateway, call: PaidCall, body: Mapping[str, Any]) -> bytes:
@@ -166,18 +186,18 @@ async def complete(gateway: Gateway, call: PaidCall, body: Mapping[str, Any]) ->
     """
 
     async def fetch() -> bytes:
-        async with gateway.large.post(body) as response:
+        async with _post(gateway, call, body) as response:
             raw = await response.read()
         try:
-            decoded = msgspec.json.decode(raw)
-            call.finish_reason = decoded["choices"][0].get("finish_reason")
-            call.usage = usage_from(decoded["usage"]) if decoded.get("usage") else None
+            call.usage, call.finish_reason, generated = call.dialect.whole(msgspec.json.decode(raw))
             if call.usage is None:
-                message = msgspec.json.encode([c.get("message") for c in decoded["choices"]]).decode()
-                call.counted = Usage(call.prompt_bound, count_text(call.model, message))
+                call.counted = Usage(await _prompt(call, body), count_text(call.model.id, generated))
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as e:
             raise ApiError(
-                502, "The upstream's answer is not a chat completion.", "server_error", "upstream_invalid"
+                502,
+                "The upstream's answer is not what this endpoint gives.",
+                "server_error",
+                "upstream_invalid",
             ) from e
         return raw
 
@@ -205,15 +225,18 @@ async def stream(
     Raises:
         ApiError: what the client should see.
     """
-    total = Accumulator()
+    total = call.dialect.tally()
+    done = False
     queue: asyncio.Queue[tuple[bytes, dict[str, Any]] | None] = asyncio.Queue(16)
     reader_left = asyncio.Event()
 
     async def pump() -> None:
+        nonlocal done
         try:
-            async with gateway.large.post(body) as response:
+            async with _post(gateway, call, body) as response:
                 async for data in events(response.content):
                     if data == DONE:
+                        done = True
                         break
                     item = (data, total.add(data))
                     if not reader_left.is_set():
@@ -227,7 +250,7 @@ async def stream(
         while (item := await queue.get()) is not None:
             yield item
         await task
-        if total.finish_reason is None and total.error is None:
+        if not done and not total.complete and total.error is None:
             raise ApiError(502, "The upstream broke off its stream.", "server_error", "upstream_broken")
     except (aiohttp.ClientError, OSError, ValueError) as e:
         raise ApiError(502, "The upstream broke off its stream.", "server_error", "upstream_broken") from e
@@ -241,58 +264,21 @@ async def stream(
         call.usage = total.usage
         call.finish_reason = total.finish_reason or call.finish_reason
         if total.chunks or total.finish_reason:
-            called = msgspec.json.encode(total.tool_calls).decode() if total.tool_calls else ""
-            generated = total.text + called
-            visible = max(total.chunks, count_text(call.model, generated))
+            visible = max(total.chunks, count_text(call.model.id, total.generated))
             # What was thought before the first visible token is billed and cannot be counted from here.
-            hidden = total.finish_reason is None and hides_reasoning(call.model, body)
-            call.counted = Usage(call.prompt_bound, call.output if hidden else min(visible, call.output))
+            hidden = not total.complete and hides_reasoning(call.model.id, body)
+            output = call.output if hidden else min(visible, call.output)
+            call.counted = Usage(await _prompt(call, body), output)
 
 
-@dataclass(frozen=True, slots=True)
-class Bounded:
-    """A stage-3 body and the bounds that its reservation needs (tokens)."""
-
-    body: dict[str, Any]
-    field: str  # that bounds the output of each choice
-    choices: int
-    prompt: int
-    asked: int  # of all choices together
-    least: int  # likewise: an answer cut shorter than that is of no use
-
-    def within(self, output: int) -> dict[str, Any]:
-        """Return the body with its output bounded by `output` tokens in all."""
-        return self.body | {self.field: output // self.choices}
+async def _prompt(call: PaidCall, body: Mapping[str, Any]) -> int:
+    """Count a prompt whose usage was not reported, within the bound that was reserved."""
+    return min(call.prompt_bound, await asyncio.to_thread(call.dialect.count, call.model.id, body))
 
 
-async def bound_answer(
-    gateway: Gateway, body: dict[str, Any], model: str, size: int, *, limited: bool
-) -> Bounded:
-    """Bound a full answer by the client's own limit, else the config's.
-
-    Args:
-        gateway: whose settings hold.
-        body: the request's body, guideline included.
-        model: the large model.
-        size: bytes of the client's body.
-        limited: whether a budget may apply; without one, bytes are bound enough and cost nothing to count.
-    """
-    field = (
-        "max_tokens"
-        if body.get("max_tokens") and not body.get("max_completion_tokens")
-        else "max_completion_tokens"
-    )
-    asked = body.get(field) or gateway.settings.large.max_output_tokens
-    choices = body.get("n") or 1
-    out = {**body, "model": model}
-    if out.get("stream"):
-        out["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
-    prompt = (
-        await asyncio.to_thread(prompt_bound, model, out)
-        if limited
-        else size + len(str(body.get("messages", "")))
-    )
-    return Bounded(out, field, choices, prompt, asked * choices, min(asked, LEAST_USEFUL_OUTPUT) * choices)
+def may_be_billed(e: ApiError) -> bool:
+    """Whether the upstream may have generated something before the error."""
+    return e.code in _MAYBE_BILLED or e.status in _GATEWAY_TIMEOUTS
 
 
 def no_money(e: NoBudget) -> ApiError:

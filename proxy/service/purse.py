@@ -13,7 +13,7 @@ from proxy.ledger.writer import LedgerAway
 from proxy.pricing.money import MAX_USD, NANO_PER_USD, format_usd, usd_to_nano
 from proxy.records import BudgetRef, CallRecord, Hold, Scope, Settle
 from proxy.service.gateway import Gateway
-from proxy.service.request import ChatRequest
+from proxy.service.request import ModelRequest
 from proxy.service.trace import now
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ class Purse:
     """The budgets of one request. State is its point; one request uses it from one task."""
 
     gateway: Gateway
-    request: ChatRequest
+    request: ModelRequest
     spent: int = 0
     reserved: int = 0
     _open: dict[str, int] = field(default_factory=dict)
@@ -132,7 +132,7 @@ class Purse:
         return budgets_of(self.gateway, self.request, at)
 
 
-def budgets_of(gateway: Gateway, request: ChatRequest, at: datetime) -> tuple[BudgetRef, ...]:
+def budgets_of(gateway: Gateway, request: ModelRequest, at: datetime) -> tuple[BudgetRef, ...]:
     """Return the shared budgets that a request counts against at a time; a session's first."""
     budgets, controls, key = gateway.settings.budgets, request.controls, request.key
     refs = []

@@ -6,10 +6,11 @@ from datetime import datetime
 from typing import Any, Literal
 
 from proxy.cascade.types import Policy, TaskKind
-from proxy.config import Cascade, Settings
-from proxy.errors import not_found
+from proxy.config import Cascade, LargeModel, Settings
+from proxy.errors import ApiError, bad_request, not_found
 from proxy.ledger.keys import ApiKey
 from proxy.records import Stage
+from proxy.service.dialects import Dialect
 
 Mode = Literal["cascade", "small", "large"]
 
@@ -40,9 +41,10 @@ class Controls:
 
 
 @dataclass(frozen=True, slots=True)
-class ChatRequest:
-    """One chat completion request, checked and decoded. `size` is the body's length in bytes."""
+class ModelRequest:
+    """One request to a model, checked and decoded. `size` is the body's length in bytes."""
 
+    dialect: Dialect
     id: str
     received_at: datetime
     key: ApiKey | None
@@ -75,20 +77,20 @@ class ChatRequest:
     @property
     def stream(self) -> bool:
         """Whether the client wants server-sent events."""
-        return bool(self.body.get("stream"))
-
-    @property
-    def wants_usage(self) -> bool:
-        """Whether the client asked for a usage chunk at the end of the stream."""
-        return bool((self.body.get("stream_options") or {}).get("include_usage"))
+        return self.dialect.streams(self.body)
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Which mode runs, and the large model behind it."""
+    """Which mode runs, and the large models behind it: the first one, and those that stand in when it is away."""
 
     mode: Mode
-    large_model: str
+    models: tuple[LargeModel, ...]
+
+    @property
+    def large(self) -> LargeModel:
+        """The large model."""
+        return self.models[0]
 
 
 # DESIGN gives the paper's pair; `open` needs no majority and so draws fewer.
@@ -102,27 +104,48 @@ DEFAULT_THRESHOLDS: Mapping[str, tuple[float, float]] = {
 }
 
 
-def route(settings: Settings, model: str, mode: Mode | None) -> Route:
-    """Choose the route that a model name and X-COPE-Mode ask for.
+def route(settings: Settings, body: Mapping[str, Any], mode: Mode | None) -> Route:
+    """Choose the route that a request's `model`, its fallbacks `models` and X-COPE-Mode ask for.
 
     Raises:
-        ApiError: 404 `model_not_found`.
+        ApiError: 404 `model_not_found`, 400 for unusable `models`.
     """
-    large = settings.large
-    if model in settings.cascade.aliases:
-        return Route(mode or "cascade", large.model)
-    if model in large.all_models:
-        return Route(mode or "cascade", model)
-    if model == "small":
-        return Route(mode or "small", large.model)
-    direct = model.removeprefix("direct/")
-    if direct != model and direct in large.all_models:
-        return Route(mode or "large", direct)
-    known = ", ".join([*settings.cascade.aliases, *large.all_models, "small"])
-    raise not_found(
-        f"The model {model[:100]!r} does not exist here. Use one of: {known}, or direct/<name>.",
+    known, name = settings.large_models, body["model"]
+    fallbacks = _fallbacks(settings, body)
+    if name in settings.cascade.aliases or name == "small":
+        usual, first = "small" if name == "small" else "cascade", settings.large.model
+        fallbacks = fallbacks or settings.large.fallbacks
+    elif name in known:
+        usual, first = "cascade", name
+        fallbacks = fallbacks or settings.large.fallbacks
+    elif (direct := name.removeprefix("direct/")) != name and direct in known:
+        # Who names one model directly gets this one, unless the request itself names others.
+        usual, first = "large", direct
+    else:
+        raise _unknown_model(settings, name, "model")
+    names = dict.fromkeys((first, *fallbacks))
+    return Route(mode or usual, tuple(known[n] for n in names))  # type: ignore[arg-type]
+
+
+def _fallbacks(settings: Settings, body: Mapping[str, Any]) -> tuple[str, ...]:
+    given = body.get("models")
+    if given is None:
+        return ()
+    if not isinstance(given, list) or not all(isinstance(n, str) for n in given):
+        raise bad_request("'models' has to be an array of strings.", param="models", code="invalid_type")
+    names = tuple(n.removeprefix("direct/") for n in given)
+    for name in names:
+        if name not in settings.large_models:
+            raise _unknown_model(settings, name, "models")
+    return names
+
+
+def _unknown_model(settings: Settings, name: str, param: str) -> ApiError:
+    known = ", ".join([*settings.cascade.aliases, *settings.large_models, "small"])
+    return not_found(
+        f"The model {name[:100]!r} does not exist here. Use one of: {known}, or direct/<name>.",
         code="model_not_found",
-        param="model",
+        param=param,
     )
 
 

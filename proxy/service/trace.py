@@ -1,6 +1,7 @@
 """The account of one request, from its arrival to its row in the ledger. State is its point."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -10,14 +11,14 @@ from msgspec.structs import replace
 from proxy.cascade.engine import Story
 from proxy.pricing.money import format_usd
 from proxy.records import CallRecord, PlanRecord, RequestRecord, Stage
-from proxy.service.request import ChatRequest, clean
+from proxy.service.request import ModelRequest, clean
 
 
 @dataclass
 class Trace:
     """What is known so far about a request that is under way."""
 
-    request: ChatRequest
+    request: ModelRequest
     mode: str
     clock: float = field(default_factory=time.monotonic)
     story: Story = field(default_factory=Story)
@@ -36,6 +37,7 @@ class Trace:
     first_token_ms: int | None = None
     remaining: int | None = None
     answer: str | None = None
+    upstream_headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def cost(self) -> int:
@@ -96,9 +98,8 @@ class Trace:
                 "x-cope-baseline-usd": "baseline_usd",
                 "x-cope-budget-remaining-usd": "budget_remaining_usd",
             }
-        return {h: str(facts[f]) for h, f in names.items() if facts[f] is not None} | {
-            "x-request-id": self.request.id
-        }
+        own = {h: str(facts[f]) for h, f in names.items() if facts[f] is not None}
+        return {"x-request-id": self.request.id, **self.upstream_headers, **own}
 
     def voted_calls(self) -> list[CallRecord]:
         """Return the small tier's calls with the vote of each sample beside it; paid ones are on record already."""
@@ -145,7 +146,9 @@ class Trace:
             error=self.error,
             tags=self.request.tags,
             stages=tuple(self.story.stages),
-            prompt=_storable(msgspec.json.encode(body.get("messages")).decode()) if store_content else None,
+            prompt=_storable(msgspec.json.encode(self.request.dialect.prompt(body)).decode())
+            if store_content
+            else None,
             answer=_storable(self.answer) if store_content else None,
         )
 

@@ -19,7 +19,8 @@ class Match(Struct, forbid_unknown_fields=True, frozen=True):
 
     def fits(self, body: Json) -> bool:
         """Compare all fields but `nth`."""
-        text = json.dumps(body.get("messages"), ensure_ascii=False)
+        said = body.get("messages") or body.get("input") or body.get("prompt")
+        text = json.dumps(said, ensure_ascii=False)
         return (
             self.model in (None, body.get("model"))
             and self.stream in (None, bool(body.get("stream")))

@@ -11,10 +11,15 @@ from weakref import WeakSet
 import msgspec
 from aiohttp import web
 
-from tests.standin.replies import Answer, prompt_words
+from tests.standin.replies import Answer, Completion, Response, prompt_words
 from tests.standin.script import Json, Reply, Rule, Turn
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+SHAPES: dict[str, type[Answer]] = {
+    "/v1/chat/completions": Answer,
+    "/v1/completions": Completion,
+    "/v1/responses": Response,
+}
 ERROR_TYPES = {429: "rate_limit_exceeded"}
 
 
@@ -75,6 +80,8 @@ class StandInServer:
         app.add_routes(
             [
                 web.post("/v1/chat/completions", self._chat),
+                web.post("/v1/completions", self._chat),
+                web.post("/v1/responses", self._chat),
                 web.post("/v1/embeddings", self._embeddings),
                 web.get("/v1/models", self._models),
                 web.get("/v1/models/{id:.+}", self._model),
@@ -125,7 +132,8 @@ class StandInServer:
         entry: Entry = request["entry"]
         try:
             body = entry.body = await request.json()
-            choices = body.get("n") or 1
+            shape = SHAPES[request.path]
+            choices = shape.choices(body)
         except (ValueError, AttributeError):
             return error(400, "We could not parse the JSON body of your request.")
         if body.get("model") not in self._options.models:
@@ -135,7 +143,7 @@ class StandInServer:
         taken = (turn.take(body, choices) for turn in self._state.turns)
         reply, texts = next((t for t in taken if t is not None), (Reply(), ["ok"] * choices))
         async with self._counted():
-            return await self._answer(request, reply, Answer(entry.seq, body, reply, list(texts)))
+            return await self._answer(request, reply, shape(entry.seq, body, reply, list(texts)))
 
     async def _answer(self, request: web.Request, reply: Reply, answer: Answer) -> web.StreamResponse:
         entry: Entry = request["entry"]
@@ -184,11 +192,11 @@ class StandInServer:
             if reply.release and entry.chunks and entry.chunks == reply.release_after:
                 await self._wait(reply.release)
             await asyncio.sleep(reply.chunk_delay_s if entry.chunks else 0)
-            await response.write(sse(event))
+            await response.write(sse(event, answer.name(event)))
             entry.chunks += 1
             entry.billed = answer.billed(entry.chunks)
             if event != "[DONE]":
-                entry.usage = msgspec.json.decode(event).get("usage") or entry.usage
+                entry.usage = answer.reported(msgspec.json.decode(event)) or entry.usage
         entry.finished = True  # a client may hang up at [DONE]
         await response.write_eof()
         return response
@@ -291,9 +299,9 @@ def error(status: int, text: str, **fields: object) -> web.Response:
     return web.json_response(error_body(status, text, **fields), status=status)
 
 
-def sse(payload: str) -> bytes:
+def sse(payload: str, name: str | None = None) -> bytes:
     """Frame one event."""
-    return f"data: {payload}\n\n".encode()
+    return (f"event: {name}\n" if name else "").encode() + f"data: {payload}\n\n".encode()
 
 
 def abort(request: web.Request) -> web.Response:

@@ -1,4 +1,4 @@
-"""POST /v1/chat/completions as a raw ASGI route: the hot path, and the only way to own its cleanup.
+"""The model endpoints under /v1 as a raw ASGI route: the hot path, and the only way to own its cleanup.
 
 Litestar does not reliably clean up a streaming generator when the client drops (litestar-org/litestar#3772),
 so the request runs in a task of its own, which is cancelled when the client leaves.
@@ -12,40 +12,52 @@ from litestar.types import Receive, Scope, Send
 
 from proxy.errors import ApiError
 from proxy.http.auth import authenticate
-from proxy.http.body import ClientLeft, decode_chat, read_body
+from proxy.http.body import ClientLeft, decode, read_body
 from proxy.http.controls import read_controls
 from proxy.http.reply import AsgiReply
-from proxy.service.chat import chat
+from proxy.service.answer import answer
+from proxy.service.dialects import Dialect
+from proxy.service.dialects.chat import Chat
+from proxy.service.dialects.completions import Completions
+from proxy.service.dialects.embeddings import Embeddings
+from proxy.service.dialects.responses import Responses
 from proxy.service.gateway import Gateway
 from proxy.service.ids import new_id
-from proxy.service.request import ChatRequest
+from proxy.service.request import ModelRequest
 from proxy.service.trace import now
 
 log = logging.getLogger(__name__)
 
+DIALECTS: dict[str, Dialect] = {f"/v1{d.path}": d for d in (Chat(), Responses(), Completions(), Embeddings())}
 
-@asgi("/v1/chat/completions")
-async def chat_completions(scope: Scope, receive: Receive, send: Send) -> None:
-    """Read, admit and answer one chat completion."""
+
+@asgi(list(DIALECTS))
+async def model_endpoints(scope: Scope, receive: Receive, send: Send) -> None:
+    """Read, admit and answer one request to a model."""
     gateway: Gateway = scope["litestar_app"].state.gateway
+    dialect = DIALECTS[scope["path"].rstrip("/")]
     reply = AsgiReply(send)
     request_id = new_id("req")
     try:
-        request = await _admit(gateway, request_id, scope, receive)
+        request = await _admit(gateway, dialect, request_id, scope, receive)
         await _run(gateway, request, reply, receive)
     except ClientLeft:
         return
     except ApiError as e:
-        tagged = {**e.headers, "x-cope-request-id": request_id, "x-request-id": request_id}
-        await reply.error(ApiError(e.status, e.message, e.type, e.code, e.param, tagged))
+        tagged = {"x-request-id": request_id, **e.headers, "x-cope-request-id": request_id}
+        error = ApiError(e.status, e.message, e.type, e.code, e.param, tagged)
+        await reply.error(error, named=dialect.named_events)
     except Exception:
         log.exception("request %s failed", request_id)
-        await reply.error(
-            ApiError(500, f"Internal error; quote {request_id}.", type="server_error", code="internal_error")
+        error = ApiError(
+            500, f"Internal error; quote {request_id}.", type="server_error", code="internal_error"
         )
+        await reply.error(error, named=dialect.named_events)
 
 
-async def _admit(gateway: Gateway, request_id: str, scope: Scope, receive: Receive) -> ChatRequest:
+async def _admit(
+    gateway: Gateway, dialect: Dialect, request_id: str, scope: Scope, receive: Receive
+) -> ModelRequest:
     method = str(scope.get("method"))
     if method != "POST":
         raise ApiError(
@@ -55,16 +67,15 @@ async def _admit(gateway: Gateway, request_id: str, scope: Scope, receive: Recei
             headers={"allow": "POST"},
         )
     headers = scope["headers"]
-    limit = gateway.settings.server.max_body_bytes
-    raw = await read_body(receive, limit)
+    raw = await read_body(receive, gateway.settings.server.max_body_bytes)
     caller = await authenticate(scope["litestar_app"].state, headers)
     controls = read_controls(headers, gateway.settings.cascade.max_samples)
-    return ChatRequest(request_id, now(), caller.key, decode_chat(raw), len(raw), controls)
+    return ModelRequest(dialect, request_id, now(), caller.key, decode(raw, dialect), len(raw), controls)
 
 
-async def _run(gateway: Gateway, request: ChatRequest, reply: AsgiReply, receive: Receive) -> None:
+async def _run(gateway: Gateway, request: ModelRequest, reply: AsgiReply, receive: Receive) -> None:
     """Run the request beside a watch for the client's departure, which cancels it."""
-    work = asyncio.ensure_future(chat(gateway, request, reply))
+    work = asyncio.ensure_future(answer(gateway, request, reply))
     beside = {asyncio.ensure_future(_departure(receive))}
     if request.stream:
         beside.add(

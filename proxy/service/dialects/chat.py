@@ -1,0 +1,222 @@
+"""POST /v1/chat/completions. Source: OpenAI API reference, "Chat completions" and its "Streaming"."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from proxy.backends.sse import Accumulator
+from proxy.cascade import prompts
+from proxy.cascade.types import Json
+from proxy.errors import bad_request
+from proxy.pricing.prices import Usage
+from proxy.pricing.tokens import prompt_bound, usage_from
+from proxy.service.dialects import Bound, Local, checks
+
+WORDS_PER_CHUNK = 4
+LEAST_USEFUL_OUTPUT = 64
+"""Tokens below which an answer cut to fit a budget is of no use."""
+
+
+class Chat:
+    """See `proxy.service.dialects.Dialect`."""
+
+    path = "/chat/completions"
+    farewell: bytes | None = b"[DONE]"
+    named_events = False
+
+    def check(self, body: Json) -> None:
+        """Check the messages and the fields that bound the answer."""
+        _check_messages(body.get("messages"))
+        checks.positive(body, ("n", "max_tokens", "max_completion_tokens"))
+        checks.typed(body, stream=bool, stream_options=dict, response_format=dict)
+        checks.objects(body, "tools")
+        checks.objects(body, "functions")
+
+    def prompt(self, body: Json) -> object:
+        """Return the messages."""
+        return body.get("messages")
+
+    def streams(self, body: Json) -> bool:
+        """Read `stream`."""
+        return bool(body.get("stream"))
+
+    def as_chat(self, body: Json) -> dict[str, Any]:
+        """Return the body itself."""
+        return dict(body)
+
+    def guided(self, body: Json, guideline: str) -> dict[str, Any]:
+        """Append the guideline to the conversation."""
+        return {**body, "messages": prompts.guided_request(body["messages"], guideline)}
+
+    def unbounded(self, body: Json) -> str | None:
+        """Fees that are not paid by the token."""
+        if body.get("web_search_options") is not None:
+            return "web_search_options"
+        return priority(body)
+
+    def outgoing(self, body: Json) -> dict[str, Any]:
+        """Ask for the usage of a stream."""
+        return with_usage(body)
+
+    def bound(self, body: Json, default_output: int) -> Bound:
+        """Bound by the client's own limit, else the default, for each of `n` choices."""
+        field = (
+            "max_tokens"
+            if body.get("max_tokens") and not body.get("max_completion_tokens")
+            else "max_completion_tokens"
+        )
+        asked, choices = body.get(field) or default_output, body.get("n") or 1
+        least = min(asked, LEAST_USEFUL_OUTPUT) * choices
+        return Bound(asked * choices, least, field, choices)
+
+    def count(self, model: str, body: Json) -> int:
+        """Bound messages, tools and formats."""
+        return prompt_bound(model, body)
+
+    def whole(self, decoded: Json) -> tuple[Usage | None, str | None, str]:
+        """Read a `chat.completion`."""
+        usage = usage_from(decoded["usage"]) if decoded.get("usage") else None
+        generated = msgspec.json.encode([c.get("message") for c in decoded["choices"]]).decode()
+        return usage, decoded["choices"][0].get("finish_reason"), generated
+
+    def tally(self) -> Accumulator:
+        """Begin to add up chunks."""
+        return Accumulator()
+
+    def held_back(self, chunk: Json) -> bool:
+        """Hold the usage chunk back."""
+        return not chunk.get("choices") and bool(chunk.get("usage"))
+
+    def shown(self, body: Json) -> bool:
+        """Show it to who asked for it."""
+        return wants_usage(body)
+
+    def last(self, answer: Json, plan_tokens: int, facts: Mapping[str, object]) -> dict[str, Any]:
+        """Amend the usage: it counts the client's own prompt only."""
+        out = {**answer, "cope": facts}
+        if plan_tokens and answer.get("usage"):
+            usage = dict(answer["usage"])
+            usage["prompt_tokens"] = max(0, usage["prompt_tokens"] - plan_tokens)
+            usage["total_tokens"] = usage["prompt_tokens"] + usage["completion_tokens"]
+            out["usage"] = usage
+        return out
+
+    def render(self, body: Json, local: Local) -> bytes:
+        """Render a `chat.completion`."""
+        choice = {
+            "index": 0,
+            "message": local.sample.message,
+            "logprobs": local.sample.logprobs if body.get("logprobs") else None,
+            "finish_reason": local.sample.finish_reason,
+        }
+        head = _head(local, "chat.completion")
+        return msgspec.json.encode(
+            {**head, "choices": [choice], "usage": _usage(local.usage), "cope": local.facts}
+        )
+
+    def events(self, body: Json, local: Local) -> Iterator[bytes]:
+        """Render `chat.completion.chunk`s: role, deltas, finish, usage if asked."""
+        head = _head(local, "chat.completion.chunk")
+        sample = local.sample
+        wanted = wants_usage(body)
+
+        def chunk(delta: object, finish: str | None = None, logprobs: object = None) -> bytes:
+            choice = {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
+            return msgspec.json.encode({**head, "choices": [choice], **({"usage": None} if wanted else {})})
+
+        yield chunk({"role": "assistant", "content": "" if sample.text else None, "refusal": None})
+        if body.get("logprobs") and sample.logprobs:
+            for token in sample.logprobs["content"]:
+                yield chunk({"content": token["token"]}, logprobs={"content": [token], "refusal": None})
+        else:
+            for piece in pieces(sample.text):
+                yield chunk({"content": piece})
+        for i, call in enumerate(sample.message.get("tool_calls") or ()):
+            yield chunk({"tool_calls": [{"index": i, **call}]})
+        yield chunk({}, sample.finish_reason)
+        if wanted:
+            yield msgspec.json.encode(
+                {**head, "choices": [], "usage": _usage(local.usage), "cope": local.facts}
+            )
+
+
+def wants_usage(body: Json) -> bool:
+    """Whether the client asked for a usage chunk at the end of the stream."""
+    return bool((body.get("stream_options") or {}).get("include_usage"))
+
+
+def with_usage(body: Json) -> dict[str, Any]:
+    """Return a body whose stream, if it is one, reports its usage."""
+    if not body.get("stream"):
+        return dict(body)
+    return {**body, "stream_options": {**(body.get("stream_options") or {}), "include_usage": True}}
+
+
+def priority(body: Json) -> str | None:
+    """Return the service tier when it costs more than the list price."""
+    tier = body.get("service_tier")
+    return None if tier in (None, "auto", "default", "flex") else f"service_tier {str(tier)[:40]!r}"
+
+
+def pieces(text: str) -> Iterator[str]:
+    """Cut a text into pieces of a few words that add up to it."""
+    words = text.split(" ")
+    for i in range(0, len(words) if text else 0, WORDS_PER_CHUNK):
+        yield ("" if i == 0 else " ") + " ".join(words[i : i + WORDS_PER_CHUNK])
+
+
+def _head(local: Local, kind: str) -> dict[str, Any]:
+    return {
+        "id": f"chatcmpl-{local.request_id}",
+        "object": kind,
+        "created": int(local.received_at.timestamp()),
+        "model": local.model,
+    }
+
+
+def _usage(usage: Usage) -> dict[str, object]:
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+        "completion_tokens_details": {
+            "reasoning_tokens": 0,
+            "audio_tokens": 0,
+            "accepted_prediction_tokens": 0,
+            "rejected_prediction_tokens": 0,
+        },
+    }
+
+
+def _check_messages(messages: Any) -> None:
+    if not isinstance(messages, list) or not messages:
+        raise bad_request("'messages' has to be a non-empty array.", param="messages", code="invalid_type")
+    for i, message in enumerate(messages):
+        where = f"messages[{i}]"
+        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+            raise bad_request(
+                f"'{where}' has to be an object with a 'role'.", param=where, code="invalid_type"
+            )
+        content = message.get("content")
+        if not (content is None or isinstance(content, (str, list))):
+            raise bad_request(
+                f"'{where}.content' has to be a string or an array of parts.",
+                param=f"{where}.content",
+                code="invalid_type",
+            )
+        if isinstance(content, list) and not all(isinstance(p, dict) for p in content):
+            raise bad_request(
+                f"'{where}.content' has to hold objects.", param=f"{where}.content", code="invalid_type"
+            )
+        _check_tool_calls(message.get("tool_calls"), where)
+
+
+def _check_tool_calls(calls: Any, where: str) -> None:
+    if calls is not None and not (isinstance(calls, list) and all(isinstance(c, dict) for c in calls)):
+        raise bad_request(
+            f"'{where}.tool_calls' has to be an array of objects.",
+            param=f"{where}.tool_calls",
+            code="invalid_type",
+        )

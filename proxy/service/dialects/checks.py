@@ -1,0 +1,47 @@
+"""Checks that several endpoints make of a request's fields."""
+
+from collections.abc import Iterable
+
+from proxy.cascade.types import Json
+from proxy.errors import bad_request
+
+MOST_TOKENS = 2**31
+
+
+def positive(body: Json, names: Iterable[str]) -> None:
+    """Check that fields, where given, are positive integers.
+
+    Raises:
+        ApiError: 400 that names the first that is not.
+    """
+    for name in names:
+        value = body.get(name)
+        if value is None:
+            continue
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST_TOKENS:
+            raise bad_request(
+                f"'{name}' has to be an integer in 1..{MOST_TOKENS}.", param=name, code="invalid_value"
+            )
+
+
+def typed(body: Json, **kinds: type) -> None:
+    """Check that fields, where given, have a type.
+
+    Raises:
+        ApiError: 400 that names the first that has another.
+    """
+    words = {bool: "true or false", list: "an array", dict: "an object", str: "a string"}
+    for name, kind in kinds.items():
+        if body.get(name) is not None and not isinstance(body[name], kind):
+            raise bad_request(f"'{name}' has to be {words[kind]}.", param=name, code="invalid_type")
+
+
+def objects(body: Json, name: str) -> None:
+    """Check that a field, where given, is an array of objects.
+
+    Raises:
+        ApiError: 400 that names it.
+    """
+    typed(body, **{name: list})
+    if not all(isinstance(item, dict) for item in body.get(name) or ()):
+        raise bad_request(f"'{name}' has to hold objects.", param=name, code="invalid_type")

@@ -1,0 +1,403 @@
+"""POST /v1/responses. Source: OpenAI API reference, "Responses" and its "Streaming".
+
+What is text, function tools and structured output goes through the cascade as a chat; the rest, hosted tools first of
+all, goes to the large model in its own form.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from proxy.cascade import prompts
+from proxy.cascade.types import Json
+from proxy.errors import bad_request
+from proxy.pricing.prices import Usage
+from proxy.pricing.tokens import responses_bound, usage_from
+from proxy.service.dialects import Bound, Local, NotServed, checks
+from proxy.service.dialects.chat import LEAST_USEFUL_OUTPUT, pieces, priority
+
+LARGE_ONLY = ("conversation", "prompt", "context_management", "moderation", "top_logprobs")
+"""Fields that only the upstream can honour: a request with one goes straight to the large model."""
+HINTS = frozenset(
+    {
+        "max_tool_calls", "metadata", "model", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention",
+        "reasoning", "safety_identifier", "service_tier", "store", "stream", "stream_options", "truncation", "user",
+        "background",
+    }
+)  # fmt: skip
+"""Fields that a local answer does not depend on."""
+_TRANSLATED = frozenset(
+    {
+        "input", "instructions", "tools", "tool_choice", "text", "temperature", "top_p", "max_output_tokens",
+        "parallel_tool_calls", "include", "previous_response_id",
+    }
+)  # fmt: skip
+_HARMLESS_INCLUDES = frozenset({"reasoning.encrypted_content"})
+_ENDS = frozenset({"response.completed", "response.incomplete", "response.failed"})
+_DELTAS = frozenset(
+    {
+        "response.output_text.delta",
+        "response.refusal.delta",
+        "response.function_call_arguments.delta",
+        "response.custom_tool_call_input.delta",
+        "response.reasoning_text.delta",
+    }
+)
+
+
+class ResponsesTally:
+    """See `proxy.service.dialects.Tally`."""
+
+    def __init__(self) -> None:
+        self.usage: Usage | None = None
+        self.finish_reason: str | None = None
+        self.error: dict[str, Any] | None = None
+        self.chunks = 0
+        self._parts: list[str] = []
+
+    def add(self, data: bytes) -> dict[str, Any]:
+        """Add one event."""
+        event: dict[str, Any] = msgspec.json.decode(data, type=dict[str, Any])
+        kind = event.get("type")
+        if kind in _DELTAS and isinstance(event.get("delta"), str):
+            self.chunks += 1
+            self._parts.append(event["delta"])
+        elif kind == "error":
+            self.error = event
+        elif kind in _ENDS and isinstance(response := event.get("response"), Mapping):
+            self.usage, self.finish_reason, _ = _read(response)
+        return event
+
+    @property
+    def complete(self) -> bool:
+        """Whether the response has come to its end."""
+        return self.finish_reason is not None
+
+    @property
+    def generated(self) -> str:
+        """The text and the arguments so far."""
+        return "".join(self._parts)
+
+
+class Responses:
+    """See `proxy.service.dialects.Conversation`."""
+
+    path = "/responses"
+    farewell: bytes | None = None
+    named_events = True
+
+    def check(self, body: Json) -> None:
+        """Check the input and the fields that bound the answer."""
+        given = body.get("input")
+        if not (
+            isinstance(given, str) or (isinstance(given, list) and all(isinstance(i, dict) for i in given))
+        ):
+            raise bad_request(
+                "'input' has to be a string or an array of objects.", param="input", code="invalid_type"
+            )
+        for i, item in enumerate(given if isinstance(given, list) else ()):
+            _check_item(item, f"input[{i}]")
+        checks.positive(body, ("max_output_tokens",))
+        checks.typed(
+            body, stream=bool, background=bool, store=bool, instructions=str, text=dict, reasoning=dict,
+            previous_response_id=str, include=list,
+        )  # fmt: skip
+        checks.objects(body, "tools")
+        if not isinstance((body.get("text") or {}).get("format") or {}, dict):
+            raise bad_request("'text.format' has to be an object.", param="text.format", code="invalid_type")
+        if body.get("background"):
+            raise bad_request(
+                "'background' is not supported: what such a response costs is known only after its request "
+                "has ended. Stream it instead.",
+                param="background",
+                code="unsupported_parameter",
+            )
+
+    def prompt(self, body: Json) -> object:
+        """Return the instructions and the input."""
+        return {"instructions": body.get("instructions"), "input": body.get("input")}
+
+    def streams(self, body: Json) -> bool:
+        """Read `stream`."""
+        return bool(body.get("stream"))
+
+    def as_chat(self, body: Json) -> dict[str, Any]:
+        """Translate the input items, tools and formats."""
+        for name in LARGE_ONLY:
+            if body.get(name):
+                raise NotServed(name)
+        if set(body.get("include") or ()) - _HARMLESS_INCLUDES:
+            raise NotServed("include")
+        if body.get("previous_response_id"):
+            raise NotServed("previous_response_id")
+        unknown = next((k for k, v in body.items() if v is not None and k not in HINTS | _TRANSLATED), None)
+        if unknown is not None:
+            raise NotServed(f"unknown parameter {unknown[:40]!r}")
+        chat: dict[str, Any] = {"model": body["model"], "messages": _messages(body)}
+        if body.get("tools"):
+            chat["tools"] = [_tool(t) for t in body["tools"]]
+            chat["tool_choice"] = _tool_choice(body.get("tool_choice"))
+        wanted = (body.get("text") or {}).get("format") or {}
+        if wanted.get("type") == "json_schema":
+            named = {k: v for k, v in wanted.items() if k != "type"}
+            chat["response_format"] = {"type": "json_schema", "json_schema": named}
+        elif wanted.get("type") not in (None, "text"):
+            chat["response_format"] = wanted
+        same = {"temperature": "temperature", "top_p": "top_p", "parallel_tool_calls": "parallel_tool_calls"}
+        same["max_output_tokens"] = "max_completion_tokens"
+        return chat | {there: body[here] for here, there in same.items() if body.get(here) is not None}
+
+    def guided(self, body: Json, guideline: str) -> dict[str, Any]:
+        """Append the guideline to the input."""
+        given = body["input"]
+        items = [{"role": "user", "content": given}] if isinstance(given, str) else given
+        note = {"role": "user", "content": prompts.WITH_GUIDELINE.format(guideline=guideline)}
+        return {**body, "input": [*items, note]}
+
+    def unbounded(self, body: Json) -> str | None:
+        """Fees that are not paid by the token, and tools that call the model again."""
+        hosted = next(
+            (t.get("type") for t in body.get("tools") or () if t.get("type") not in _OWN_TOOLS), None
+        )
+        return f"the tool {str(hosted)[:40]!r}" if hosted else priority(body)
+
+    def outgoing(self, body: Json) -> dict[str, Any]:
+        """Pass the body on: a response always reports its usage."""
+        return dict(body)
+
+    def bound(self, body: Json, default_output: int) -> Bound:
+        """Bound by the client's own limit, else the default."""
+        asked = body.get("max_output_tokens") or default_output
+        return Bound(asked, min(asked, LEAST_USEFUL_OUTPUT), "max_output_tokens")
+
+    def count(self, model: str, body: Json) -> int:
+        """Bound input, instructions, tools and formats."""
+        return responses_bound(model, body)
+
+    def whole(self, decoded: Json) -> tuple[Usage | None, str | None, str]:
+        """Read a `response`."""
+        if not isinstance(decoded["output"], list):
+            raise TypeError("output is no array")
+        return _read(decoded)
+
+    def tally(self) -> ResponsesTally:
+        """Begin to add up events."""
+        return ResponsesTally()
+
+    def held_back(self, chunk: Json) -> bool:
+        """Hold the event back that ends the response."""
+        return chunk.get("type") in _ENDS
+
+    def shown(self, body: Json) -> bool:
+        """Show it always."""
+        return True
+
+    def last(self, answer: Json, plan_tokens: int, facts: Mapping[str, object]) -> dict[str, Any]:
+        """Amend the usage of a response, or of the event that holds it."""
+        if answer.get("type") in _ENDS:
+            return {**answer, "response": self.last(answer["response"], plan_tokens, facts)}
+        out = {**answer, "cope": facts}
+        if plan_tokens and answer.get("usage"):
+            usage = dict(answer["usage"])
+            usage["input_tokens"] = max(0, usage["input_tokens"] - plan_tokens)
+            usage["total_tokens"] = usage["input_tokens"] + usage["output_tokens"]
+            out["usage"] = usage
+        return out
+
+    def render(self, body: Json, local: Local) -> bytes:
+        """Render a `response`."""
+        return msgspec.json.encode(response(body, local))
+
+    def events(self, body: Json, local: Local) -> Iterator[bytes]:
+        """Render the events of a response: created, each item in its pieces, completed."""
+        done = response(body, local)
+        begun = {**done, "status": "in_progress", "output": [], "usage": None, "completed_at": None}
+        begun["incomplete_details"] = None
+        del begun["cope"]
+        plain = [
+            {"type": "response.created", "response": begun},
+            {"type": "response.in_progress", "response": begun},
+            *(e for i, item in enumerate(done["output"]) for e in _item_events(i, item)),
+            {"type": f"response.{done['status']}", "response": done},
+        ]
+        for number, event in enumerate(plain):
+            yield msgspec.json.encode({**event, "sequence_number": number})
+
+
+_OWN_TOOLS = frozenset({"function", "custom"})
+
+
+def response(body: Json, local: Local) -> dict[str, Any]:
+    """Return a local answer as a `response` object."""
+    cut = local.sample.finish_reason == "length"
+    usage, wanted = local.usage, body.get("text") or {}
+    return {
+        "id": f"resp_{local.request_id}",
+        "object": "response",
+        "created_at": int(local.received_at.timestamp()),
+        "completed_at": int(local.received_at.timestamp()),
+        "status": "incomplete" if cut else "completed",
+        "background": False,
+        "error": None,
+        "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
+        "instructions": body.get("instructions"),
+        "max_output_tokens": body.get("max_output_tokens"),
+        "max_tool_calls": body.get("max_tool_calls"),
+        "metadata": body.get("metadata") or {},
+        "model": local.model,
+        "output": output_items(local),
+        "parallel_tool_calls": body.get("parallel_tool_calls") is not False,
+        "previous_response_id": body.get("previous_response_id"),
+        "reasoning": {"effort": None, "summary": None},
+        "service_tier": "default",
+        "store": local.stored,
+        "temperature": 1.0 if body.get("temperature") is None else body["temperature"],
+        "text": {"format": wanted.get("format") or {"type": "text"}},
+        "tool_choice": body.get("tool_choice") or "auto",
+        "tools": body.get("tools") or [],
+        "top_logprobs": 0,
+        "top_p": 1.0 if body.get("top_p") is None else body["top_p"],
+        "truncation": body.get("truncation") or "disabled",
+        "usage": {
+            "input_tokens": usage.prompt_tokens,
+            "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+            "output_tokens": usage.completion_tokens,
+            "output_tokens_details": {"reasoning_tokens": 0},
+            "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        },
+        "user": body.get("user"),
+        "cope": local.facts,
+    }
+
+
+def output_items(local: Local) -> list[dict[str, Any]]:
+    """Return the output items of a local answer: a message where there is text, then the calls."""
+    sample, name = local.sample, local.request_id
+    state = "incomplete" if sample.finish_reason == "length" else "completed"
+    calls = sample.message.get("tool_calls") or ()
+    items: list[dict[str, Any]] = []
+    if sample.text or not calls:
+        part = {"type": "output_text", "text": sample.text, "annotations": [], "logprobs": []}
+        items.append(
+            {"id": f"msg_{name}", "type": "message", "status": state, "role": "assistant", "content": [part]}
+        )
+    for i, call in enumerate(calls):
+        items.append(
+            {
+                "id": f"fc_{name}_{i}",
+                "type": "function_call",
+                "status": state,
+                "call_id": call["id"],
+                "name": call["function"]["name"],
+                "arguments": call["function"]["arguments"],
+            }
+        )
+    return items
+
+
+def _item_events(index: int, item: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    at: dict[str, Any] = {"item_id": item["id"], "output_index": index}
+    added = {"type": "response.output_item.added", "output_index": index}
+    if item["type"] == "message":
+        part = item["content"][0]
+        yield {**added, "item": {**item, "status": "in_progress", "content": []}}
+        at["content_index"] = 0
+        yield {"type": "response.content_part.added", **at, "part": {**part, "text": ""}}
+        for piece in pieces(part["text"]):
+            yield {"type": "response.output_text.delta", **at, "delta": piece, "logprobs": []}
+        yield {"type": "response.output_text.done", **at, "text": part["text"], "logprobs": []}
+        yield {"type": "response.content_part.done", **at, "part": part}
+    else:
+        text = item["arguments"]
+        yield {**added, "item": {**item, "status": "in_progress", "arguments": ""}}
+        yield {"type": "response.function_call_arguments.delta", **at, "delta": text}
+        named = {"name": item["name"], "arguments": text}
+        yield {"type": "response.function_call_arguments.done", **at, **named}
+    yield {"type": "response.output_item.done", "output_index": index, "item": item}
+
+
+def _read(answer: Mapping[str, Any]) -> tuple[Usage | None, str | None, str]:
+    usage = usage_from(answer["usage"]) if answer.get("usage") else None
+    incomplete = (answer.get("incomplete_details") or {}).get("reason")
+    finish = "length" if incomplete == "max_output_tokens" else str(answer.get("status"))
+    return usage, finish, msgspec.json.encode(answer.get("output") or []).decode()
+
+
+def _check_item(item: Mapping[str, Any], where: str) -> None:
+    kind = item.get("type", "message")
+    content = item.get("content")
+    if kind == "message":
+        parts = isinstance(content, list) and all(isinstance(p, dict) for p in content)
+        if not isinstance(item.get("role"), str) or not (isinstance(content, str) or parts):
+            raise bad_request(
+                f"'{where}' has to have a 'role', and a 'content' that is a string or an array of objects.",
+                param=where,
+                code="invalid_type",
+            )
+    elif not isinstance(kind, str):
+        raise bad_request(f"'{where}.type' has to be a string.", param=f"{where}.type", code="invalid_type")
+
+
+def _messages(body: Json) -> list[dict[str, Any]]:
+    out: list[dict[str, Any]] = []
+    if body.get("instructions"):
+        out.append({"role": "system", "content": body["instructions"]})
+    given = body["input"]
+    if isinstance(given, str):
+        return [*out, {"role": "user", "content": given}]
+    for item in given:
+        kind = item.get("type", "message")
+        if kind == "message":
+            out.append({"role": item["role"], "content": _text(item["content"])})
+        elif kind == "function_call":
+            function = {"name": str(item.get("name")), "arguments": str(item.get("arguments"))}
+            call = {"id": str(item.get("call_id")), "type": "function", "function": function}
+            if out and out[-1].get("tool_calls"):
+                out[-1]["tool_calls"].append(call)
+            else:
+                out.append({"role": "assistant", "content": None, "tool_calls": [call]})
+        elif kind == "function_call_output":
+            out.append(
+                {
+                    "role": "tool",
+                    "tool_call_id": str(item.get("call_id")),
+                    "content": _text(item.get("output")),
+                }
+            )
+        elif kind != "reasoning":  # what the large model thought before is no business of the small one
+            raise NotServed(f"{kind[:40]} input")
+    if not any(m["role"] == "user" for m in out):
+        raise NotServed("input without a user's message")
+    return out
+
+
+def _text(content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    texts = []
+    for part in content if isinstance(content, list) else [content]:
+        kind = part.get("type") if isinstance(part, Mapping) else None
+        if kind not in ("input_text", "output_text", "refusal"):
+            raise NotServed(f"{str(kind)[:40]} input")
+        texts.append(str(part.get("refusal" if kind == "refusal" else "text") or ""))
+    return "".join(texts)
+
+
+def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:
+    if tool.get("type") != "function":
+        raise NotServed(f"the tool {str(tool.get('type'))[:40]!r}")
+    return {
+        "type": "function",
+        "function": {
+            k: tool[k] for k in ("name", "description", "parameters", "strict") if tool.get(k) is not None
+        },
+    }
+
+
+def _tool_choice(choice: Any) -> Any:
+    if choice is None or isinstance(choice, str):
+        return choice or "auto"
+    if isinstance(choice, Mapping) and choice.get("type") == "function":
+        return {"type": "function", "function": {"name": choice.get("name")}}
+    raise NotServed("tool_choice")
