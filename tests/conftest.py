@@ -65,13 +65,14 @@ def make_proxy(
 
 
 @pytest.fixture(scope="session")
-def node_chat(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Json]:
-    """Run a scenario of the OpenAI Node SDK against a base URL and return what it got."""
+def node_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Json]:
+    """Run a script of `tests/clients/node` with some arguments and return what it printed."""
     if shutil.which("npm") is None:
         pytest.fail("npm is not installed")
     folder = tmp_path_factory.mktemp("node")
-    for name in ("package.json", "package-lock.json", "chat.mjs"):
-        shutil.copy(NODE_CLIENT / name, folder)
+    for source in NODE_CLIENT.iterdir():
+        if source.is_file():
+            shutil.copy(source, folder)
     subprocess.run(
         ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"],
         cwd=folder,
@@ -79,15 +80,21 @@ def node_chat(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], 
         capture_output=True,
     )
 
-    def chat(base_url: str, scenario: str, model: str = "cope", api_key: str = "anything") -> Json:
+    def run(script: str, *args: str) -> Json:
         done = subprocess.run(
-            ["node", "chat.mjs", base_url, scenario, model, api_key],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
+            ["node", script, *args], cwd=folder, capture_output=True, text=True, timeout=60, check=False
         )
+        assert done.returncode == 0, done.stderr[-3000:]
         return dict(json.loads(done.stdout))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def node_chat(node_run: Callable[..., Json]) -> Callable[..., Json]:
+    """Run a scenario of the OpenAI Node SDK against a base URL and return what it got."""
+
+    def chat(base_url: str, scenario: str, model: str = "cope", api_key: str = "anything") -> Json:
+        return node_run("chat.mjs", base_url, scenario, model, api_key)
 
     return chat

@@ -221,7 +221,8 @@ class Response(Answer):
     def events(self) -> Iterator[str]:
         """Yield the payload of each event."""
         done = self.completion()
-        begun = {**done, "status": "in_progress", "output": [], "usage": None, "incomplete_details": None}
+        begun = {k: v for k, v in done.items() if k != "usage"}
+        begun |= {"status": "in_progress", "output": [], "incomplete_details": None}
         plain: list[Json] = [{"type": "response.created", "response": begun}]
         for i, item in enumerate(done["output"]):
             at = {"item_id": item["id"], "output_index": i}

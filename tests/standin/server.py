@@ -248,7 +248,7 @@ class StandInServer:
         body = request["entry"].body = await request.json()
         texts = body["input"] if isinstance(body["input"], list) else [body["input"]]
         data = [
-            {"object": "embedding", "index": i, "embedding": [float(len(t)), 1.0]}
+            {"object": "embedding", "index": i, "embedding": [float(len(str(t))), 1.0]}
             for i, t in enumerate(texts)
         ]
         usage = {"prompt_tokens": len(texts), "total_tokens": len(texts)}

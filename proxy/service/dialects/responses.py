@@ -212,9 +212,8 @@ class Responses:
     def events(self, body: Json, local: Local) -> Iterator[bytes]:
         """Render the events of a response: created, each item in its pieces, completed."""
         done = response(body, local)
-        begun = {**done, "status": "in_progress", "output": [], "usage": None, "completed_at": None}
-        begun["incomplete_details"] = None
-        del begun["cope"]
+        begun = {k: v for k, v in done.items() if k not in ("cope", "usage", "completed_at")}
+        begun |= {"status": "in_progress", "output": [], "incomplete_details": None}
         plain = [
             {"type": "response.created", "response": begun},
             {"type": "response.in_progress", "response": begun},
@@ -266,7 +265,7 @@ def response(body: Json, local: Local) -> dict[str, Any]:
             "output_tokens_details": {"reasoning_tokens": 0},
             "total_tokens": usage.prompt_tokens + usage.completion_tokens,
         },
-        "user": body.get("user"),
+        **({"user": body["user"]} if body.get("user") else {}),
         "cope": local.facts,
     }
 
