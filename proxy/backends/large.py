@@ -188,7 +188,11 @@ def passed_on(response: aiohttp.ClientResponse) -> dict[str, str]:
 
 
 def _gone(status: int, what: str, code: str) -> ApiError:
-    return ApiError(status, f"The large model's server {what}.", type="server_error", code=code)
+    # A request that never went out is for an SDK to try again; one that may be billed is not.
+    headers = {} if code == "upstream_unreachable" else dict(NO_RETRY)
+    return ApiError(
+        status, f"The large model's server {what}.", type="server_error", code=code, headers=headers
+    )
 
 
 def _retry(response: aiohttp.ClientResponse) -> bool:

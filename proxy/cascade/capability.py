@@ -21,6 +21,7 @@ FIELDS: dict[str, Treatment] = {
     "metadata": "hint",
     "modalities": "proxy",
     "model": "proxy",
+    "models": "proxy",
     "moderation": "large",
     "n": "proxy",
     "parallel_tool_calls": "both",
@@ -47,7 +48,8 @@ FIELDS: dict[str, Treatment] = {
     "verbosity": "hint",
     "web_search_options": "large",
 }
-"""Every field of OpenAI's chat completions (August 2026); docs/compatibility.md says why. Any other is "large"."""
+"""Every field of OpenAI's chat completions (August 2026), and `models`, which is ours; docs/compatibility.md says why.
+Any other field is "large"."""
 
 _REASONS = {
     "audio": "audio output",

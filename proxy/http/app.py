@@ -19,6 +19,7 @@ from proxy.http.admin import routes as admin_routes
 from proxy.http.api import model_endpoints
 from proxy.http.health import live, metrics, ready
 from proxy.http.models import get_model, list_models
+from proxy.http.openapi import describe_model_endpoints
 from proxy.http.spend import spend, spend_request, spend_requests
 from proxy.service.gateway import open_gateway
 
@@ -39,7 +40,7 @@ def create_app() -> Litestar:
             finally:
                 math.shutdown()
 
-    return Litestar(
+    app = Litestar(
         route_handlers=[
             model_endpoints,
             list_models,
@@ -57,6 +58,8 @@ def create_app() -> Litestar:
         openapi_config=OpenAPIConfig(title="cope-proxy", version=__version__, path="/schema"),
         logging_config=None,
     )
+    describe_model_endpoints(app)
+    return app
 
 
 def with_engine(settings: Settings, env: Mapping[str, str]) -> Settings:

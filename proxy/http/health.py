@@ -42,6 +42,15 @@ async def metrics(state: State) -> Response[bytes]:
         ),
         ("cope_ledger_written", "Ledger records written by this process", gateway.writer.written),
     ]
+    registry = CollectorRegistry()
+    upstreams = Gauge(
+        "cope_upstream_available",
+        "Whether requests go out to an upstream, or its breaker is open",
+        ["upstream"],
+        registry=registry,
+    )
+    for name, upstream in gateway.upstreams.items():
+        upstreams.labels(name or "large").set(not upstream.breaker.is_open)
     try:
         lost = await unsettled_sum(gateway.database)
         values += [
@@ -52,7 +61,6 @@ async def metrics(state: State) -> Response[bytes]:
     except (OSError, DatabaseError):
         database = False
     values.append(("cope_database_up", "Whether the database answers", database))
-    registry = CollectorRegistry()
     for name, text, value in values:
         Gauge(name, text, registry=registry).set(float(value))
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

@@ -93,7 +93,7 @@ def _json(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
-_FILES = frozenset({"input_image", "input_file", "input_audio"})
+_FILES = ("input_image", "input_file", "input_audio")
 
 
 def _strings(value: object) -> Iterator[str]:

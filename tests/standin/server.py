@@ -20,6 +20,7 @@ SHAPES: dict[str, type[Answer]] = {
     "/v1/completions": Completion,
     "/v1/responses": Response,
 }
+MOST_CHOICES = 128
 ERROR_TYPES = {429: "rate_limit_exceeded"}
 
 
@@ -112,6 +113,8 @@ class StandInServer:
         except asyncio.CancelledError:
             entry.disconnected = not entry.finished
             raise
+        except (AttributeError, KeyError, TypeError, ValueError) as e:
+            return error(400, f"The body is not what this endpoint takes: {e!r:.200}")
         except ConnectionError:  # found out by writing to it
             entry.disconnected = not entry.finished
             return web.Response()
@@ -136,6 +139,8 @@ class StandInServer:
             choices = shape.choices(body)
         except (ValueError, AttributeError):
             return error(400, "We could not parse the JSON body of your request.")
+        if not 1 <= choices <= MOST_CHOICES:
+            return error(400, f"n has to be in 1..{MOST_CHOICES}.", param="n")
         if body.get("model") not in self._options.models:
             return error(404, f"The model `{body.get('model')}` does not exist.", code="model_not_found")
         if (refusal := self._too_long(body)) is not None:

@@ -30,7 +30,7 @@ class Chat:
         _check_messages(body.get("messages"))
         checks.positive(body, ("n", "max_tokens", "max_completion_tokens"))
         checks.typed(body, stream=bool, stream_options=dict, response_format=dict)
-        checks.objects(body, "tools")
+        checks.tools(body)
         checks.objects(body, "functions")
 
     def prompt(self, body: Json) -> object:

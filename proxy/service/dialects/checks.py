@@ -36,6 +36,20 @@ def typed(body: Json, **kinds: type) -> None:
             raise bad_request(f"'{name}' has to be {words[kind]}.", param=name, code="invalid_type")
 
 
+def tools(body: Json) -> None:
+    """Check that `tools`, where given, is an array of objects with a type.
+
+    Raises:
+        ApiError: 400 that names it.
+    """
+    objects(body, "tools")
+    for i, tool in enumerate(body.get("tools") or ()):
+        if not isinstance(tool.get("type"), str):
+            raise bad_request(
+                f"'tools[{i}].type' has to be a string.", param=f"tools[{i}].type", code="invalid_type"
+            )
+
+
 def objects(body: Json, name: str) -> None:
     """Check that a field, where given, is an array of objects.
 

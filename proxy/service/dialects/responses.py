@@ -17,32 +17,33 @@ from proxy.pricing.tokens import responses_bound, usage_from
 from proxy.service.dialects import Bound, Local, NotServed, checks
 from proxy.service.dialects.chat import LEAST_USEFUL_OUTPUT, pieces, priority
 
-LARGE_ONLY = ("conversation", "prompt", "context_management", "moderation", "top_logprobs")
+LARGE_ONLY = (
+    "conversation", "prompt", "context_management", "moderation", "top_logprobs", "image", "access_programs",
+)  # fmt: skip
 """Fields that only the upstream can honour: a request with one goes straight to the large model."""
 HINTS = frozenset(
     {
         "max_tool_calls", "metadata", "model", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention",
         "reasoning", "safety_identifier", "service_tier", "store", "stream", "stream_options", "truncation", "user",
-        "background",
+        "background", "background_options", "models",
     }
 )  # fmt: skip
 """Fields that a local answer does not depend on."""
-_TRANSLATED = frozenset(
+TRANSLATED = frozenset(
     {
         "input", "instructions", "tools", "tool_choice", "text", "temperature", "top_p", "max_output_tokens",
         "parallel_tool_calls", "include", "previous_response_id",
     }
 )  # fmt: skip
+"""Fields that have a form in chat completions."""
 _HARMLESS_INCLUDES = frozenset({"reasoning.encrypted_content"})
-_ENDS = frozenset({"response.completed", "response.incomplete", "response.failed"})
-_DELTAS = frozenset(
-    {
-        "response.output_text.delta",
-        "response.refusal.delta",
-        "response.function_call_arguments.delta",
-        "response.custom_tool_call_input.delta",
-        "response.reasoning_text.delta",
-    }
+_ENDS = ("response.completed", "response.incomplete", "response.failed")
+_DELTAS = (
+    "response.output_text.delta",
+    "response.refusal.delta",
+    "response.function_call_arguments.delta",
+    "response.custom_tool_call_input.delta",
+    "response.reasoning_text.delta",
 )
 
 
@@ -103,7 +104,9 @@ class Responses:
             body, stream=bool, background=bool, store=bool, instructions=str, text=dict, reasoning=dict,
             previous_response_id=str, include=list,
         )  # fmt: skip
-        checks.objects(body, "tools")
+        checks.tools(body)
+        if not all(isinstance(name, str) for name in body.get("include") or ()):
+            raise bad_request("'include' has to hold strings.", param="include", code="invalid_type")
         if not isinstance((body.get("text") or {}).get("format") or {}, dict):
             raise bad_request("'text.format' has to be an object.", param="text.format", code="invalid_type")
         if body.get("background"):
@@ -131,7 +134,7 @@ class Responses:
             raise NotServed("include")
         if body.get("previous_response_id"):
             raise NotServed("previous_response_id")
-        unknown = next((k for k, v in body.items() if v is not None and k not in HINTS | _TRANSLATED), None)
+        unknown = next((k for k, v in body.items() if v is not None and k not in HINTS | TRANSLATED), None)
         if unknown is not None:
             raise NotServed(f"unknown parameter {unknown[:40]!r}")
         chat: dict[str, Any] = {"model": body["model"], "messages": _messages(body)}

@@ -54,8 +54,8 @@ def langchain(url):
         history = [HumanMessage(WEATHER)]
         with_tools = chat.bind_tools([weather])
         history.append(with_tools.invoke(history))
-        for call in history[-1].tool_calls:
-            history.append(ToolMessage(weather.invoke(call["args"]), tool_call_id=call["id"]))
+        calls = history[-1].tool_calls
+        history += [ToolMessage(weather.invoke(c["args"]), tool_call_id=c["id"]) for c in calls]
         out[kind] = {
             "plain": chat.invoke(HELLO).text,
             "stream": "".join(chunk.text for chunk in chat.stream(HELLO)),
