@@ -1,6 +1,7 @@
 """The servers that tests talk to. The stand-ins live for the session and are reset for each test."""
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness import LARGE_MODEL, SMALL_MODEL, UPSTREAM_KEY, Json, ProxyProcess, StandIn
+from tests.harness import LARGE_MODEL, ROOT, SMALL_MODEL, UPSTREAM_KEY, Json, ProxyProcess, StandIn
 
 NODE_CLIENT = Path(__file__).parent / "clients" / "node"
 
@@ -62,6 +63,15 @@ def make_proxy(
             return stack.enter_context(ProxyProcess(folder, *urls, **changes))
 
         yield make
+
+
+@pytest.fixture(scope="session")
+def clients_python() -> Path:
+    """The interpreter that has other people's client libraries."""
+    python = Path(os.environ.get("COPE_CLIENTS_PYTHON") or ROOT / ".venv-clients/bin/python")
+    if not python.exists():
+        pytest.fail(f"{python} is missing: run `make .venv-clients/.ready`")
+    return python
 
 
 @pytest.fixture(scope="session")

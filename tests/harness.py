@@ -327,6 +327,14 @@ class ProxyProcess:
         self._open.callback(client.close)
         return client
 
+    def sent(self, path: str, body: Json) -> socket.socket:
+        """Return a connection that has sent a request and reads nothing; closing it is a client that leaves."""
+        raw = json.dumps(body).encode()
+        head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+        connection = socket.create_connection((LOCALHOST, self.port))
+        connection.sendall(f"{head}content-length: {len(raw)}\r\n\r\n".encode() + raw)
+        return connection
+
     def rows(self, sql: str, *parameters: object) -> list[Json]:
         """Read from the proxy's SQLite file."""
         with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=10)) as connection:

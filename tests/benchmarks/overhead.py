@@ -1,7 +1,8 @@
 """What the proxy adds: mode large through it against the stand-in asked directly, in the same run.
 
 Run: python tests/benchmarks/overhead.py [requests]
-Prints the medians and 99th percentiles in milliseconds, their difference, and the proxy's peak memory.
+Prints the medians and 99th percentiles of whole answers and of streams' first tokens in milliseconds, what is added,
+the proxy's CPU time and its memory.
 """
 
 import statistics
@@ -21,14 +22,29 @@ from tests.harness import LARGE_MODEL, SMALL_MODEL, UPSTREAM_KEY, ProxyProcess, 
 BODY = {"messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 16}
 
 
-def measure(client: httpx2.Client, path: str, model: str, count: int) -> list[float]:
-    """Return the milliseconds of each of `count` requests, one after the other on one connection."""
-    taken = []
-    for _ in range(count):
-        started = time.perf_counter()
-        client.post(path, json={**BODY, "model": model}).raise_for_status()
-        taken.append(1000 * (time.perf_counter() - started))
-    return taken[count // 10 :]  # the first tenth warms up
+def whole(client: httpx2.Client, path: str, model: str) -> float:
+    """Return the milliseconds until a whole answer is there."""
+    started = time.perf_counter()
+    client.post(path, json={**BODY, "model": model}).raise_for_status()
+    return 1000 * (time.perf_counter() - started)
+
+
+def first_token(client: httpx2.Client, path: str, model: str) -> float:
+    """Return the milliseconds until a stream's first token is there; the rest is read, too."""
+    started, first = time.perf_counter(), 0.0
+    with client.stream("POST", path, json={**BODY, "model": model, "stream": True}) as response:
+        for line in response.iter_lines():
+            if not first and '"ok"' in line:
+                first = 1000 * (time.perf_counter() - started)
+    return first
+
+
+def report(name: str, taken: list[float]) -> float:
+    """Print a row without the first tenth, which warms up, and return its median."""
+    kept = taken[len(taken) // 10 :]
+    median, last = statistics.median(kept), statistics.quantiles(kept, n=100)[98]
+    print(f"{name:32} p50 {median:6.2f} ms   p99 {last:6.2f} ms")
+    return median
 
 
 def main() -> None:
@@ -39,21 +55,27 @@ def main() -> None:
         StandIn([SMALL_MODEL]) as small,
         StandIn([LARGE_MODEL], require_key=UPSTREAM_KEY) as large,
         ProxyProcess(Path(folder), small.base_url, large.base_url) as proxy,
+        httpx2.Client(headers={"authorization": f"Bearer {UPSTREAM_KEY}"}) as client,
     ):
-        auth = {"authorization": f"Bearer {UPSTREAM_KEY}"}
-        with httpx2.Client(headers=auth) as client:
-            direct = measure(client, f"{large.base_url}/chat/completions", LARGE_MODEL, count)
-            through = measure(client, f"{proxy.base_url}/chat/completions", f"direct/{LARGE_MODEL}", count)
         process = psutil.Process(proxy.pid)
-        cpu = process.cpu_times()
-        rss = process.memory_info().rss / 2**20
-    for name, values in (("direct", direct), ("through the proxy", through)):
-        print(
-            f"{name:18} p50 {statistics.median(values):6.2f} ms   p99 {statistics.quantiles(values, n=100)[98]:6.2f} ms"
-        )
-    print(f"added at p50       {statistics.median(through) - statistics.median(direct):6.2f} ms")
-    print(f"proxy CPU          {1000 * (cpu.user + cpu.system) / count:6.2f} ms a request, start-up included")
-    print(f"proxy memory       {rss:6.0f} MiB resident")
+        for name, measure in (("whole answer", whole), ("first token of a stream", first_token)):
+            cpu = sum(process.cpu_times()[:2])
+            medians = [
+                report(
+                    f"{name}, {how}",
+                    [measure(client, f"{url}/chat/completions", model) for _ in range(count)],
+                )
+                for how, url, model in (
+                    ("direct", large.base_url, LARGE_MODEL),
+                    ("proxy", proxy.base_url, f"direct/{LARGE_MODEL}"),
+                )
+            ]
+            spent = sum(process.cpu_times()[:2]) - cpu
+            print(
+                f"{name}, added at p50 {medians[1] - medians[0]:.2f} ms, {medians[1] / medians[0]:.2f} x direct"
+            )
+            print(f"{name}, proxy CPU {1000 * spent / count:.2f} ms a request")
+        print(f"proxy memory {process.memory_info().rss / 2**20:.0f} MiB resident")
 
 
 if __name__ == "__main__":

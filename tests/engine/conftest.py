@@ -34,9 +34,11 @@ def engine_settings(engine_python: str, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="session")
 def engine(engine_settings: Small) -> Iterator[EngineProcess]:
-    """A vLLM that is ready, with a second name that may play the large model."""
+    """A vLLM that is ready, with further names that may play the large model."""
     steps: list[str] = []
-    with vllm.start(engine_settings, also=("large-stand-in",), progress=steps.append) as process:
+    with vllm.start(
+        engine_settings, also=("large-stand-in", "gpt-4o-mini"), progress=steps.append
+    ) as process:
         process.wait_ready(steps.append, STARTUP_S)
         print("\n".join(steps))
         yield process

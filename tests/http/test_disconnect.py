@@ -1,7 +1,6 @@
 """A client that leaves, at every phase: all work under way ends, and the ledger says what it cost."""
 
 import json
-import socket
 
 import pytest
 
@@ -47,15 +46,6 @@ PHASES = {
 }  # fmt: skip
 
 
-def sent(proxy, path, body):
-    """A connection that has sent a request and reads nothing."""
-    raw = json.dumps({"model": "cope", **body}).encode()
-    connection = socket.create_connection(("127.0.0.1", proxy.port))
-    head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(raw)}\r\n\r\n"
-    connection.sendall(head.encode() + raw)
-    return connection
-
-
 def price(usage):
     """What the stand-in will bill: 2.50 USD a million tokens in, 10 out; in nano-USD."""
     prompt = usage.get("prompt_tokens", usage.get("input_tokens"))
@@ -70,7 +60,7 @@ def test_a_client_that_leaves(proxy, small_server, large_server, phase, path):
     small_server.script(*small)
     large_server.script(*large)
     before = proxy.rows("SELECT count(*) n FROM requests")[0]["n"]
-    with sent(proxy, path, {**BODIES[path], "stream": stream}):
+    with proxy.sent(path, {"model": "cope", **BODIES[path], "stream": stream}):
         wait_until(lambda: reached(small_server, large_server), phase)
     small_server.wait_idle()
     large_server.wait_idle()
@@ -91,7 +81,7 @@ def test_a_slow_reader_holds_no_memory(proxy, large_server):
     pieces = 200_000
     large_server.script({"reply": {"content": "word " * pieces}})
     body = {**BODIES["/v1/chat/completions"], "stream": True, "max_tokens": pieces}
-    with sent(proxy, "/v1/chat/completions", {**body, "model": "direct/big-model"}) as connection:
+    with proxy.sent("/v1/chat/completions", {**body, "model": "direct/big-model"}) as connection:
         connection.recv(1000)
 
         def chunks():

@@ -1,9 +1,7 @@
 """Other people's client libraries, unmodified, on the cascade and on the large model behind it."""
 
 import json
-import os
 import subprocess
-from pathlib import Path
 
 import pytest
 
@@ -63,14 +61,6 @@ def proxies(small, large, tmp_path_factory):
         ProxyProcess(folders[1], "http://127.0.0.1:9/v1", large.base_url, **changes) as escalating,
     ):
         yield cascade, escalating
-
-
-@pytest.fixture(scope="session")
-def clients_python():
-    python = Path(os.environ.get("COPE_CLIENTS_PYTHON") or ROOT / ".venv-clients/bin/python")
-    if not python.exists():
-        pytest.fail(f"{python} is missing: run `make .venv-clients/.ready`")
-    return python
 
 
 @pytest.mark.clients
