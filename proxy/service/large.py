@@ -263,7 +263,7 @@ async def stream(
         await asyncio.gather(task, return_exceptions=True)
         call.usage = total.usage
         call.finish_reason = total.finish_reason or call.finish_reason
-        if total.chunks or total.finish_reason:
+        if total.usage is None and (total.chunks or total.finish_reason):
             visible = max(total.chunks, count_text(call.model.id, total.generated))
             # What was thought before the first visible token is billed and cannot be counted from here.
             hidden = not total.complete and hides_reasoning(call.model.id, body)
