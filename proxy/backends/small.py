@@ -95,6 +95,7 @@ class SmallPool:
         payload = msgspec.json.encode(
             {
                 **body,
+                "messages": [_known_role(m) for m in body["messages"]],
                 "model": self.model,
                 "stream": True,
                 "stream_options": {"include_usage": True, "continuous_usage_stats": True},
@@ -133,6 +134,11 @@ class SmallPool:
         if response.status in (400, 404, 413, 422):
             raise SmallRefused(f"small model: {_message(text)}")
         raise SmallUnavailable(f"the small model's server answered {response.status}")
+
+
+def _known_role(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Call a developer's message a system's: the chat templates of open models know no developers."""
+    return {**message, "role": "system"} if message["role"] == "developer" else message
 
 
 def _message(text: str) -> str:

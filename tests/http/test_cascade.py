@@ -202,6 +202,15 @@ def test_images_go_straight_to_the_large_model(proxy, small_server, large_server
     assert small_server.log() == []
 
 
+@pytest.mark.parametrize("mode", ["cascade", "large"])
+def test_a_developers_message_is_a_systems_for_the_small_model(proxy, small_server, large_server, mode):
+    """Chat templates of open models know no developers; OpenAI's own models do."""
+    said = [{"role": "developer", "content": "Be short."}, {"role": "user", "content": "Say hello."}]
+    proxy.client().chat.completions.create(model="cope", messages=said, extra_headers={"X-COPE-Mode": mode})
+    server, role = (small_server, "system") if mode == "cascade" else (large_server, "developer")
+    assert {e["body"]["messages"][0]["role"] for e in server.chats()} == {role}
+
+
 def test_streamed_local_answer_is_whole(proxy, small_server):
     """A local answer streams as role, deltas, finish and usage, and adds up to the sample."""
     small_server.script(*goals_and("After some thought it is surely \\boxed{42}."))
