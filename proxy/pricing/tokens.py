@@ -33,7 +33,9 @@ TOKENS_PER_MESSAGE = 8
 TOKENS_PER_TOOL = 32
 TOKENS_PER_REQUEST = 32
 TOKENS_PER_ATTACHMENT = 100_000
-"""Bound of one image, audio or file part, whose size in tokens its bytes do not tell."""
+"""Bound of one image or audio part, whose size in tokens its bytes do not tell."""
+LONGEST_CONTEXT = 1_050_000
+"""The longest context that OpenAI sells: the bound of a file, and of what an upstream adds unseen."""
 MARGIN = 1.05
 _REASONING = re.compile(r"(openai/)?(o\d|gpt-5|gpt-oss|deepseek-r)")
 
@@ -62,7 +64,7 @@ def prompt_bound(model: str, body: Mapping[str, Any]) -> int:
         TOKENS_PER_REQUEST
         + TOKENS_PER_MESSAGE * len(messages)
         + TOKENS_PER_TOOL * (len(body.get("tools") or ()) + len(body.get("functions") or ()))
-        + TOKENS_PER_ATTACHMENT * sum(1 for _ in _attachments(messages))
+        + sum(_attachment_bound(part) for part in _attachments(messages))
     )
     return int(texts * MARGIN) + extra + 1
 
@@ -86,7 +88,7 @@ def responses_bound(model: str, body: Mapping[str, Any]) -> int:
     shown = (body.get(k) for k in ("tools", "text", "tool_choice", "prompt"))
     texts = [*_strings(items), body.get("instructions") or "", *(_json(v) for v in shown if v)]
     extra = TOKENS_PER_MESSAGE * (len(items) + 1) + TOKENS_PER_TOOL * len(body.get("tools") or ())
-    return count_bound(model, (str(t) for t in texts)) + extra + TOKENS_PER_ATTACHMENT * _files(items)
+    return count_bound(model, (str(t) for t in texts)) + extra + _files_bound(items)
 
 
 def _json(value: object) -> str:
@@ -109,10 +111,18 @@ def _strings(value: object) -> Iterator[str]:
             yield from _strings(inner)
 
 
-def _files(value: object) -> int:
+def _files_bound(value: object) -> int:
     if isinstance(value, Mapping):
-        return 1 if value.get("type") in _FILES else sum(map(_files, value.values()))
-    return sum(map(_files, value)) if isinstance(value, Sequence) and not isinstance(value, str) else 0
+        return (
+            _attachment_bound(value)
+            if value.get("type") in _FILES
+            else sum(map(_files_bound, value.values()))
+        )
+    return sum(map(_files_bound, value)) if isinstance(value, Sequence) and not isinstance(value, str) else 0
+
+
+def _attachment_bound(part: Mapping[str, Any]) -> int:
+    return LONGEST_CONTEXT if part.get("type") in ("file", "input_file") else TOKENS_PER_ATTACHMENT
 
 
 def hides_reasoning(model: str, body: Mapping[str, Any]) -> bool:

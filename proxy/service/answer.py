@@ -277,7 +277,7 @@ async def _pay_one(work: Work, model: LargeModel, decision: Escalated, reply: Re
         trace.degraded = "output cut to budget"
     if request.stream:
         if last is not None and dialect.shown(request.body):
-            await _remember(work, last.get("response"))
+            await _remember(work, call, last.get("response"))
             ended = dialect.last(last, plan_tokens, trace.facts())
             await _send(work, reply, msgspec.json.encode(ended))
         await _end(work, reply)
@@ -287,7 +287,7 @@ async def _pay_one(work: Work, model: LargeModel, decision: Escalated, reply: Re
         decoded = msgspec.json.decode(raw)
     if decoded is not None and store:
         trace.answer = msgspec.json.encode(decoded.get("choices", decoded.get("output"))).decode()
-    await _remember(work, decoded)
+    await _remember(work, call, decoded)
     trace.first_token()
     whole = (
         msgspec.json.encode(dialect.last(decoded, plan_tokens, trace.facts()))
@@ -317,10 +317,11 @@ async def _bound(work: Work, model: LargeModel, body: Json) -> Bound:
     return replace(bound, prompt=prompt + work.context)
 
 
-async def _remember(work: Work, response: Any) -> None:
+async def _remember(work: Work, call: PaidCall, response: Any) -> None:
     """Note whose response of the upstream this is, and how long, for one that continues it."""
     if work.request.dialect.path == "/responses" and isinstance(response, dict) and response.get("id"):
-        tokens = work.trace.prompt_tokens + work.trace.completion_tokens
+        used = call.usage or Usage(call.prompt_bound, call.output)
+        tokens = used.prompt_tokens + used.completion_tokens
         await remember(work.gateway, work.request, str(response["id"])[:128], context=tokens)
 
 

@@ -7,6 +7,7 @@ from proxy.cascade.types import Json
 from proxy.errors import bad_request, unavailable
 from proxy.ledger.database import DatabaseError
 from proxy.ledger.responses import Kept, find, keep
+from proxy.pricing.tokens import LONGEST_CONTEXT
 from proxy.service.gateway import Gateway
 from proxy.service.request import ModelRequest
 from proxy.service.trace import now
@@ -14,8 +15,6 @@ from proxy.service.trace import now
 log = logging.getLogger(__name__)
 
 OURS = "resp_req_"
-UNKNOWN_CONTEXT = 1_050_000
-"""Tokens: the longest context that OpenAI sells, for what the upstream adds unseen."""
 
 
 async def recall(gateway: Gateway, request: ModelRequest) -> tuple[Json, int]:
@@ -27,7 +26,7 @@ async def recall(gateway: Gateway, request: ModelRequest) -> tuple[Json, int]:
     body = request.body
     if request.dialect.path != "/responses":
         return body, 0
-    unseen = UNKNOWN_CONTEXT if body.get("conversation") or body.get("prompt") else 0
+    unseen = LONGEST_CONTEXT if body.get("conversation") or body.get("prompt") else 0
     previous = body.get("previous_response_id")
     if not previous:
         return body, unseen
@@ -43,7 +42,7 @@ async def recall(gateway: Gateway, request: ModelRequest) -> tuple[Json, int]:
             code="previous_response_not_found",
         )
     if kept is None:
-        return body, UNKNOWN_CONTEXT
+        return body, LONGEST_CONTEXT
     if kept.items is None:
         return body, unseen + kept.context_tokens
     rest = {k: v for k, v in body.items() if k != "previous_response_id"}

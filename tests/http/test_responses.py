@@ -155,6 +155,14 @@ def test_tools_and_their_outputs(make_proxy, small_server, large_server):
             {"messages": [{"role": "user", "content": ASK}], "web_search_options": {}},
             "web_search_options",
         ),
+        (
+            "/v1/chat/completions",
+            {
+                "messages": [{"role": "user", "content": ASK}],
+                "prediction": {"type": "content", "content": "x"},
+            },
+            "prediction",
+        ),
     ],
 )
 def test_what_cannot_be_bounded_is_refused_under_a_budget(proxy, large_server, path, body, problem):

@@ -50,9 +50,10 @@ class Chat:
         return {**body, "messages": prompts.guided_request(body["messages"], guideline)}
 
     def unbounded(self, body: Json) -> str | None:
-        """Fees that are not paid by the token."""
-        if body.get("web_search_options") is not None:
-            return "web_search_options"
+        """Fees that are not paid by the token; and predicted tokens are billed also when they are rejected."""
+        for name in ("web_search_options", "prediction"):
+            if body.get(name) is not None:
+                return name
         return priority(body)
 
     def outgoing(self, body: Json) -> dict[str, Any]:
