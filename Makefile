@@ -19,8 +19,8 @@ test: .venv/.ready .venv-vllm/.ready .venv-clients/.ready ## Lint, types, and ev
 	$(MAKE) lint
 	$(BIN)/python -m pytest
 
-fast: .venv/.ready ## Only the fast tests: no engine, no Postgres, no other clients
-	$(BIN)/python -m pytest -m "not engine and not postgres and not node and not clients"
+fast: .venv/.ready ## Only the fast tests, in less than a minute: no engine, no Postgres, no other clients
+	$(BIN)/python -m pytest -m "not engine and not postgres and not node and not clients and not slow"
 
 lint: .venv/.ready ## Lint, format check, strict types, import rules
 	$(BIN)/ruff check

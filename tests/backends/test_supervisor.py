@@ -16,6 +16,8 @@ from proxy.backends import supervisor
 from proxy.backends.interpreter import clean_env
 from proxy.backends.vllm import supervised
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 WAIT_S = 20.0
 

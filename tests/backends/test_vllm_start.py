@@ -12,6 +12,8 @@ from proxy.backends.interpreter import EngineError
 from proxy.backends.vllm import Engine, EngineProcess, command, engine_python, probe, served_name
 from proxy.config import Small, Vllm
 
+pytestmark = pytest.mark.slow
+
 CPU = Engine("cpu", "0.32.0")
 GPU = Engine("gpu", "0.32.0")
 

@@ -5,6 +5,8 @@ import json
 import pydantic
 import pytest
 
+pytestmark = pytest.mark.slow
+
 TOOL = {
     "type": "function",
     "function": {

@@ -3,6 +3,10 @@
 import subprocess
 import sys
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 
 def test_init_writes_a_config_that_doctor_can_read(tmp_path):
     """`init` writes the commented example, and does not replace a file."""

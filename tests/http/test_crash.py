@@ -14,6 +14,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from tests.harness import LARGE_MODEL, SMALL_MODEL, UPSTREAM_KEY, ProxyProcess, StandIn, wait_until
 from tests.postgres import postgres_server
 
+pytestmark = pytest.mark.slow
+
 REQUESTS = 2000
 ENDED, UNDER_WAY = 100, 50
 PROMPT_PRICE, OUTPUT_PRICE = 2_500, 10_000  # nano-USD a token

@@ -6,6 +6,8 @@ import pytest
 
 from tests.harness import wait_until
 
+pytestmark = pytest.mark.slow
+
 QUESTION = "What is 6 times 7? Calculate the number."
 BODIES = {
     "/v1/chat/completions": {"messages": [{"role": "user", "content": QUESTION}]},

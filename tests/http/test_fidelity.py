@@ -8,6 +8,8 @@ from tests.corpus import FUNCTION, chats, responses
 from tests.harness import LARGE_MODEL, SMALL_MODEL, UPSTREAM_KEY, ProxyProcess, StandIn
 from tests.published import problems
 
+pytestmark = pytest.mark.slow
+
 CHATS, RESPONSES = dict(chats()), dict(responses())
 CALL = {"id": "call_9", "name": "get_weather", "arguments": {"city": "Paris"}}
 # The same ids and times in each answer, so that two of them can be compared as they stand.

@@ -10,6 +10,8 @@ from hypothesis.errors import Unsatisfiable
 
 from tests.harness import UPSTREAM_KEY, Json
 
+pytestmark = pytest.mark.slow
+
 ADMIN = "admin-secret-9f"
 QUICK = settings(
     max_examples=300,

@@ -11,6 +11,8 @@ import pytest
 
 from tests.harness import LARGE_MODEL, wait_until
 
+pytestmark = pytest.mark.slow
+
 ASK = [{"role": "user", "content": "word " * 190}]  # 950 bytes, so at most some 1040 tokens
 USAGE = {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100}  # 0.0035 USD
 ADMIN = {"Authorization": "Bearer admin-secret"}

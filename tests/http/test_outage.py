@@ -10,6 +10,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from tests.harness import LARGE_MODEL, wait_until
 from tests.postgres import postgres_cluster
 
+pytestmark = pytest.mark.slow
+
 ASK = [{"role": "user", "content": "Say hello to the team."}]
 
 

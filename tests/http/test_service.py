@@ -3,6 +3,8 @@
 import openai
 import pytest
 
+pytestmark = pytest.mark.slow
+
 
 def test_models_are_listed(proxy):
     """The SDK lists the alias, the large model and the direct names."""

@@ -8,6 +8,8 @@ import pytest
 from tests.harness import SMALL_MODEL, StandIn
 from tests.postgres import postgres_server
 
+pytestmark = pytest.mark.slow
+
 QUESTION = [{"role": "user", "content": "Say hello to the team."}]
 
 

@@ -8,6 +8,8 @@ import pytest
 
 from tests.harness import LARGE_MODEL, UPSTREAM_KEY, StandIn, wait_until
 
+pytestmark = pytest.mark.slow
+
 ASK = [{"role": "user", "content": "Say something."}]
 DIRECT = f"direct/{LARGE_MODEL}"
 NO_PAUSE = {"headers": {"retry-after-ms": "1"}}

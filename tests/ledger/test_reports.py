@@ -16,6 +16,8 @@ from proxy.ledger.database import open_database
 from proxy.ledger.reports import GROUPS, OF_CALLS
 from tests.ledger.test_ledger import call, opened, request, run, writing
 
+pytestmark = pytest.mark.slow
+
 BERLIN = ZoneInfo("Europe/Berlin")
 FIRST = datetime(2025, 11, 27, 3, tzinfo=UTC)
 TIMES = [
