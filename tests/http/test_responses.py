@@ -9,6 +9,8 @@ import pytest
 
 from tests.harness import LARGE_MODEL
 
+pytestmark = pytest.mark.slow
+
 ASK = "Say hello to the team."
 DIRECT = f"direct/{LARGE_MODEL}"
 TOOL = {
