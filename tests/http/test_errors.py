@@ -39,6 +39,8 @@ def test_malformed_bodies(proxy, raw):
         ({"max_completion_tokens": 1.5}, "max_completion_tokens"),
         ({"stream": "yes"}, "stream"),
         ({"tools": {}}, "tools"),
+        ({"tools": [{"type": "function", "function": True}]}, "tools[0].function"),
+        ({"tools": [{"type": []}]}, "tools[0].type"),
     ],
 )
 def test_bad_fields_are_named(proxy, change, param):

@@ -31,6 +31,10 @@ class Chat:
         checks.positive(body, ("n", "max_tokens", "max_completion_tokens"))
         checks.typed(body, stream=bool, stream_options=dict, response_format=dict)
         checks.tools(body)
+        for i, tool in enumerate(body.get("tools") or ()):
+            if not isinstance(tool.get(tool["type"]), dict | None):
+                where = f"tools[{i}].{tool['type'][:40]}"
+                raise bad_request(f"'{where}' has to be an object.", param=where, code="invalid_type")
         checks.objects(body, "functions")
 
     def prompt(self, body: Json) -> object:
