@@ -32,6 +32,9 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 Temperature = Annotated[float, Meta(ge=0, le=2)]
 
 
+Kind = Literal["math", "choice", "code", "agent", "structured", "open"]
+
+
 class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Base of every table of the config."""
 
@@ -123,9 +126,11 @@ class Temperatures(Section, frozen=True):
 
 
 class Thresholds(Section, frozen=True):
-    stage1: Share | None = None
-    stage2: Share | None = None
+    stage1: Share | Literal["never"] | None = None
+    stage2: Share | Literal["never"] | None = None
     samples: Positive | None = None
+    plans: bool | None = None
+    skip: bool | None = None
 
 
 class Cascade(Section, frozen=True):
@@ -133,10 +138,16 @@ class Cascade(Section, frozen=True):
     max_samples: Positive = 32
     aliases: tuple[str, ...] = ("cope",)
     accept_at_threshold: bool = True
+    plans: bool = True
     plan_max_tokens: Positive = 96
     early_stop: bool = True
     temperatures: Temperatures = Temperatures()
-    thresholds: dict[Literal["math", "choice", "code", "agent", "structured", "open"], Thresholds] = {}
+    calibration: str | None = None
+    thresholds: dict[Kind, Thresholds] = {}
+
+
+class SandboxSettings(Section, frozen=True):
+    enabled: bool = True
 
 
 class Limit(Section, frozen=True):
@@ -172,6 +183,7 @@ class Settings(Section, frozen=True):
     upstreams: dict[str, Upstream] = {}
     prices: dict[str, PriceTable] = {}
     cascade: Cascade = Cascade()
+    sandbox: SandboxSettings = SandboxSettings()
     budgets: Budgets = Budgets()
     ledger: Ledger = Ledger()
 
@@ -212,12 +224,30 @@ def load(path: Path | None, env: Mapping[str, str] = os.environ) -> Settings:
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
             raise ConfigError([f"{path}: not valid TOML: {e}"]) from e
     problems = _overlay_env(table, env)
+    calibration = (table.get("cascade") or {}).get("calibration")
+    if isinstance(calibration, str):
+        _apply(calibration, table["cascade"], problems)
     settings: Settings = _build(Settings, table, (), problems)
     if not problems:
         problems += _contradictions(settings)
     if problems:
         raise ConfigError(problems)
     return settings
+
+
+def _apply(calibration: str, cascade: dict[str, Any], problems: list[str]) -> None:
+    """Put a calibration's thresholds under those that the config names itself."""
+    try:
+        found = tomllib.loads(Path(calibration).read_text(encoding="utf-8"), parse_float=Decimal)
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        problems.append(
+            f"cascade.calibration: {calibration} cannot be read ({e}); `cope-proxy calibrate` writes one"
+        )
+        return
+    own = cascade.setdefault("thresholds", {})
+    if isinstance(own, dict):
+        for kind, table in found.items():
+            own[kind] = {**table, **own.get(kind, {})} if isinstance(table, dict) else table
 
 
 def _contradictions(s: Settings) -> list[str]:

@@ -220,6 +220,7 @@ def config(small_url: str, large_url: str, *, database_file: Path, port: int, **
             LARGE_MODEL: {"input_per_mtok": 2.5, "cached_input_per_mtok": 1.25, "output_per_mtok": 10}
         },
         "cascade": {"samples": 4},
+        "sandbox": {"enabled": False},  # its self-test takes seconds; the tests of code turn it on
     }
     return toml(merged(defaults, overrides))
 
@@ -343,8 +344,14 @@ class ProxyProcess:
 
     def cli(self, *args: str, stdin: str = "", check: bool = False) -> subprocess.CompletedProcess[str]:
         """Run a command of the proxy with the same config; it need not be running."""
+        return self.cli_without_config(*args, "--config", str(self.config_file), stdin=stdin, check=check)
+
+    def cli_without_config(
+        self, *args: str, stdin: str = "", check: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command that has no config, in the same folder."""
         return subprocess.run(
-            [sys.executable, "-m", "proxy.cli", *args, "--config", str(self.config_file)],
+            [sys.executable, "-m", "proxy.cli", *args],
             cwd=self.folder,
             env=self._env,
             input=stdin,

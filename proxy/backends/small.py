@@ -1,15 +1,18 @@
 """The small tier: running vLLM (or any OpenAI-compatible) servers, balanced by load."""
 
 import asyncio
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import aiohttp
 import msgspec
 
 from proxy.backends.sse import DONE, Accumulator, events
+from proxy.backends.vllm import served_name
+from proxy.config import Small
 from proxy.errors import SmallRefused, SmallUnavailable
 
 PROBE_EVERY_S = 2.0
@@ -45,6 +48,12 @@ class SmallPool:
         )
         self._timeout_s = timeout_s
         self._change = asyncio.Event()
+
+    @classmethod
+    def of(cls, session: aiohttp.ClientSession, small: Small) -> Self:
+        """Return the pool that the settings describe."""
+        key = os.environ.get(small.api_key_env) if small.api_key_env else None
+        return cls(session, small.base_urls, served_name(small), key, small.timeout_s)
 
     @property
     def available(self) -> bool:

@@ -12,6 +12,7 @@ from proxy.cascade.capability import small_body
 from proxy.cascade.sampling import Verdict, draw
 from proxy.cascade.types import (
     Accepted,
+    Ballot,
     Escalated,
     Estimator,
     Kept,
@@ -35,7 +36,14 @@ class Story:
 
     stages: list[StageRecord] = field(default_factory=list)
     plans: list[Plan] = field(default_factory=list)
-    votes: dict[tuple[Stage, int], str | None] = field(default_factory=dict)
+    verdicts: dict[Stage, Verdict] = field(default_factory=dict)
+
+    def vote(self, stage: Stage, index: int) -> str | None:
+        """Return what a sample stands for in its ballot; `None` when it stands alone, or was never drawn."""
+        verdict = self.verdicts.get(stage)
+        ballot = Ballot() if verdict is None else verdict.ballot
+        pairs = zip(ballot.samples, ballot.votes, strict=True)
+        return next((vote for sample, vote in pairs if sample.index == index), None)
 
 
 async def decide(
@@ -59,19 +67,21 @@ async def decide(
     fields = small_body(task.body, max_output_tokens)
     goals: dict[int, str] = {}
 
-    async def new_goal(index: int) -> str:
+    async def new_goal(index: int) -> str | None:
         asked = {
             "messages": prompts.goal_request(messages, tools),
             "max_tokens": policy.plan_max_tokens,
+            "stop": [prompts.PLAN_ENDS],
             "temperature": policy.plan_temperature,
         }
-        goal = await small.generate(SmallRequest(1, "planner", index, asked))
-        return " ".join(goal.text.split())
+        written = await small.generate(SmallRequest(1, "planner", index, asked))
+        return prompts.plan_in(written.text)
 
     async def with_own_goal(index: int) -> Sample:
-        goals[index] = kept.goal or await new_goal(index)
+        if policy.plans and (goal := kept.goal or await new_goal(index)):
+            goals[index] = goal
         body = fields | {
-            "messages": prompts.execution_request(messages, task.kind, goal=goals[index], guideline=None),
+            "messages": prompts.execution_request(messages, task.kind, goal=goals.get(index), guideline=None),
             "temperature": policy.temperature1,
         }
         return await small.generate(SmallRequest(1, "executor", index, body))
@@ -86,7 +96,7 @@ async def decide(
     ]
     if first.accepted and first.standing.winner is not None:
         return Accepted(1, first.standing.winner, first.standing.low)
-    if policy.max_stage == 1:
+    if policy.max_stage == 1 or not policy.plans:
         return _unsure(1, first)
 
     guideline = kept.guideline
@@ -136,9 +146,7 @@ async def _stage(
         inclusive=policy.inclusive,
         early_stop=policy.early_stop,
     )
-    ballot = verdict.ballot
-    for one, vote in zip(ballot.samples, ballot.votes, strict=True):
-        story.votes[stage, one.index] = vote
+    story.verdicts[stage], ballot = verdict, verdict.ballot
     sizes = [len(g) for g in ballot.groups().values()]
     story.stages.append(
         StageRecord(

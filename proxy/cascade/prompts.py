@@ -7,16 +7,17 @@ messages as a prefix, which both tiers' prefix caches reuse. Source of the roles
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-GOAL = (
-    "Do not solve this yet. First state the goal: one sentence that says what has to be reached. "
-    "Write only that sentence."
-)
+GOAL = "Do not solve this yet. Say in one short sentence what has to be reached, without code and without a solution."
+NO_PLAN = "none"
 GUIDELINE = (
-    "Do not solve this. Write a guideline for a less capable assistant who will: one or two sentences of "
-    "plain text on how to approach it and what to watch for. Never give the solution or a part of it."
+    "Do not answer this yet. In one or two sentences of plain text, tell another assistant how to approach it and what to "
+    "watch for: no code, no list, no calculation, and never the answer or a part of it. If that is plain without being "
+    f"told, write only: {NO_PLAN}"
 )
 WITH_GOAL = "Goal: {goal}"
 WITH_GUIDELINE = "Guideline: {guideline}"
+WITH_PLAN = "Answer now, in exactly the form asked for above."
+"""Without it a small model answers the plan that it was shown: longer, and in a form that nobody asked for."""
 ANSWER_FORM = {
     "math": "Reason step by step, then put the final answer within \\boxed{}.",
     "choice": 'Reason briefly, then end with "The answer is (X)", X being the letter of your choice.',
@@ -38,20 +39,33 @@ def guideline_request(messages: Sequence[Mapping[str, Any]], tools: str) -> Mess
 def execution_request(
     messages: Sequence[Mapping[str, Any]], kind: str, *, goal: str | None, guideline: str | None
 ) -> Messages:
-    """The messages of a small executor: the task with its goal and guideline."""
+    """The messages of a small executor: the task with its goal and guideline, and the form of the answer."""
+    form = ANSWER_FORM.get(kind, "")
+    asked = messages[-1].get("content") if messages else None
     return appended(
         messages,
         _lines(
             WITH_GOAL.format(goal=goal) if goal else "",
             WITH_GUIDELINE.format(guideline=guideline) if guideline else "",
-            ANSWER_FORM.get(kind, ""),
+            WITH_PLAN if goal or guideline else "",
+            "" if isinstance(asked, str) and form in asked else form,
         ),
     )
 
 
 def guided_request(messages: Sequence[Mapping[str, Any]], guideline: str) -> Messages:
     """The messages of the large executor: the client's own, and the guideline."""
-    return appended(messages, WITH_GUIDELINE.format(guideline=guideline))
+    return appended(messages, _lines(WITH_GUIDELINE.format(guideline=guideline), WITH_PLAN))
+
+
+PLAN_ENDS = "\n\n"
+"""A plan is one paragraph: what planners write after it is the solution that they were told not to give."""
+
+
+def plan_in(text: str) -> str | None:
+    """Return the plan that a planner wrote, on one line; `None` when it wrote none, or that none is needed."""
+    plan = " ".join(text.strip().split(PLAN_ENDS)[0].split())
+    return None if plan.strip(" .").lower() in ("", NO_PLAN) else plan
 
 
 def tools_text(body: Mapping[str, Any]) -> str:

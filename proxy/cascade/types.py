@@ -127,6 +127,38 @@ class Estimator(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A program to run.
+
+    Attributes:
+        sources: its text, and other readings of it; the first one that runs counts.
+        checks: statements that have to run without an error after it.
+        probes: expressions whose values are wanted.
+    """
+
+    sources: tuple[str, ...]
+    checks: tuple[str, ...] = ()
+    probes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """What a program did: whether it could be run and told of itself, whether all checks passed, the probes' values."""
+
+    loaded: bool
+    passed: bool
+    outcomes: tuple[str, ...] = ()
+
+
+class Runner(Protocol):
+    """Runs programs that a model wrote, in a sandbox."""
+
+    async def run(self, program: Program) -> Behaviour:
+        """Run a program and tell what it did. Whatever the program does, this raises nothing."""
+        ...
+
+
 class MissingLogprobs(Exception):  # noqa: N818  (it names what is missing)
     """A confidence needs token log-probabilities and the model sent none. Never read as confidence."""
 
@@ -162,6 +194,7 @@ class Policy:
     threshold2: float
     inclusive: bool  # accept at equality
     max_stage: Stage
+    plans: bool  # whether a goal and a guideline are made; without them there is no stage 2
     plan_max_tokens: int
     early_stop: bool
     plan_temperature: float

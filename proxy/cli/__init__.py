@@ -26,8 +26,10 @@ def main() -> None:
 
 
 from proxy.cli import (  # noqa: E402
+    calibrate,  # noqa: F401
     database,  # noqa: F401  (they register themselves)
     demo,  # noqa: F401
+    evaluate,  # noqa: F401
     keys,  # noqa: F401
     ledger,  # noqa: F401
     money,  # noqa: F401

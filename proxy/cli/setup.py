@@ -15,6 +15,7 @@ from proxy.config import Settings
 from proxy.errors import ConfigError
 from proxy.pricing.money import format_usd
 from proxy.pricing.tokens import count_text
+from proxy.sandbox import SandboxError, open_sandbox
 
 
 def example_config() -> str:
@@ -46,6 +47,7 @@ def doctor(config: str | None) -> None:
         ("prices", _prices),
         ("tokenizers", lambda s: f"{count_text(s.large.model, 'hello world')} tokens in 'hello world'"),
         ("database", _database),
+        ("sandbox", _sandbox),
         ("small tier", _small),
         ("upstream", _upstream),
     ]
@@ -81,6 +83,16 @@ def _database(settings: Settings) -> str:
         else ""
     )
     return f"schema {migrate.current(settings.database.url)}{note}"
+
+
+def _sandbox(settings: Settings) -> str:
+    if not settings.sandbox.enabled:
+        return "off (sandbox.enabled)"
+    try:
+        asyncio.run(open_sandbox())
+    except SandboxError as e:
+        return f"none, so code is compared as text: {e}"
+    return "holds: answers to code are run and compared"
 
 
 def _small(settings: Settings) -> str:

@@ -9,9 +9,9 @@ import msgspec
 
 from proxy.cascade import tasks
 from proxy.cascade.capability import small_body, unserved
-from proxy.cascade.confidence import ESTIMATORS
+from proxy.cascade.confidence import estimator_for
 from proxy.cascade.engine import decide
-from proxy.cascade.types import Accepted, Escalated, Json, Kept, MissingLogprobs, SmallRequest, Task
+from proxy.cascade.types import Accepted, Escalated, Json, Kept, MissingLogprobs, SmallRequest, Task, TaskKind
 from proxy.config import LargeModel
 from proxy.errors import (
     NO_RETRY,
@@ -127,6 +127,8 @@ async def _decide(work: Work) -> Accepted | Escalated:
         task = _task(work, chat)
         trace.task = task.kind.value
         trace.reason = unserved(chat, tools=settings.small.tools)
+        if trace.reason is None and not _local_only(work) and _skipped(work, task.kind):
+            trace.reason = f"{task.kind} goes to the large model (cascade.thresholds.{task.kind}.skip)"
         if trace.reason is None and not gateway.small.available:
             trace.reason = await _small_away(gateway, local_only=_local_only(work))
         if trace.reason is None:
@@ -144,6 +146,12 @@ async def _decide(work: Work) -> Accepted | Escalated:
             code="small_model_cannot_serve",
         )
     return Escalated()
+
+
+def _skipped(work: Work, kind: TaskKind) -> bool:
+    """Whether the cascade does not pay for this kind of task; who asks for a cascade by name gets one."""
+    table = work.gateway.settings.cascade.thresholds.get(kind.value)
+    return table is not None and bool(table.skip) and work.request.controls.mode != "cascade"
 
 
 def _task(work: Work, chat: Json) -> Task:
@@ -164,7 +172,7 @@ async def _try_small(work: Work, task: Task) -> Accepted | Escalated:
     decision = await decide(
         task,
         policy(settings.cascade, task.kind, work.request.controls),
-        ESTIMATORS[task.kind],
+        estimator_for(task, gateway.sandbox),
         small,
         Guide(gateway, work.purse, trace, work.way.large),
         trace.story,

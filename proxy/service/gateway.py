@@ -14,7 +14,6 @@ import aiohttp
 
 from proxy.backends.large import Account, Upstream
 from proxy.backends.small import SmallPool
-from proxy.backends.vllm import served_name
 from proxy.config import Settings
 from proxy.config import Upstream as UpstreamSettings
 from proxy.errors import ConfigError
@@ -26,6 +25,7 @@ from proxy.ledger.responses import forget
 from proxy.ledger.retention import drop_content, prune
 from proxy.ledger.writer import Writer, replay
 from proxy.pricing.prices import Price, per_mtok, published_price
+from proxy.sandbox import Sandbox, SandboxError, open_sandbox
 from proxy.service.ids import new_id
 from proxy.service.plans import PlanBook
 from proxy.service.trace import now
@@ -46,6 +46,7 @@ class Gateway:
     small: SmallPool
     upstreams: Mapping[str, Upstream]
     plans: PlanBook
+    sandbox: Sandbox | None
     database: Database
     writer: Writer
     zone: ZoneInfo
@@ -138,13 +139,7 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=settings.large.connect_timeout_s)
     try:
         async with aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=True) as session:
-            pool = SmallPool(
-                session,
-                small.base_urls,
-                served_name(small),
-                os.environ.get(small.api_key_env) if small.api_key_env else None,
-                small.timeout_s,
-            )
+            pool = SmallPool.of(session, small)
             await pool.probe()
             gateway = Gateway(
                 settings=settings,
@@ -155,6 +150,7 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
                 small=pool,
                 upstreams={name: Upstream(session, account) for name, account in reached.items()},
                 plans=PlanBook(),
+                sandbox=await _sandbox(settings),
                 database=database,
                 writer=writer,
                 zone=zone,
@@ -173,6 +169,17 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
     finally:
         await writer.close(timeout_s=30)
         await database.dispose()
+
+
+async def _sandbox(settings: Settings) -> Sandbox | None:
+    """Open the sandbox if it is wanted and holds."""
+    if not settings.sandbox.enabled:
+        return None
+    try:
+        return await open_sandbox()
+    except SandboxError as e:
+        log.warning("no sandbox, so code is compared as text: %s", e)
+        return None
 
 
 async def _recover(gateway: Gateway) -> None:

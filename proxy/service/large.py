@@ -14,6 +14,8 @@ import msgspec
 
 from proxy.backends.large import passed_on
 from proxy.backends.sse import DONE, events
+from proxy.cascade.prompts import PLAN_ENDS, plan_in
+from proxy.cascade.types import Json
 from proxy.config import LargeModel
 from proxy.errors import ApiError, NoBudget, out_of_budget
 from proxy.pricing.prices import Price, Usage, cost, output_that_fits, worst_case
@@ -146,10 +148,7 @@ class Guide:
     async def guideline(self, body: Mapping[str, Any]) -> str | None:
         """Pay for one guideline; see `proxy.cascade.types.LargePlanner`."""
         chat, limit = Chat(), self._gateway.settings.cascade.plan_max_tokens
-        asked = {k: body[k] for k in _PLAN_FIELDS if k in body}
-        if hides_reasoning(self._model.id, asked):
-            limit += REASONING_ROOM
-            asked.setdefault("reasoning_effort", "low")
+        asked, limit = plan_request(self._model.id, body, limit)
         prompt = await asyncio.to_thread(chat.count, self._model.id, asked)
         # Whole or not at all: half a guideline is none.
         bound = Bound(limit, limit, "max_completion_tokens", prompt=prompt)
@@ -161,8 +160,16 @@ class Guide:
                 answer = msgspec.json.decode(await complete(self._gateway, call, bound.within(asked, limit)))
         except ApiError:
             return None  # stage 3 follows without it; should the upstream be down, that call says so
-        text = answer["choices"][0]["message"].get("content") or ""
-        return " ".join(text.split()) or None
+        return plan_in(answer["choices"][0]["message"].get("content") or "")
+
+
+def plan_request(model: str, body: Json, limit: int) -> tuple[dict[str, Any], int]:
+    """Return what is asked of a planner, and its output bound in tokens, what it thinks unseen included."""
+    asked = {k: body[k] for k in _PLAN_FIELDS if k in body}
+    if not hides_reasoning(model, asked):
+        return asked | {"stop": [PLAN_ENDS]}, limit
+    asked.setdefault("reasoning_effort", "low")
+    return asked, limit + REASONING_ROOM
 
 
 @asynccontextmanager

@@ -104,6 +104,10 @@ DEFAULT_THRESHOLDS: Mapping[str, tuple[float, float]] = {
 }
 
 
+NEVER = 2.0
+"""A threshold that no confidence reaches."""
+
+
 def route(settings: Settings, body: Mapping[str, Any], mode: Mode | None) -> Route:
     """Choose the route that a request's `model`, its fallbacks `models` and X-COPE-Mode ask for.
 
@@ -149,14 +153,24 @@ def _unknown_model(settings: Settings, name: str, param: str) -> ApiError:
     )
 
 
-def policy(cascade: Cascade, kind: TaskKind, controls: Controls) -> Policy:
-    """Combine the config's values for a task kind with the request's headers."""
+def thresholds(cascade: Cascade, kind: TaskKind) -> tuple[float, float]:
+    """Return the confidences from which stages 1 and 2 accept a task of this kind: the config's, else the defaults."""
     table = cascade.thresholds.get(kind.value)
     first, second = DEFAULT_THRESHOLDS[kind.value]
     if table is not None:
-        first = first if table.stage1 is None else table.stage1
-        second = second if table.stage2 is None else table.stage2
-    first, second = controls.thresholds or (first, second)
+        first = first if table.stage1 is None else _number(table.stage1)
+        second = second if table.stage2 is None else _number(table.stage2)
+    return first, second
+
+
+def _number(threshold: float | Literal["never"]) -> float:
+    return NEVER if threshold == "never" else threshold
+
+
+def policy(cascade: Cascade, kind: TaskKind, controls: Controls) -> Policy:
+    """Combine the config's values for a task kind with the request's headers."""
+    table = cascade.thresholds.get(kind.value)
+    first, second = controls.thresholds or thresholds(cascade, kind)
     samples = controls.samples or (table.samples if table else None) or cascade.samples
     return Policy(
         samples=min(samples, cascade.max_samples),
@@ -164,6 +178,7 @@ def policy(cascade: Cascade, kind: TaskKind, controls: Controls) -> Policy:
         threshold2=second,
         inclusive=cascade.accept_at_threshold,
         max_stage=controls.max_stage,
+        plans=cascade.plans if table is None or table.plans is None else table.plans,
         plan_max_tokens=cascade.plan_max_tokens,
         early_stop=cascade.early_stop,
         plan_temperature=cascade.temperatures.plan,

@@ -4,6 +4,7 @@ import asyncio
 import time
 
 from proxy.backends.sse import Accumulator
+from proxy.cascade.toolcalls import with_calls
 from proxy.cascade.types import Sample, SmallRequest
 from proxy.errors import SmallRefused, SmallUnavailable
 from proxy.pricing.prices import Usage, cost
@@ -58,11 +59,18 @@ class RecordedSmall:
                     error=problem,
                 )
             )
-        return Sample(
-            index=request.index,
-            message=into.message,
-            finish_reason=into.finish_reason or "stop",
-            logprob=into.logprob,
-            usage=usage,
-            logprobs={"content": into.logprobs, "refusal": None} if into.logprobs else None,
-        )
+        return sample_of(request, into)
+
+
+def sample_of(request: SmallRequest, generated: Accumulator) -> Sample:
+    """Return a whole generation as the cascade sees it, its tool calls read also where the text holds them."""
+    message = with_calls(generated.message, request.body.get("tools"))
+    called = bool(message.get("tool_calls"))
+    return Sample(
+        index=request.index,
+        message=message,
+        finish_reason="tool_calls" if called else generated.finish_reason or "stop",
+        logprob=generated.logprob,
+        usage=generated.usage or Usage(completion_tokens=generated.chunks),
+        logprobs={"content": generated.logprobs, "refusal": None} if generated.logprobs else None,
+    )

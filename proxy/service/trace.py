@@ -103,9 +103,8 @@ class Trace:
 
     def voted_calls(self) -> list[CallRecord]:
         """Return the small tier's calls with the vote of each sample beside it; paid ones are on record already."""
-        votes = self.story.votes
         return [
-            replace(call, vote=votes.get((call.stage, call.sample)))
+            replace(call, vote=self.story.vote(call.stage, call.sample))
             if call.role == "executor" and call.sample is not None
             else call
             for call in self.calls

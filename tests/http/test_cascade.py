@@ -18,7 +18,7 @@ def ask(client, question=MATH, **extra):
 def goals_and(*answers):
     """Script a small tier that writes goals and gives these answers in turn."""
     return (
-        {"match": {"contains": "state the goal"}, "reply": {"content": "Find the product."}},
+        {"match": {"contains": "Say in one short sentence"}, "reply": {"content": "Find the product."}},
         {"reply": {"contents": list(answers)}},
     )
 
@@ -52,7 +52,7 @@ def test_early_stop_draws_only_what_the_verdict_needs(proxy, small_server):
 def test_guideline_makes_stage_2_agree(proxy, small_server, large_server):
     """Disagreement pays for one guideline; agreement under it ends there, with that one paid call."""
     small_server.script(
-        {"match": {"contains": "state the goal"}, "reply": {"content": "Find it."}},
+        {"match": {"contains": "Say in one short sentence"}, "reply": {"content": "Find it."}},
         {"match": {"contains": "Guideline: multiply"}, "reply": {"content": "\\boxed{42}"}},
         {"reply": {"contents": ["\\boxed{1}", "\\boxed{2}", "\\boxed{3}", "\\boxed{4}"]}},
     )
@@ -71,7 +71,7 @@ def test_disagreement_walks_all_stages_with_two_paid_calls(proxy, small_server, 
     """1 -> 2 -> 3 makes exactly two paid calls, and the cost is the same number everywhere."""
     small_server.script(*goals_and("\\boxed{1}", "\\boxed{2}", "\\boxed{3}", "\\boxed{4}"))
     large_server.script(
-        {"match": {"contains": "Write a guideline"}, "reply": {"content": "multiply", "usage": USAGE}},
+        {"match": {"contains": "tell another assistant"}, "reply": {"content": "multiply", "usage": USAGE}},
         {"reply": {"content": "It is 42.", "usage": USAGE}},
     )
     with proxy.client() as client:

@@ -36,7 +36,7 @@ def with_tools(make_proxy):
 def test_agreeing_tool_calls_are_answered_locally(with_tools, small_server, large_server, stream):
     """Samples that name the same call with the same arguments are a majority; the SDK reads the call."""
     small_server.script(
-        {"match": {"contains": "state the goal"}, "reply": {"content": "Find the weather."}},
+        {"match": {"contains": "Say in one short sentence"}, "reply": {"content": "Find the weather."}},
         {"reply": {"tool_calls": [CALL]}},
     )
     client = with_tools.client()
@@ -64,7 +64,7 @@ def test_tools_go_upstream_when_the_small_model_has_none(proxy, large_server):
 def test_structured_answers_are_parsed(proxy, small_server):
     """`.parse()` with a Pydantic model gets the majority value, whatever the spacing of its JSON."""
     small_server.script(
-        {"match": {"contains": "state the goal"}, "reply": {"content": "Describe Paris."}},
+        {"match": {"contains": "Say in one short sentence"}, "reply": {"content": "Describe Paris."}},
         {"reply": {"contents": ['{"name": "Paris", "people": 2}', '{"people":2,"name":"Paris"}']}},
     )
     answer = proxy.client().chat.completions.parse(

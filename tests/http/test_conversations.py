@@ -12,7 +12,7 @@ TOOL = {
     },
 }
 TASK = {"role": "user", "content": "Find the key. You are in the hall."}
-GOAL = {"match": {"contains": "state the goal"}, "reply": {"content": "Have the key."}}
+GOAL = {"match": {"contains": "Say in one short sentence"}, "reply": {"content": "Have the key."}}
 
 
 def went(to, number=1):
@@ -29,11 +29,11 @@ def saw(text, number=1):
 
 
 def goals_planned(server):
-    return [e for e in server.chats() if "state the goal" in json.dumps(e["body"])]
+    return [e for e in server.chats() if "Say in one short sentence" in json.dumps(e["body"])]
 
 
 def guidelines_paid(server):
-    return [e for e in server.chats() if "Write a guideline" in json.dumps(e["body"])]
+    return [e for e in server.chats() if "tell another assistant" in json.dumps(e["body"])]
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def test_a_guideline_is_paid_for_once(proxy, small_server, large_server):
     moves = [{"tool_calls": [{"name": "go", "arguments": {"to": str(i)}}]} for i in range(97)]
     small_server.script(GOAL, {"reply": moves})
     large_server.script(
-        {"match": {"contains": "Write a guideline"}, "reply": {"content": "look under the mat"}},
+        {"match": {"contains": "tell another assistant"}, "reply": {"content": "look under the mat"}},
         {"reply": {"tool_calls": [{"name": "go", "arguments": {"to": "mat"}}]}},
     )
     task = {**TASK, "content": "Find the other key."}
@@ -127,7 +127,7 @@ def test_calls_that_break_their_schema_are_no_votes(proxy, small_server, large_s
     """Samples that agree on an invalid call are not a majority."""
     small_server.script(GOAL, {"reply": {"tool_calls": [{"name": "go", "arguments": {"where": "attic"}}]}})
     large_server.script(
-        {"match": {"contains": "Write a guideline"}, "reply": {"content": "mind the schema"}},
+        {"match": {"contains": "tell another assistant"}, "reply": {"content": "mind the schema"}},
         {"reply": {"tool_calls": [{"name": "go", "arguments": {"to": "attic"}}]}},
     )
     answer = ask(proxy, {"role": "user", "content": "Go up."})

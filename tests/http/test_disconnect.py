@@ -13,9 +13,9 @@ BODIES = {
     "/v1/chat/completions": {"messages": [{"role": "user", "content": QUESTION}]},
     "/v1/responses": {"input": QUESTION},
 }
-GOAL = {"match": {"contains": "state the goal"}, "reply": {"content": "Find it."}}
+GOAL = {"match": {"contains": "Say in one short sentence"}, "reply": {"content": "Find it."}}
 UNSURE = {"reply": {"contents": ["\\boxed{1}", "\\boxed{2}", "\\boxed{3}", "\\boxed{4}"]}}
-GUIDELINE = {"match": {"contains": "Write a guideline"}, "reply": {"content": "multiply"}}
+GUIDELINE = {"match": {"contains": "tell another assistant"}, "reply": {"content": "multiply"}}
 STALL = {"reply": {"content": "a b c d e f g h", "stall_after": 3}}
 NOTHING = {"reply": {"stall_after": 0}}
 UNSEEN = {"reply": {"release": "never"}}
@@ -28,8 +28,8 @@ def stalled(server, marker=""):
 
 PHASES = {
     "planning a goal": (
-        [{"match": {"contains": "state the goal"}, **STALL}], [], False,
-        lambda small, _: stalled(small, "state the goal"),
+        [{"match": {"contains": "Say in one short sentence"}, **STALL}], [], False,
+        lambda small, _: stalled(small, "Say in one short sentence"),
     ),
     "sampling": ([GOAL, STALL], [], False, lambda small, _: stalled(small, "Goal: Find it.")),
     "planning a guideline": ([GOAL, UNSURE], [NOTHING], False, lambda _, large: large.state()["in_flight"]),

@@ -21,8 +21,8 @@ FIXED = {
     "service_tier": "default",
 }
 RULES = (
-    {"match": {"contains": "state the goal"}, "reply": {"content": "Find it."}},
-    {"match": {"contains": "Write a guideline"}, "reply": {"content": "Look closely."}},
+    {"match": {"contains": "Say in one short sentence"}, "reply": {"content": "Find it."}},
+    {"match": {"contains": "tell another assistant"}, "reply": {"content": "Look closely."}},
     {"match": {"contains": "as JSON"}, "reply": {"content": '{"name": "Paris"}', "extra": FIXED}},
     {
         "match": {"contains": "weather", "not_contains": "sunny"},

@@ -13,7 +13,7 @@ HELLO = "Hello there, how are you today?"
 CITY = {"name": "Paris", "people": 2}
 ALL = {"plain": HELLO, "stream": HELLO, "tool": "It is sunny.", "structured": CITY}
 RULES = (
-    {"match": {"contains": "state the goal"}, "reply": {"content": "Find it."}},
+    {"match": {"contains": "Say in one short sentence"}, "reply": {"content": "Find it."}},
     {"match": {"contains": "sunny in Paris"}, "reply": {"content": "It is sunny."}},
     {
         "match": {"contains": "weather in Paris"},

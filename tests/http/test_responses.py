@@ -131,7 +131,7 @@ def test_nobody_continues_another_keys_conversation(make_proxy, small_server, la
 def test_tools_and_their_outputs(make_proxy, small_server, large_server):
     """A tool loop runs at stage 1: call, output, answer."""
     small_server.script(
-        {"match": {"contains": "state the goal"}, "reply": {"content": "Find it."}},
+        {"match": {"contains": "Say in one short sentence"}, "reply": {"content": "Find it."}},
         {"match": {"contains": "sunny"}, "reply": {"content": "It is sunny."}},
         {"reply": {"tool_calls": [{"name": "get_weather", "arguments": {"city": "Paris"}}]}},
     )

@@ -246,11 +246,11 @@ def test_an_sdk_does_not_pay_twice_for_a_request_that_failed_after_its_guideline
 ):
     """Stage 3 fails after stage 2 was paid: the error says that a retry costs again, and the SDK makes none."""
     small_server.script(
-        {"match": {"contains": "state the goal"}, "reply": {"content": "Find it."}},
+        {"match": {"contains": "Say in one short sentence"}, "reply": {"content": "Find it."}},
         {"reply": {"contents": ["\\boxed{1}", "\\boxed{2}", "\\boxed{3}", "\\boxed{4}"]}},
     )
     large_server.script(
-        {"match": {"contains": "Write a guideline"}, "reply": {"content": "multiply"}},
+        {"match": {"contains": "tell another assistant"}, "reply": {"content": "multiply"}},
         {"reply": {"status": 500, **NO_PAUSE}},
     )
     proxy = make_proxy(large={"max_retries": 0})

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from proxy.cascade.confidence.agent import AgentEstimator
+from proxy.cascade.confidence.behaviour import BehaviourEstimator
 from proxy.cascade.confidence.choice import ChoiceEstimator
 from proxy.cascade.confidence.code import CodeEstimator
+from proxy.cascade.confidence.examples import specification
 from proxy.cascade.confidence.math import MathEstimator
 from proxy.cascade.confidence.open import OpenEstimator
 from proxy.cascade.confidence.structured import StructuredEstimator
-from proxy.cascade.types import Estimator, TaskKind
+from proxy.cascade.types import Estimator, Runner, Task, TaskKind
 
 ESTIMATORS: Mapping[TaskKind, Estimator] = MappingProxyType(
     {
@@ -22,4 +24,12 @@ ESTIMATORS: Mapping[TaskKind, Estimator] = MappingProxyType(
     }
 )
 
-__all__ = ["ESTIMATORS"]
+
+def estimator_for(task: Task, runner: Runner | None) -> Estimator:
+    """Return the estimator of a task: for code that can be run and tried, where there is a sandbox, its behaviour."""
+    if task.kind is TaskKind.CODE and runner is not None and specification(task.text) is not None:
+        return BehaviourEstimator(runner)
+    return ESTIMATORS[task.kind]
+
+
+__all__ = ["ESTIMATORS", "estimator_for"]

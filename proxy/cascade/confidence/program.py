@@ -32,6 +32,13 @@ def program_label(answer: str) -> str | None:
     return digest(_plain(source))
 
 
+def source_of(answer: str) -> str | None:
+    """Return the Python program in an answer; `None` when there is none."""
+    language, source = _extract(answer)
+    foreign = language and language != "text" and language not in _PYTHON
+    return None if foreign or not source.strip() else source
+
+
 def normal_form(tree: ast.Module) -> str:
     """Dump a syntax tree without docstrings and annotations, its local names numbered."""
     for node in ast.walk(tree):

@@ -1,0 +1,306 @@
+"""What a request for code says of the program's behaviour: its name, its examples, and inputs to try it on."""
+
+import ast
+import doctest
+import itertools
+import random
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+MOST_CHECKS = 12
+MOST_PROBES = 20
+_LONGEST = 4000
+_SIGNATURE = re.compile(r"^(?:async )?def (\w+)\s*\(", re.MULTILINE)
+_ASSERT = re.compile(r"^[ \t]*(assert\s+.+)$", re.MULTILINE)
+_EQUAL = r"\s*(?:={2,}>?|=>|->|\u279e|\u2192|\u27f6|#\s*=>|(?:should |will |must )?returns?:?|=)\s*"
+
+
+@dataclass(frozen=True, slots=True)
+class Specification:
+    """What is known of a wanted Python function.
+
+    Attributes:
+        entry: its name.
+        before: source that has to stand before it (imports, helpers), as the request shows it.
+        opened: source that an answer which is only a body continues.
+        checks: statements that hold for a right program.
+        probes: calls on which two programs can be compared; the examples' own come first.
+    """
+
+    entry: str
+    before: str
+    opened: str
+    checks: tuple[str, ...]
+    probes: tuple[str, ...]
+
+
+@lru_cache(maxsize=512)
+def specification(text: str) -> Specification | None:
+    """Read a request; `None` when it names no Python function, or nothing that it could be called with."""
+    shown = text[-2 * _LONGEST :]
+    signatures = list(_SIGNATURE.finditer(shown))
+    asserts = [s for s in _ASSERT.findall(shown) if _parses(s)]
+    entry = signatures[-1].group(1) if signatures else _called(asserts)
+    if entry is None:
+        return None
+    examples = [*asserts, *_doctests(shown), *_stated(shown, entry)]
+    usable = [e for e in dict.fromkeys(examples) if len(e) <= _LONGEST and _entry_calls(e, entry)]
+    checks = tuple(f"import math\n{e}" for e in usable if e.startswith("assert"))[:MOST_CHECKS]
+    arguments = [a for example in usable for a in _arguments(example, entry)]
+    opened = _opened(shown, signatures[-1]) if signatures else ""
+    if not arguments:
+        arguments = list(itertools.islice(_by_annotations(opened), 3))
+    probes = tuple(_probes(entry, arguments, seed=text))
+    if not probes:
+        return None
+    before = _before(shown, signatures[-1]) if signatures else ""
+    return Specification(entry, before, opened, checks, probes)
+
+
+def _parses(source: str) -> bool:
+    try:
+        ast.parse(source.strip())
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
+
+
+def _called(asserts: list[str]) -> str | None:
+    names = (
+        node.func.id
+        for source in asserts
+        for node in ast.walk(ast.parse(source.strip()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    )
+    known = {
+        "len",
+        "set",
+        "sorted",
+        "list",
+        "tuple",
+        "round",
+        "str",
+        "abs",
+        "sum",
+        "isinstance",
+        "all",
+        "any",
+        "dict",
+    }
+    return next((name for name in names if name not in known), None)
+
+
+def _doctests(text: str) -> Iterator[str]:
+    try:
+        # The quotes that end a docstring end an example's output, too.
+        found = doctest.DocTestParser().get_examples(re.sub(r'"{3}|\'{3}', "\n", text))
+    except ValueError:  # ill-indented ones
+        return
+    for example in found:
+        want = example.want.strip()
+        if want and _literal(want) and _parses(example.source):
+            yield f"assert (\n{example.source.strip()}\n) == (\n{want}\n)"
+
+
+def _stated(text: str, entry: str) -> Iterator[str]:
+    """Yield what is written as `f(1) == 2`, `f(1) -> 2` or `f(1) returns 2`, a line each."""
+    for match in re.finditer(rf"(?<![\w.])(?=({re.escape(entry)}\(.*))", text):
+        line = match.group(1)
+        before = text[: match.start()].rsplit("\n", 1)[-1]
+        if ">>>" in before or "assert" in before or "def " in before:  # read as what it is, elsewhere
+            continue
+        for equal in re.finditer(_EQUAL, line):
+            call, want = line[: equal.start()].strip(), line[equal.end() :].strip().rstrip(".,;`'\"")
+            if not _is_call(call, entry):
+                continue
+            want = want.split(f"{entry}(")[0].strip(" ,;.`'\"") if f"{entry}(" in want else want
+            said = (want, line[equal.end() :].strip(), want.split("#")[0].strip(), want.split("(")[0].strip())
+            values = (value for text in said if (value := _as_python(text)) is not None)
+            wanted = next(values, None)
+            # An example whose outcome cannot be read still shows what the function can be called with.
+            yield call if wanted is None else f"assert (\n{call}\n) == (\n{wanted}\n)"
+            break
+
+
+def _as_python(text: str) -> str | None:
+    """Return a literal as Python writes it, also one of another language; `None` when it is none."""
+    named = {"true": "True", "false": "False", "none": "None", "null": "None"}
+    written = named.get(text.lower(), text)
+    return written if _literal(written) else None
+
+
+def _literal(text: str) -> bool:
+    try:
+        ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return False
+    return True
+
+
+def _is_call(source: str, entry: str) -> bool:
+    try:
+        tree = ast.parse(source, mode="eval").body
+    except (SyntaxError, ValueError):
+        return False
+    return isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name) and tree.func.id == entry
+
+
+def _entry_calls(source: str, entry: str) -> list[ast.Call]:
+    return [
+        node
+        for node in (ast.walk(ast.parse(source.strip())) if _parses(source) else ())
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == entry
+    ]
+
+
+def _arguments(example: str, entry: str) -> Iterator[tuple[Any, ...]]:
+    """Yield the arguments of each call of the function, where all are literals."""
+    for call in _entry_calls(example, entry):
+        if call.keywords:
+            continue
+        try:
+            yield tuple(ast.literal_eval(a) for a in call.args)
+        except (ValueError, TypeError):
+            continue
+
+
+def _opened(text: str, signature: re.Match[str]) -> str:
+    """Return the part of a request that is a program begun: up to the end of the last function's docstring."""
+    tail = text[signature.start() :]
+    source = text[: signature.start()] if _parses(text[: signature.start()]) else ""
+    lines = tail.splitlines()
+    for end in range(len(lines), 0, -1):
+        begun = "\n".join(lines[:end])
+        if _parses(begun):
+            return source + begun + "\n"
+        if _parses(begun + "\n    pass"):
+            return source + begun + "\n"
+    return ""
+
+
+def _before(text: str, signature: re.Match[str]) -> str:
+    head = text[: signature.start()]
+    if _parses(head):
+        return head
+    imports = re.findall(r"^(?:from [\w.]+ import [^\n(]+|import [\w., ]+)$", head, re.MULTILINE)
+    return "\n".join(i for i in imports if _parses(i)) + "\n"
+
+
+def _probes(entry: str, arguments: list[tuple[Any, ...]], seed: str) -> Iterator[str]:
+    """Yield calls: those with the given arguments, then with changed ones; always the same for the same request."""
+    lot = random.Random(seed)  # noqa: S311
+    seen: set[str] = set()
+    candidates = itertools.chain(
+        arguments, (_changed(lot.choice(arguments), lot) for _ in range(4 * MOST_PROBES) if arguments)
+    )
+    for given in candidates:
+        call = f"{entry}({', '.join(map(repr, given))})"
+        if call not in seen and len(call) <= _LONGEST:
+            seen.add(call)
+            yield call
+        if len(seen) == MOST_PROBES:
+            return
+
+
+def _changed(arguments: tuple[Any, ...], lot: random.Random) -> tuple[Any, ...]:
+    if not arguments:
+        return arguments
+    out = list(arguments)
+    for index in lot.sample(range(len(out)), lot.randint(1, len(out))):
+        out[index] = _mutated(out[index], lot)
+    return tuple(out)
+
+
+def _mutated(value: Any, lot: random.Random) -> Any:
+    """Return a value of the same type, near the given one or at a border of what its type holds."""
+    match value:
+        case bool():
+            return not value
+        case int():
+            return lot.choice([value + 1, value - 1, -value, 0, 1, value * 2, value + 10, abs(value) // 2])
+        case float():
+            return lot.choice([value + 0.5, -value, 0.0, value * 2, round(value), value / 3])
+        case str():
+            return lot.choice(_strings(lot))(value)
+        case list() | tuple():
+            return type(value)(_resized(list(value), lot))
+        case set() | frozenset():
+            return type(value)(_resized(sorted(value, key=repr), lot))
+        case dict():
+            return {
+                k: (_mutated(v, lot) if lot.random() < 0.5 else v)
+                for k, v in value.items()
+                if lot.random() < 0.8
+            }
+        case _:
+            return value
+
+
+def _strings(lot: random.Random) -> list[Callable[[str], str]]:
+    return [
+        lambda s: s[::-1],
+        lambda s: s + s,
+        lambda _: "",
+        str.swapcase,
+        lambda s: s[: len(s) // 2],
+        lambda s: "".join(lot.sample(s, len(s))),
+        lambda s: s + lot.choice("abc XYZ019,"),
+    ]
+
+
+def _resized(values: list[Any], lot: random.Random) -> list[Any]:
+    match lot.randrange(6):
+        case 0:
+            return values[::-1]
+        case 1:
+            return values[: len(values) // 2]
+        case 2:
+            return values + values
+        case 3:
+            return lot.sample(values, len(values))
+        case 4:
+            return []
+        case _:
+            return [_mutated(v, lot) if lot.random() < 0.5 else v for v in values]
+
+
+_SEEDS: dict[str, list[Any]] = {
+    "int": [3, 10, -1],
+    "float": [1.5, 0.25, -2.0],
+    "str": ["abcab", "Hello World", "12321"],
+    "bool": [True, False, True],
+    "list": [[3, 1, 2], [1], [5, 5, 0, -1]],
+    "dict": [{"a": 1}, {"b": 2, "c": 3}, {}],
+    "tuple": [(1, 2), (3, 4), (0, 0)],
+}
+
+
+def _by_annotations(opened: str) -> Iterator[tuple[Any, ...]]:
+    """Yield arguments made from the annotations of the last function; none when one is missing or unknown."""
+    try:
+        functions = [n for n in ast.parse(opened + "    pass\n").body if isinstance(n, ast.FunctionDef)]
+    except (SyntaxError, ValueError):
+        return
+    if not functions or not functions[-1].args.args:
+        return
+    kinds = [_of_annotation(a.annotation) for a in functions[-1].args.args]
+    if any(k is None for k in kinds):
+        return
+    for i in range(3):
+        yield tuple(k[i] for k in kinds if k is not None)
+
+
+def _of_annotation(annotation: ast.expr | None) -> list[Any] | None:
+    match annotation:
+        case ast.Name(id=name):
+            return _SEEDS.get(name.lower())
+        case ast.Subscript(value=ast.Name(id=("List" | "list")), slice=inner):
+            of = _of_annotation(inner)
+            return None if of is None else [of, of[:1], [*of, *of[::-1]]]
+        case ast.Subscript(value=ast.Name(id=name)):
+            return _SEEDS.get(name.lower())
+        case _:
+            return None

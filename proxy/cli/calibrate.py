@@ -1,0 +1,116 @@
+"""`cope-proxy calibrate`: thresholds for a target, with a guarantee, from the runs of `cope-proxy eval`."""
+
+from pathlib import Path
+
+import click
+from rich.table import Table
+
+from proxy.cli import main
+from proxy.cli.common import USD, console
+from proxy.evals import trial
+from proxy.evals.calibration import Choice, Rated, Target, calibrate
+from proxy.pricing.money import format_usd
+
+
+@main.command("calibrate")
+@click.argument(
+    "runs", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, file_okay=False)
+)
+@click.option(
+    "--quality",
+    type=click.FloatRange(0, 1.5, min_open=True),
+    help="Least share of the large model's quality: 0.99.",
+)
+@click.option("--max-usd-per-1000", "cost", type=USD, help="Most that 1,000 requests may cost on average.")
+@click.option(
+    "--risk", default=0.05, show_default=True, type=click.FloatRange(0.001, 0.5), help="Chance of missing it."
+)
+@click.option("--seed", default=0, show_default=True, help="Of the lot that halves the items.")
+@click.option("--out", default="calibration.toml", show_default=True, type=click.Path(path_type=Path))
+def calibrate_command(
+    runs: tuple[Path, ...], quality: float | None, cost: int | None, risk: float, seed: int, out: Path
+) -> None:
+    """Choose thresholds per task kind from RUNS of `cope-proxy eval`, and print what the others would give.
+
+    With the chance of 1 - risk, what is chosen holds the target on traffic like these items.
+    """
+    if (quality is None) == (cost is None):
+        raise click.UsageError("name one target: --quality 0.99, or --max-usd-per-1000 0.5")
+    target = Target("quality", quality) if quality is not None else Target("cost", (cost or 0) / 1000)
+    trials = [t for run in runs for t in trial.read(run)]
+    choices = [
+        calibrate([t for t in trials if t.task == task], target, risk=risk, seed=seed)
+        for task in sorted({t.task for t in trials})
+    ]
+    for choice in choices:
+        console().print(_table(choice))
+    out.write_text(_toml(choices, target, risk))
+    click.echo(f'written to {out}; `serve` applies it with cascade.calibration = "{out}"')
+
+
+def _table(choice: Choice) -> Table:
+    table = Table(
+        "", "plans", "stage 1 from", "stage 2 from", "quality %", "of large %", "USD per 1,000", "of large %",
+        title=f"{choice.task}: {choice.certified} of {choice.tested} tested ways certified",
+    )  # fmt: skip
+    shown = list(choice.frontier)
+    if choice.chosen is not None and choice.chosen.way not in [r.way for r in shown]:
+        shown.append(choice.chosen)
+    for rated in shown:
+        mark = "chosen" if choice.chosen is not None and rated.way == choice.chosen.way else ""
+        table.add_row(mark, *_cells(rated))
+    if choice.chosen is None:
+        table.add_row(
+            "chosen",
+            "-",
+            "the large model alone",
+            "-",
+            *_figures(shown[0].large_score, 1, shown[0].large_cost, 1),
+        )
+    return table
+
+
+def _cells(rated: Rated) -> tuple[str, ...]:
+    way = rated.way
+    thresholds = ("never" if t > 1 else f"{t:.4g}" for t in (way.stage1, way.stage2))
+    figures = _figures(rated.score, rated.quality_share, rated.cost, rated.cost_share)
+    return ("yes" if way.plans else "no", *thresholds, *figures)
+
+
+def _figures(score: float, quality_share: float, cost: float, cost_share: float) -> tuple[str, ...]:
+    return (
+        f"{100 * score:.1f}",
+        f"{100 * quality_share:.1f}",
+        format_usd(round(1000 * cost)),
+        f"{100 * cost_share:.1f}",
+    )
+
+
+def _toml(choices: list[Choice], target: Target, risk: float) -> str:
+    asked = (
+        f"at least {100 * target.value:g} % of the large model's quality"
+        if target.kind == "quality"
+        else f"at most {format_usd(round(1000 * target.value))} USD per 1,000 requests"
+    )
+    lines = [f"# Written by `cope-proxy calibrate`: {asked}, at a risk of {100 * risk:g} %."]
+    for choice in choices:
+        lines += ["", f"[{choice.task}]"]
+        if choice.chosen is None:
+            lines += [
+                f"# none of {choice.tested} ways holds the target: the large model alone",
+                "skip = true",
+            ]
+            continue
+        r = choice.chosen
+        lines += [
+            f"# on {r.items} items: {100 * r.quality_share:.1f} % of the quality at {100 * r.cost_share:.1f} % of the cost",
+            f"plans = {str(r.way.plans).lower()}",
+            f"stage1 = {_threshold(r.way.stage1)}",
+            f"stage2 = {_threshold(r.way.stage2)}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _threshold(value: float) -> str:
+    """Write a confidence so that it is read as the very same one."""
+    return '"never"' if value > 1 else repr(float(value))

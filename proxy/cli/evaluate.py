@@ -1,0 +1,124 @@
+"""`cope-proxy eval`: labelled tasks through both tiers, every way, with what it costs and how good it is."""
+
+import asyncio
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.markdown import Markdown
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from proxy.cascade.confidence import math as maths
+from proxy.cascade.types import TaskKind
+from proxy.cli import main
+from proxy.cli.common import USD, config_option, console, settings_of
+from proxy.config import Settings
+from proxy.evals import items, plot, report, trial
+from proxy.evals.calibration import Rated, frontier, rate, ways
+from proxy.evals.items import Item
+from proxy.evals.modes import Thresholds
+from proxy.evals.record import Record
+from proxy.evals.run import collect
+from proxy.evals.tiers import open_tiers
+from proxy.evals.trial import Trial
+from proxy.pricing.money import format_usd
+from proxy.sandbox import Sandbox, SandboxError, open_sandbox
+from proxy.service.request import thresholds
+
+
+@main.command("eval")
+@click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@config_option
+@click.option(
+    "--out",
+    default="cope-eval",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Folder of the run.",
+)
+@click.option("--limit", type=click.IntRange(1), help="Most items of each task kind, drawn by lot.")
+@click.option("--seed", default=0, show_default=True, help="Of that lot.")
+@click.option("--samples", type=click.IntRange(1), help="n (default: the config's of each task kind).")
+@click.option("--at-once", default=4, show_default=True, type=click.IntRange(1), help="Items under way.")
+@click.option("--max-usd", type=USD, help="Most that this run may spend upstream.")
+def evaluate(
+    data: tuple[Path, ...], config: str | None, out: Path, limit: int | None, seed: int, samples: int | None,
+    at_once: int, max_usd: int | None,
+) -> None:  # fmt: skip
+    """Put labelled tasks (JSON lines) through both tiers; write tables and a plot.
+
+    Every call is kept in OUT: the same command goes on where it was stopped, and asks and pays nothing twice.
+    """
+    settings = settings_of(config)
+    asked = items.chosen(items.load(data), limit, seed)
+    trials = asyncio.run(_collect(settings, asked, out, samples, at_once, max_usd))
+    if not trials:
+        raise click.ClickException("no item was answered by both tiers")
+    at = thresholds_of(settings)
+    pair = f"{settings.small.model} and {settings.large.model}"
+    heading = f"{pair}: {len(trials)} of {len(asked)} items"
+    trial.write(out, trials)
+    found = report.lines(trials, at)
+    text = report.write(out, found, report.confidences(trials), heading)
+    tasks = {t.task for t in trials}
+    drawn = plot.draw(out, found, {task: _frontier([t for t in trials if t.task == task]) for task in tasks})
+    console().print(Markdown(text))
+    click.echo(f"written to {out}: report.md, report.json" + "".join(f", {p.name}" for p in drawn))
+    if not drawn:
+        click.echo("no plot: `pip install 'cope-proxy[evals]'` brings matplotlib", err=True)
+
+
+def _frontier(trials: list[Trial]) -> list[Rated]:
+    return frontier([rate(way, trials) for way in ways(trials)])
+
+
+def thresholds_of(settings: Settings) -> dict[str, Thresholds]:
+    """Return the thresholds that `serve` would use, by task kind."""
+    return {kind.value: Thresholds(*thresholds(settings.cascade, kind)) for kind in TaskKind}
+
+
+async def _collect(
+    settings: Settings, asked: list[Item], out: Path, samples: int | None, at_once: int, max_usd: int | None
+) -> list[Trial]:
+    record = Record(out / "calls.jsonl")
+    if len(record):
+        click.echo(f"{len(record)} calls of an earlier run are in {out} and are not made again", err=True)
+    shown = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    try:
+        async with open_tiers(settings, record, await _runner(), max_usd) as tiers:
+            with Progress(*shown, console=Console(stderr=True)) as progress:
+                bar = progress.add_task("items", total=len(asked))
+
+                def told(item: Item, problem: str | None) -> None:
+                    progress.advance(bar)
+                    progress.update(bar, description=f"items, {format_usd(tiers.spent)} USD")
+                    if problem:
+                        progress.console.print(
+                            f"{item.id}: left out: {problem}", markup=False, highlight=False
+                        )
+
+                return await collect(asked, tiers, samples=samples, at_once=at_once, told=told)
+    finally:
+        record.close()
+        maths.shutdown()
+
+
+async def _runner() -> Sandbox | None:
+    try:
+        return await open_sandbox()
+    except SandboxError as e:
+        click.echo(f"no sandbox, so no code can be graded: {e}", err=True)
+        return None

@@ -1,0 +1,166 @@
+"""Thresholds for a stated target, with a guarantee that holds for the traffic that the items were drawn from.
+
+Pareto testing (arXiv 2210.07913): one half of the items picks the ways of running the cascade that are worth a test, best
+first; the other half, which had no say in that, tests them in this order and stops at the first that fails. The chance
+that any way so certified misses the target is at most `risk` (learn then test, arXiv 2110.01052).
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+from proxy.evals.bounds import p_value
+from proxy.evals.modes import MODES, Outcome, Thresholds
+from proxy.evals.trial import Trial
+from proxy.service.request import NEVER
+
+CASCADES = {True: "full cascade", False: "cascade, no plans"}
+MOST_TESTED = 24
+
+
+class Target(msgspec.Struct, frozen=True):
+    """What is asked for: a share of the large model's quality (0..1), or a cost in nano-USD a request."""
+
+    kind: Literal["quality", "cost"]
+    value: float
+
+
+class Way(msgspec.Struct, frozen=True):
+    """One way to run the cascade for a task kind."""
+
+    plans: bool
+    stage1: float
+    stage2: float
+
+
+class Rated(msgspec.Struct, frozen=True):
+    """What a way gives on some items: quality 0..1, cost in nano-USD a request, both beside the large model's alone."""
+
+    way: Way
+    items: int
+    score: float
+    large_score: float
+    cost: float
+    large_cost: float
+
+    @property
+    def quality_share(self) -> float:
+        """Its quality as a share of the large model's."""
+        return self.score / self.large_score if self.large_score else float("inf")
+
+    @property
+    def cost_share(self) -> float:
+        """Its cost as a share of the large model's."""
+        return self.cost / self.large_cost if self.large_cost else 0.0
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """What a calibration comes to for one task kind.
+
+    Attributes:
+        task: the kind.
+        chosen: the way to run it, rated on all items; `None` when none is certified: the large model alone then.
+        tested: how many ways were tested.
+        certified: how many of them hold the target.
+        frontier: the ways that no other beats in quality at the same or a lower cost, on all items.
+    """
+
+    task: str
+    chosen: Rated | None
+    tested: int
+    certified: int
+    frontier: list[Rated]
+
+
+@dataclass(frozen=True)
+class _Test:
+    """How a way is tested: a value of 0..1 for each item, whose mean has to be more than the bound."""
+
+    value: Callable[[Outcome, Outcome], float]
+    bound: float
+
+
+def calibrate(trials: Sequence[Trial], target: Target, *, risk: float, seed: int = 0) -> Choice:
+    """Choose how to run the cascade for one task kind.
+
+    Among the certified ways the cheapest is chosen for a quality, the best for a cost.
+
+    Args:
+        trials: of one task kind.
+        target: what has to hold.
+        risk: the chance that the choice misses the target although it was certified, 0..1.
+        seed: of the lot that halves the items.
+    """
+    order = random.Random(seed).sample(list(trials), len(trials))  # noqa: S311
+    picking, testing = order[: len(order) // 2], order[len(order) // 2 :]
+    test = _test_of(target, trials)
+    promising = frontier([rate(way, picking) for way in ways(picking)]) if picking else []
+    ranked = sorted(promising, key=lambda r: _p(r.way, picking, test))[:MOST_TESTED]
+    certified = []
+    for rated in ranked:
+        if _p(rated.way, testing, test) > risk:
+            break
+        certified.append(rate(rated.way, trials))
+    best = (lambda r: (r.cost, -r.score)) if target.kind == "quality" else (lambda r: (-r.score, r.cost))
+    return Choice(
+        task=trials[0].task,
+        chosen=min(certified, key=best, default=None),
+        tested=len(ranked),
+        certified=len(certified),
+        frontier=frontier([rate(way, trials) for way in ways(trials)]),
+    )
+
+
+def ways(trials: Sequence[Trial]) -> list[Way]:
+    """Return every way that the items can tell apart; a threshold above 1 means that the stage accepts nothing."""
+    plain = sorted({t.plain.confidence for t in trials})
+    firsts = [*sorted({t.first.confidence for t in trials}), NEVER]
+    seconds = [*sorted({t.second.confidence for t in trials}), NEVER]
+    return [Way(False, c, NEVER) for c in plain] + [Way(True, a, b) for a in firsts for b in seconds]
+
+
+def rate(way: Way, trials: Sequence[Trial]) -> Rated:
+    """Return what a way gives on some items."""
+    pairs = [_pair(way, t) for t in trials]
+    n = len(pairs)
+    return Rated(
+        way=way,
+        items=n,
+        score=sum(o.score for o, _ in pairs) / n,
+        large_score=sum(base.score for _, base in pairs) / n,
+        cost=sum(o.cost for o, _ in pairs) / n,
+        large_cost=sum(base.cost for _, base in pairs) / n,
+    )
+
+
+def frontier(rated: Sequence[Rated]) -> list[Rated]:
+    """Return those that no other beats in quality at the same or a lower cost, cheapest first."""
+    out: list[Rated] = []
+    for one in sorted(rated, key=lambda r: (r.cost, -r.score)):
+        if not out or one.score > out[-1].score:
+            out.append(one)
+    return out
+
+
+def _pair(way: Way, trial: Trial) -> tuple[Outcome, Outcome]:
+    at = Thresholds(way.stage1, way.stage2)
+    return MODES[CASCADES[way.plans]](trial, at), MODES["large alone"](trial, at)
+
+
+def _p(way: Way, trials: Sequence[Trial], test: _Test) -> float:
+    return p_value((test.value(*_pair(way, t)) for t in trials), test.bound)
+
+
+def _test_of(target: Target, trials: Sequence[Trial]) -> _Test:
+    if target.kind == "quality":
+        # score - share * large is in -share..1; moved and scaled to 0..1, its mean has to be more than that of 0.
+        share = target.value
+        return _Test(
+            lambda o, base: (o.score - share * base.score + share) / (1 + share), share / (1 + share)
+        )
+    # The dearest item seen, twice over, stands for the dearest that there is.
+    most = 2.0 * max((t.plan_cost + max(t.guided.cost, t.large.cost) for t in trials), default=1)
+    return _Test(lambda o, _: 1 - min(1.0, o.cost / most), max(0.0, 1 - target.value / most))

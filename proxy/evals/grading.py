@@ -1,0 +1,151 @@
+"""How right an answer is."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from proxy.cascade.confidence.canonical import dumps, parse
+from proxy.cascade.confidence.choice import letter
+from proxy.cascade.confidence.examples import specification
+from proxy.cascade.confidence.math import equivalent, final_answer, normalised
+from proxy.cascade.confidence.program import source_of
+from proxy.cascade.tasks import options
+from proxy.cascade.types import Json, Program, Runner, TaskKind
+from proxy.errors import ConfigError
+from proxy.evals.items import Item
+from proxy.evals.tiers import Tiers
+
+_JUDGE = (
+    "You grade an assistant's answer. Question:\n\n{question}\n\n{reference}The answer to grade:\n\n{answer}\n\n"
+    "Grade it from 1 (useless or wrong) to 10 (as good as it can be) for correctness, helpfulness and clarity. "
+    'Write only "Grade: N".'
+)
+_JUDGED_TOKENS = 16
+
+
+class Graders:
+    """Grades messages, each by its item's task kind; what was graded once is not graded again."""
+
+    def __init__(self, tiers: Tiers) -> None:
+        self._tiers = tiers
+        self._known: dict[tuple[str, bytes], float] = {}
+
+    async def grade(self, item: Item, message: Json) -> float:
+        """Return how right a message is, 0..1.
+
+        Raises:
+            ConfigError: there is no sandbox to run its tests in.
+            NoBudget, ApiError: the judge could not be asked.
+        """
+        key = item.id, msgspec.json.encode([message.get("content"), message.get("tool_calls")])
+        if key not in self._known:
+            self._known[key] = await self._judge(item, message)
+        return self._known[key]
+
+    async def _judge(self, item: Item, message: Json) -> float:
+        text = message.get("content") or ""
+        match item.task:
+            case TaskKind.MATH:
+                return float(await same_value(text, str(item.answer)))
+            case TaskKind.CHOICE:
+                return float(letter(text, options(item.prompt) or "ABCDEFGHIJ") == item.answer)
+            case TaskKind.CODE:
+                return float(await passes(item, text, self._tiers.runner))
+            case TaskKind.AGENT:
+                return float(calls_accepted(message, item.answer))
+            case TaskKind.STRUCTURED:
+                return float(same_json(text, item.answer))
+            case TaskKind.OPEN:
+                return await self._judged(item, text)
+
+    async def _judged(self, item: Item, text: str) -> float:
+        """Let the large model grade; a grade that cannot be read counts as 0."""
+        known = item.meta.get("reference")
+        reference = (
+            f"A reference answer:\n\n{known[0] if isinstance(known, list) else known}\n\n" if known else ""
+        )
+        asked = _JUDGE.format(question=item.prompt, reference=reference, answer=text)
+        body = {"messages": [{"role": "user", "content": asked}], "temperature": 0}
+        answer = await self._tiers.ask(f"{item.id} judge", body, _JUDGED_TOKENS)
+        found = re.search(r"(\d+(?:\.\d+)?)", answer.text)
+        return min(10.0, float(found.group(1))) / 10 if found else 0.0
+
+
+async def same_value(text: str, answer: str) -> bool:
+    """Say whether a solution's final answer has the right value."""
+    found = final_answer(text)
+    return found is not None and await equivalent(found, normalised(answer))
+
+
+async def passes(item: Item, text: str, runner: Runner | None) -> bool:
+    """Say whether the program in an answer passes the item's tests.
+
+    Raises:
+        ConfigError: there is no sandbox.
+    """
+    if runner is None:
+        raise ConfigError(["code can only be graded in the sandbox; `cope-proxy doctor` says what it lacks"])
+    source = source_of(text)
+    if source is None:
+        return False
+    wanted = specification(item.prompt)
+    sources = [f"{wanted.before if wanted else ''}\n{source}\n{item.entry_point or ''}"]
+    if item.meta.get("style") == "complete":
+        sources.append(f"{item.prompt}\n{source}\n")
+    return (await runner.run(Program(tuple(sources), (item.tests or "",)))).passed
+
+
+def calls_accepted(message: Json, answer: list[Mapping[str, Mapping[str, list[Any]]]]) -> bool:
+    """Say whether a message calls what it should: each call once, every argument one of the values accepted."""
+    try:
+        made = [
+            (c["function"]["name"], parse(c["function"]["arguments"] or "{}"))
+            for c in message.get("tool_calls") or ()
+        ]
+    except (ValueError, KeyError, TypeError):
+        return False
+    if len(made) != len(answer):
+        return False
+    left = list(answer)
+    for name, arguments in made:
+        fitting = next((a for a in left if name in a and _accepted(arguments, a[name])), None)
+        if fitting is None:
+            return False
+        left.remove(fitting)
+    return True
+
+
+def _accepted(arguments: Any, expected: Mapping[str, list[Any]]) -> bool:
+    if not isinstance(arguments, dict) or arguments.keys() - expected.keys():
+        return False
+    return all(
+        _one_of(arguments[name], values) if name in arguments else "" in values
+        for name, values in expected.items()
+    )
+
+
+def _one_of(value: Any, accepted: list[Any]) -> bool:
+    return any(_plain(value) == _plain(one) for one in accepted)
+
+
+def _plain(value: Any) -> str:
+    """Write a value as the benchmark compares it: letters in any case, and without spaces and punctuation around."""
+    if isinstance(value, str):
+        return re.sub(r"[ ,./\-_*^]", "", value).lower().replace("'", '"')
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(_plain, value))}]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{k}:{_plain(v)}" for k, v in sorted(value.items())) + "}"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def same_json(text: str, answer: Any) -> bool:
+    """Say whether a text is the right JSON value."""
+    try:
+        return dumps(parse(text)) == dumps(answer)
+    except (ValueError, RecursionError):
+        return False

@@ -1,0 +1,149 @@
+"""What a run found, as a table, as JSON, and as a plot."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from proxy.evals import statistics
+from proxy.evals.modes import BASELINE, MODES, Thresholds
+from proxy.evals.trial import Trial
+from proxy.pricing.money import format_usd
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One mode on one task kind. Costs are nano-USD per 1,000 requests; pairs are 95 % bootstrap intervals."""
+
+    task: str
+    mode: str
+    items: int
+    score: float
+    score_interval: tuple[float, float]
+    cost: int
+    cost_share: float
+    cost_share_interval: tuple[float, float]
+    better_by: float
+    better_by_interval: tuple[float, float]
+    stages: tuple[float, float, float]
+
+
+class Confidence(msgspec.Struct, frozen=True):
+    """How well a confidence tells right from wrong answers."""
+
+    task: str
+    vote: str
+    items: int
+    right: float
+    auroc: float
+    auroc_interval: tuple[float, float]
+    calibration_error: float
+    curve: list[tuple[float, float, int]]
+
+
+def lines(trials: Sequence[Trial], thresholds: Mapping[str, Thresholds]) -> list[Line]:
+    """Return a line for each task kind and mode."""
+    out = []
+    for task in sorted({t.task for t in trials}):
+        own = [t for t in trials if t.task == task]
+        base = [MODES[BASELINE](t, thresholds[task]) for t in own]
+        for name, mode in MODES.items():
+            outcomes = [mode(t, thresholds[task]) for t in own]
+            scores = [(o.score, b.score) for o, b in zip(outcomes, base, strict=True)]
+            costs = [(float(o.cost), float(b.cost)) for o, b in zip(outcomes, base, strict=True)]
+            out.append(
+                Line(
+                    task=task,
+                    mode=name,
+                    items=len(own),
+                    score=statistics.mean(scores),
+                    score_interval=statistics.interval(scores, statistics.mean),
+                    cost=round(1000 * statistics.mean(costs)),
+                    cost_share=statistics.ratio(costs),
+                    cost_share_interval=statistics.interval(costs, statistics.ratio),
+                    better_by=statistics.difference(scores),
+                    better_by_interval=statistics.interval(scores, statistics.difference),
+                    stages=tuple(sum(o.stage == s for o in outcomes) / len(own) for s in (1, 2, 3)),  # type: ignore[arg-type]
+                )
+            )
+    return out
+
+
+def confidences(trials: Sequence[Trial]) -> list[Confidence]:
+    """Return how good each task kind's confidence is: in a plain vote, and in both stages."""
+    out = []
+    for task in sorted({t.task for t in trials}):
+        own = [t for t in trials if t.task == task]
+        for name in ("plain", "first", "second"):
+            rows = [(vote.confidence, vote.score) for t in own for vote in [getattr(t, name)]]
+            out.append(
+                Confidence(
+                    task=task,
+                    vote={"plain": "no plans", "first": "stage 1", "second": "stage 2"}[name],
+                    items=len(rows),
+                    right=statistics.mean([(score,) for _, score in rows]),
+                    auroc=statistics.auroc(rows),
+                    auroc_interval=statistics.interval(rows, statistics.auroc),
+                    calibration_error=statistics.calibration_error(rows),
+                    curve=statistics.calibration(rows),
+                )
+            )
+    return out
+
+
+_HEAD = (
+    "| task | mode | items | quality % (95 %) | USD per 1,000 | of large alone % (95 %) "
+    "| points against large alone (95 %) | answered at stage 1/2/3, % |"
+)
+
+
+def markdown(found: Sequence[Line], sure: Sequence[Confidence], heading: str) -> str:
+    """Return the tables."""
+    rows = [
+        f"| {x.task} | {x.mode} | {x.items} | {_share(x.score)} {_range(x.score_interval)} | {format_usd(x.cost)} "
+        f"| {_share(x.cost_share)} {_range(x.cost_share_interval)} | {_points(x.better_by)} "
+        f"({_points(x.better_by_interval[0])} to {_points(x.better_by_interval[1])}) "
+        f"| {' / '.join(f'{100 * s:.0f}' for s in x.stages)} |"
+        for x in found
+    ]
+    sures = [
+        f"| {c.task} | {c.vote} | {c.items} | {_share(c.right)} | {c.auroc:.3f} ({c.auroc_interval[0]:.2f} to "
+        f"{c.auroc_interval[1]:.2f}) | {c.calibration_error:.3f} "
+        f"| {', '.join(f'{conf:.2f}: {_share(right)} of {n}' for conf, right, n in c.curve)} |"
+        for c in sure
+    ]
+    return "\n".join(
+        [
+            f"# {heading}",
+            "",
+            _HEAD,
+            "| --- | --- | ---: | --- | ---: | --- | --- | --- |",
+            *rows,
+            "",
+            "| task | vote | items | right % | AUROC (95 %) | calibration error | right at confidence |",
+            "| --- | --- | ---: | ---: | --- | ---: | --- |",
+            *sures,
+            "",
+        ]
+    )
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def _range(interval: tuple[float, float]) -> str:
+    return f"({_share(interval[0])} to {_share(interval[1])})"
+
+
+def _points(value: float) -> str:
+    return f"{100 * value:+.1f}"
+
+
+def write(folder: Path, found: Sequence[Line], sure: Sequence[Confidence], heading: str) -> str:
+    """Write `report.md`, `report.json` and the plot into a folder; return the tables."""
+    text = markdown(found, sure, heading)
+    (folder / "report.md").write_text(text)
+    whole: dict[str, Any] = {"heading": heading, "modes": found, "confidences": sure}
+    (folder / "report.json").write_bytes(msgspec.json.format(msgspec.json.encode(whole)))
+    return text

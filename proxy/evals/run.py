@@ -1,0 +1,46 @@
+"""A run: all items through both tiers, some at a time, until they are done or the money is."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from proxy.errors import ApiError, NoBudget, SmallRefused, SmallUnavailable
+from proxy.evals import trial
+from proxy.evals.grading import Graders
+from proxy.evals.items import Item
+from proxy.evals.tiers import Tiers
+from proxy.evals.trial import Trial
+
+Told = Callable[[Item, str | None], None]
+"""Is told of each item that is done, and of its problem if it has failed."""
+
+
+async def collect(
+    items: Sequence[Item], tiers: Tiers, *, samples: int | None, at_once: int, told: Told
+) -> list[Trial]:
+    """Return a trial for each item that both tiers answered, in the items' order.
+
+    An item that fails is reported and left out; one that no money is left for ends the run.
+    """
+    graders = Graders(tiers)
+    slots = asyncio.Semaphore(at_once)
+    done: dict[str, Trial] = {}
+    broke = asyncio.Event()
+
+    async def one(item: Item) -> None:
+        async with slots:
+            if broke.is_set():
+                return
+            problem = None
+            try:
+                done[item.id] = await trial.run(item, tiers, graders.grade, samples)
+            except* NoBudget as group:
+                broke.set()
+                problem = str(group.exceptions[0])
+            except* (ApiError, SmallRefused, SmallUnavailable, ValueError) as group:
+                problem = "; ".join(f"{type(e).__name__}: {e}" for e in group.exceptions)
+            told(item, problem)
+
+    async with asyncio.TaskGroup() as group:
+        for item in items:
+            group.create_task(one(item))
+    return [done[item.id] for item in items if item.id in done]

@@ -1,0 +1,157 @@
+"""One item through both tiers, every way that a mode may need: what is compared afterwards is computed from this."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+
+from proxy.cascade import prompts, tasks
+from proxy.cascade.capability import unserved
+from proxy.cascade.confidence import estimator_for
+from proxy.cascade.engine import Story, decide
+from proxy.cascade.sampling import Verdict
+from proxy.cascade.types import Json, Kept, Policy
+from proxy.errors import ConfigError
+from proxy.evals.items import Item
+from proxy.evals.tiers import Answer, Sampler, Tiers
+from proxy.service.request import NEVER, Controls, policy
+
+Grader = Callable[[Item, Json], Awaitable[float]]
+"""Says how right an assistant message is, 0..1."""
+
+
+class Vote(msgspec.Struct, frozen=True):
+    """A ballot of n samples: its confidence, and how right the answer is that won (0..1)."""
+
+    confidence: float
+    score: float
+    tokens: int
+
+
+class Paid(msgspec.Struct, frozen=True):
+    """An answer of the large model: how right it is (0..1), and its cost in nano-USD, its own plan's left out."""
+
+    score: float
+    cost: int
+    tokens: int
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """What became of one item.
+
+    Attributes:
+        item: its id.
+        task: its kind.
+        detected: the kind that the proxy would take it for.
+        single: how right one plain sample of the small model is, on average over its n samples.
+        plain: the vote of the n samples without a plan.
+        first: stage 1's vote.
+        second: stage 2's.
+        plan_cost: of the guideline, in nano-USD.
+        large: the large model alone.
+        guided: the large model with the guideline, which is stage 3.
+    """
+
+    item: str
+    task: str
+    detected: str
+    single: float
+    plain: Vote
+    first: Vote
+    second: Vote
+    plan_cost: int
+    large: Paid
+    guided: Paid
+
+
+def write(folder: Path, trials: Sequence[Trial]) -> None:
+    """Write `trials.jsonl` into the folder of a run."""
+    (folder / "trials.jsonl").write_bytes(b"".join(msgspec.json.encode(t) + b"\n" for t in trials))
+
+
+def read(folder: Path) -> list[Trial]:
+    """Read the trials of a run.
+
+    Raises:
+        ConfigError: the folder has none.
+    """
+    try:
+        lines = (folder / "trials.jsonl").read_bytes().splitlines()
+        return [msgspec.json.decode(line, type=Trial) for line in lines]
+    except (OSError, msgspec.DecodeError) as e:
+        raise ConfigError([f"{folder}: no run of `cope-proxy eval` ({e})"]) from e
+
+
+async def run(item: Item, tiers: Tiers, grade: Grader, samples: int | None) -> Trial:
+    """Put one item through both tiers; what the record has is not asked again.
+
+    Raises:
+        NoBudget: the run may spend no more.
+        ApiError, SmallRefused, SmallUnavailable: a tier did not answer.
+    """
+    body = item.request()
+    detected = tasks.detect(body)
+    task = tasks.with_kind(detected, item.task)
+    reason = unserved(body, tools=tiers.settings.small.tools)
+    if reason is not None:
+        raise ValueError(f"{item.id}: the small model cannot serve it: {reason}")
+    settings = tiers.settings
+    # Nothing is ever accepted and nothing stopped early: one run then tells the outcome at every threshold.
+    everything = replace(
+        policy(settings.cascade, item.task, Controls(samples=samples, thresholds=(NEVER, NEVER))),
+        early_stop=False,
+        plans=True,
+    )
+    sampler = Sampler(tiers, item.id)
+    estimator = estimator_for(task, tiers.runner)
+    bound = settings.small.max_output_tokens
+    output = settings.large.max_output_tokens
+
+    async def voted(how: Policy) -> Story:
+        story = Story()
+        await decide(task, how, estimator, sampler, sampler, story, bound, Kept())
+        return story
+
+    async with asyncio.TaskGroup() as group:
+        plain = group.create_task(voted(replace(everything, plans=False)))
+        planned = group.create_task(voted(everything))
+        alone = group.create_task(tiers.ask(item.id, {**body, "temperature": 0}, output))
+    story = planned.result()
+    guideline = next((p.text for p in story.plans if p.kind == "guideline"), None)
+    guided = alone.result()
+    if guideline is not None:
+        with_plan = {
+            **body,
+            "messages": prompts.guided_request(body["messages"], guideline),
+            "temperature": 0,
+        }
+        guided = await tiers.ask(item.id, with_plan, output)
+    singles = [await grade(item, sample.message) for sample in plain.result().verdicts[1].ballot.samples]
+    first = story.verdicts[1]
+    return Trial(
+        item=item.id,
+        task=item.task,
+        detected=detected.kind,
+        single=sum(singles) / len(singles),
+        plain=await _vote(item, plain.result().verdicts[1], grade),
+        first=await _vote(item, first, grade),
+        second=await _vote(item, story.verdicts.get(2, first), grade),
+        plan_cost=sampler.plan_cost,
+        large=await _paid(item, alone.result(), grade),
+        guided=await _paid(item, guided, grade),
+    )
+
+
+async def _vote(item: Item, verdict: Verdict, grade: Grader) -> Vote:
+    winner = verdict.standing.winner
+    return Vote(
+        confidence=verdict.standing.low,
+        score=0.0 if winner is None else await grade(item, winner.message),
+        tokens=sum(s.usage.completion_tokens for s in verdict.ballot.samples),
+    )
+
+
+async def _paid(item: Item, answer: Answer, grade: Grader) -> Paid:
+    return Paid(await grade(item, answer.message), answer.cost, answer.usage.completion_tokens)

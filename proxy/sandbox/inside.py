@@ -1,0 +1,181 @@
+"""What runs inside the walls: the last two of them, then the program. It knows nothing of the rest of the proxy.
+
+The walls from inside are limits on memory, processor time and files, and a seccomp filter without which a program
+could start others: as a sandbox of root, it would not be held by RLIMIT_NPROC.
+
+A program shares the process that reports on it, so one made to deceive can report what it likes of itself. It is
+then a wrong answer like another, and no harm.
+"""
+
+import ast
+import ctypes
+import json
+import os
+import platform
+import resource
+import signal
+import struct
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+SECONDS_LOAD, SECONDS_CHECK, SECONDS_PROBE = 2.0, 3.0, 0.25
+"""Processor time, not the clock's: a busy machine must not change what a program is said to do."""
+SECONDS_PROBES = 2.0
+MOST_CHARACTERS = 2000
+
+# System calls that start processes, reach the network, or widen what the kernel lets one do; their numbers on x86-64
+# and on AArch64 ("-": it has none).
+_REFUSED = """
+fork 57 -, vfork 58 -, clone 56 220, clone3 435 435, execve 59 221, execveat 322 281,
+socket 41 198, socketpair 53 199, bind 49 200, listen 50 201, connect 42 203, accept 43 202, accept4 288 242,
+sendto 44 206, sendmsg 46 211, recvmsg 47 212, sendmmsg 307 269,
+ptrace 101 117, process_vm_readv 310 270, process_vm_writev 311 271, pidfd_getfd 438 438, move_pages 279 239,
+mount 165 40, umount2 166 39, pivot_root 155 41, chroot 161 51, unshare 272 97, setns 308 268,
+open_tree 428 428, move_mount 429 429, fsopen 430 430, mount_setattr 442 442,
+open_by_handle_at 304 265, name_to_handle_at 303 264,
+bpf 321 280, perf_event_open 298 241, userfaultfd 323 282, seccomp 317 277,
+io_uring_setup 425 425, io_uring_enter 426 426, io_uring_register 427 427,
+add_key 248 217, request_key 249 218, keyctl 250 219,
+init_module 175 105, finit_module 313 273, delete_module 176 106,
+kexec_load 246 104, kexec_file_load 320 294, reboot 169 142
+"""
+_COLUMNS = {"x86_64": (1, 0xC000003E), "aarch64": (2, 0xC00000B7)}
+_TOO_LONG = "!too long"
+_EPERM = 0x00050001
+_KILL, _ALLOW = 0x80000000, 0x7FFF0000
+
+
+def main() -> None:
+    """Read one job, do it, and report on the pipe that standard output was."""
+    job = json.loads(sys.stdin.readline())
+    report = os.dup(1)
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(nowhere, stream)
+    _limit(job["memory"], job["cpu"], job["scratch"])
+    _filter()
+    told = _perform(job)
+    os.write(report, json.dumps(told).encode() + b"\n")
+    os._exit(0)
+
+
+def _limit(memory: int, cpu: int, scratch: int) -> None:
+    for what, most in (
+        (resource.RLIMIT_AS, memory),
+        (resource.RLIMIT_CPU, cpu),
+        (resource.RLIMIT_FSIZE, scratch),
+        (resource.RLIMIT_NOFILE, 64),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        resource.setrlimit(what, (most, most))
+    sys.setrecursionlimit(2000)
+
+
+def _filter() -> None:
+    """Refuse the system calls above, for this process and for good (seccomp(2), classic BPF)."""
+    column, machine = _COLUMNS[platform.machine()]
+    numbers = [line.split()[column] for line in _REFUSED.split(",")]
+    calls = [int(number) for number in numbers if number != "-"]
+    load, equal, back, least = 0x20, 0x15, 0x06, 0x35
+    lines = [(load, 0, 0, 4), (equal, 1, 0, machine), (back, 0, 0, _KILL), (load, 0, 0, 0)]
+    lines.append((least, len(calls) + 1, 0, 0x40000000))  # x86-64's other numbering, x32
+    lines += [(equal, len(calls) - i, 0, number) for i, number in enumerate(calls)]
+    lines += [(back, 0, 0, _ALLOW), (back, 0, 0, _EPERM)]
+    code = b"".join(struct.pack("HBBI", *line) for line in lines)
+    text = ctypes.create_string_buffer(code)
+    program = struct.pack("HL", len(lines), ctypes.addressof(text))
+    libc = ctypes.CDLL(None, use_errno=True)
+    no_new_privileges, set_seccomp, mode_filter = 38, 22, 2
+    if libc.prctl(no_new_privileges, 1, 0, 0, 0) or libc.prctl(set_seccomp, mode_filter, program, 0, 0):
+        os._exit(3)
+
+
+def _perform(job: dict[str, Any]) -> dict[str, Any]:
+    namespace = _load(job["sources"])
+    if namespace is None:
+        return {"loaded": False, "passed": False, "outcomes": []}
+    passed = all(_check(check, namespace) for check in job["checks"])
+    began, outcomes = time.process_time(), []
+    for probe in job["probes"]:
+        late = time.process_time() - began > SECONDS_PROBES
+        outcomes.append(_TOO_LONG if late else _probe(probe, namespace))
+    return {"loaded": True, "passed": passed, "outcomes": outcomes}
+
+
+def _load(sources: list[str]) -> dict[str, Any] | None:
+    """Return the namespace of the first source that runs."""
+    for source in sources:
+        namespace: dict[str, Any] = {"__name__": "candidate"}
+        try:
+            _within(SECONDS_LOAD, exec, compile(source, "candidate.py", "exec"), namespace)
+        except BaseException:  # noqa: BLE001, S112  (whatever it does is what we want to know)
+            continue
+        return namespace
+    return None
+
+
+def _check(check: str, namespace: dict[str, Any]) -> bool:
+    try:
+        _within(SECONDS_CHECK, exec, compile(check, "check.py", "exec"), namespace)
+    except BaseException:  # noqa: BLE001
+        return False
+    return True
+
+
+def _probe(probe: str, namespace: dict[str, Any]) -> str:
+    """Return what an expression comes to, as text: its value, or the kind of error."""
+    try:
+        value = _within(SECONDS_PROBE, eval, compile(probe, "probe.py", "eval"), dict(namespace))
+        return _text(value)[:MOST_CHARACTERS]
+    except _TooLong:
+        return _TOO_LONG
+    except BaseException as e:  # noqa: BLE001
+        return "!" + type(e).__name__
+
+
+class _TooLong(BaseException):
+    pass
+
+
+def _alarm(*_: object) -> None:
+    raise _TooLong
+
+
+def _within(seconds: float, do: Callable[..., T], *args: Any) -> T:
+    signal.signal(signal.SIGPROF, _alarm)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        return do(*args)
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+def _text(value: Any, depth: int = 0) -> str:
+    """Write a value so that equal ones are written alike: 2.0 is 2, sets and dicts have an order."""
+    if depth > 20:
+        return "..."
+    if isinstance(value, float):
+        return repr(int(value)) if value.is_integer() and abs(value) < 1e15 else f"{value:.9g}"
+    if isinstance(value, dict):
+        return (
+            "{"
+            + ", ".join(sorted(f"{_text(k, depth + 1)}: {_text(v, depth + 1)}" for k, v in value.items()))
+            + "}"
+        )
+    if isinstance(value, (set, frozenset)):
+        return "{" + ", ".join(sorted(_text(v, depth + 1) for v in value)) + "}"
+    if isinstance(value, (list, tuple)):
+        inner = ", ".join(_text(v, depth + 1) for v in value)
+        return f"[{inner}]" if isinstance(value, list) else f"({inner})"
+    if value is None or isinstance(value, (bool, int, str, bytes, complex)):
+        return repr(value)
+    return type(value).__name__
+
+
+if __name__ == "__main__":
+    ast.parse("0")  # what a program may import is loaded from the read-only library; this one is used by all
+    main()

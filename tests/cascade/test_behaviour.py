@@ -1,0 +1,130 @@
+"""Code that can be run: what a request shows of it, and how samples are compared by what they do."""
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.cascade.confidence import estimator_for
+from proxy.cascade.confidence.behaviour import BehaviourEstimator
+from proxy.cascade.confidence.examples import specification
+from proxy.cascade.types import Ballot, Sample, Task, TaskKind
+from proxy.pricing.prices import Usage
+from proxy.sandbox import Sandbox
+
+MBPP = "Write a function to add one.\nYour code should pass this test:\nassert inc([1, 2])==[2, 3]"
+HUMANEVAL = '''from typing import List
+
+
+def inc(values: List[int]) -> List[int]:
+    """ Add one to each.
+    >>> inc([1, 2])
+    [2, 3]
+    >>> inc([])
+    []
+    """
+'''
+SHOWN = "def double(x: int):\n    '''double(2) -> 4, double(5) => 10\n    double(0) == 0\n    '''\n"
+
+
+def task(text):
+    return Task(TaskKind.CODE, {}, text)
+
+
+def sample(content, index=0, finish="stop"):
+    return Sample(index, {"role": "assistant", "content": content}, finish, -0.1 * (index + 1), Usage())
+
+
+def vote(text, content, finish="stop"):
+    estimator = BehaviourEstimator(Sandbox())
+    return asyncio.run(estimator.vote(task(text), sample(content, finish=finish), ()))
+
+
+@pytest.mark.parametrize(
+    ("text", "entry", "checks"),
+    [
+        (MBPP, "inc", 1),
+        (HUMANEVAL, "inc", 2),
+        (SHOWN, "double", 3),
+        ("def f(x: int) -> int:\n    '''Square.'''\n", "f", 0),
+    ],
+)
+def test_a_request_shows_a_name_and_examples(text, entry, checks):
+    """Asserts, doctests and arrows are examples; annotations alone still give inputs."""
+    found = specification(text)
+    assert found is not None
+    assert found.entry == entry
+    assert len(found.checks) == checks
+    assert len(found.probes) > 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Write a poem.", "Write a function that adds.", "def f(x):\n    '''No idea.'''", "assert len(x) == 3"],
+)
+def test_a_request_that_shows_nothing_to_call_has_no_specification(text):
+    """Such code is compared as text."""
+    assert specification(text) is None
+    assert not isinstance(estimator_for(task(text), Sandbox()), BehaviourEstimator)
+
+
+@given(
+    st.text(max_size=300)
+    | st.lists(
+        st.sampled_from(["def f(", "x", "):", "\n", ">>> ", "f(", ")", "assert ", "==", "'''", "1", "->"]),
+        max_size=30,
+    ).map("".join)
+)
+def test_any_text_is_read_without_an_error(text):
+    """Whatever a client sends, it is a specification or none, and the same one each time."""
+    assert specification(text) == specification(text)
+
+
+def test_programs_that_do_the_same_vote_alike():
+    """Different code with the same behaviour is one group; different behaviour is another."""
+    one = vote(MBPP, "```python\ndef inc(v):\n    return [x + 1 for x in v]\n```")
+    same = vote(
+        MBPP, "```python\ndef inc(v):\n    out = []\n    for x in v: out.append(1 + x)\n    return out\n```"
+    )
+    other = vote(MBPP, "```python\ndef inc(v):\n    return [x + 1 for x in v] if v != v[::-1] else []\n```")
+    assert one is not None
+    assert one == same
+    assert other is not None
+    assert other != one
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "```python\ndef inc(v):\n    return v\n```",
+        "```python\ndef other(v):\n    return [x + 1 for x in v]\n```",
+        "```python\ndef inc(v) return\n```",
+        "I cannot do that.",
+        "```javascript\nfunction inc(v) { return v.map(x => x + 1) }\n```",
+        "",
+    ],
+)
+def test_an_answer_that_fails_an_example_stands_alone(content):
+    """So does one that names the function wrongly, does not parse, or is no Python."""
+    assert vote(MBPP, content) is None
+
+
+def test_a_body_alone_continues_the_request():
+    """A completion in the old style is as good as a whole function."""
+    body = vote(HUMANEVAL, "    return [v + 1 for v in values]")
+    assert body is not None
+    assert body == vote(HUMANEVAL, "```python\ndef inc(values):\n    return [v + 1 for v in values]\n```")
+
+
+def test_an_answer_that_was_cut_off_stands_alone():
+    """Half a program is none."""
+    assert vote(MBPP, "```python\ndef inc(v):\n    return [x + 1 for x in v]\n```", finish="length") is None
+
+
+def test_samples_that_all_fail_have_no_confidence_and_one_can_still_be_returned():
+    """The likeliest of them is the best local answer, should nothing else be allowed."""
+    standing = BehaviourEstimator(Sandbox()).standing(Ballot((sample("a"), sample("b", 1)), (None, None)), 2)
+    assert (standing.low, standing.high) == (0.0, 0.0)
+    assert standing.winner is not None
+    assert standing.winner.text == "a"

@@ -1,0 +1,163 @@
+"""`cope-proxy eval` and `calibrate` as an operator runs them, over real sockets."""
+
+import json
+import re
+
+import pytest
+
+from tests.harness import LARGE_MODEL, ProxyProcess
+
+ITEMS = [
+    {"id": f"sum-{i}", "task": "math", "prompt": f"What is {i} + {i}?", "answer": str(2 * i)}
+    for i in range(1, 9)
+]
+GOAL = {"match": {"contains": "Say in one short sentence"}, "reply": {"content": "Find the sum."}}
+GUIDELINE = {"match": {"contains": "tell another assistant"}, "reply": {"content": "Add."}}
+
+
+def right(numbers):
+    """Rules that answer these items rightly."""
+    return [
+        {"match": {"contains": f"What is {i} + {i}?"}, "reply": {"content": f"\\boxed{{{2 * i}}}"}}
+        for i in numbers
+    ]
+
+
+def at_length(rules):
+    """The same answers, reasoned over 200 tokens."""
+    usage = {"prompt_tokens": 20, "completion_tokens": 200, "total_tokens": 220}
+    return [{**rule, "reply": {**rule["reply"], "usage": usage}} for rule in rules]
+
+
+@pytest.fixture
+def bench(small_server, large_server, tmp_path):
+    """A configured proxy that is not running, and a data set: the small model knows the first six, the large all."""
+    small_server.script(GOAL, *right(range(1, 7)), {"reply": {"content": "I do not know."}})
+    large_server.script(GUIDELINE, *at_length(right(range(1, 9))))
+    data = tmp_path / "sums.jsonl"
+    data.write_text("".join(json.dumps(item) + "\n" for item in ITEMS))
+    return ProxyProcess(
+        tmp_path, small_server.base_url, large_server.base_url, large={"max_output_tokens": 256}
+    ), data
+
+
+def report(proxy):
+    whole = json.loads((proxy.folder / "run" / "report.json").read_text())
+    return {line["mode"]: line for line in whole["modes"]}, whole
+
+
+def evaluate(proxy, data, *options):
+    return proxy.cli("eval", str(data), "--out", "run", *options)
+
+
+def test_all_modes_are_compared(bench):
+    """Six ways, their quality and their cost, in a table, as JSON and as a plot."""
+    proxy, data = bench
+    done = evaluate(proxy, data)
+    assert done.returncode == 0, done.stderr
+    modes, whole = report(proxy)
+    assert [modes[m]["score"] for m in ("small, voting", "large alone", "full cascade")] == [0.75, 1.0, 1.0]
+    assert modes["small alone"]["score"] == 0.75
+    assert modes["cascade, no plans"]["cost_share"] == pytest.approx(0.25, abs=0.05)
+    assert modes["full cascade"]["stages"] == [0.75, 0.0, 0.25]
+    assert modes["large, own plan"]["cost"] > modes["large alone"]["cost"] > modes["full cascade"]["cost"] > 0
+    assert next(c for c in whole["confidences"] if c["vote"] == "stage 1")["auroc"] == 1.0
+    assert {p.name for p in (proxy.folder / "run").iterdir()} >= {
+        "report.md",
+        "plot.svg",
+        "plot.png",
+        "trials.jsonl",
+    }
+    assert "full cascade" in (proxy.folder / "run" / "report.md").read_text()
+
+
+def test_a_run_goes_on_where_it_was_stopped_and_pays_nothing_twice(bench, small_server, large_server):
+    """A second run of the same asks nobody; one with more items asks only for these; a torn line is mended."""
+    proxy, data = bench
+    assert evaluate(proxy, data, "--limit", "4").returncode == 0
+    first = len(large_server.chats())
+    calls = proxy.folder / "run" / "calls.jsonl"
+    calls.write_bytes(calls.read_bytes() + b'{"key": "torn')
+    small_server_before = len(small_server.chats())
+    assert evaluate(proxy, data, "--limit", "4").returncode == 0
+    assert (len(large_server.chats()), len(small_server.chats())) == (first, small_server_before)
+    assert evaluate(proxy, data).returncode == 0
+    assert len(large_server.chats()) == 2 * first
+
+
+def test_a_run_spends_no_more_than_it_may(bench, large_server):
+    """The worst case of each call fits into what is left, or the run ends with what it has."""
+    proxy, data = bench
+    done = evaluate(proxy, data, "--max-usd", "0.012", "--at-once", "1")
+    asked = len(large_server.chats())
+    assert 0 < asked < 3 * len(ITEMS)
+    assert "may spend 0.012 USD" in done.stderr
+    assert done.returncode == 0
+    assert re.search(r"\d of 8 items", (proxy.folder / "run" / "report.md").read_text())
+
+
+def test_an_item_that_fails_is_named_and_left_out(bench, large_server):
+    """The others are reported all the same."""
+    proxy, data = bench
+    broken = {
+        "match": {"contains": "What is 3 + 3?"},
+        "reply": {"status": 400, "error": {"message": "no threes"}},
+    }
+    large_server.script(broken, GUIDELINE, *at_length(right(range(1, 9))))
+    done = evaluate(proxy, data)
+    assert "sum-3: left out" in done.stderr
+    assert report(proxy)[0]["large alone"]["items"] == 7
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("{", "sums.jsonl:9"),
+        ('{"id": "x", "task": "magic", "prompt": "?"}', "magic"),
+        (json.dumps(ITEMS[0]), "more than once"),
+    ],
+)
+def test_a_data_set_that_cannot_be_used_is_refused_with_its_line(bench, line, problem):
+    """Nothing is asked before all of it was read."""
+    proxy, data = bench
+    data.write_text(data.read_text() + line + "\n")
+    done = evaluate(proxy, data)
+    assert done.returncode == 2
+    assert problem in done.stderr
+
+
+def test_a_calibration_is_applied_by_the_proxy(bench, small_server, large_server):
+    """Too few items certify nothing; what the file says is what the proxy then does, and the config's own tables win."""
+    proxy, data = bench
+    assert evaluate(proxy, data).returncode == 0
+    done = proxy.cli_without_config("calibrate", "run", "--quality", "0.9", "--out", "found.toml")
+    assert done.returncode == 0, done.stderr
+    assert "large model alone" in done.stdout
+    assert "skip = true" in (proxy.folder / "found.toml").read_text()
+    changed = ProxyProcess(
+        proxy.folder,
+        small_server.base_url,
+        large_server.base_url,
+        cascade={"calibration": str(proxy.folder / "found.toml")},
+    )
+    with changed:
+        answer = changed.client().chat.completions.create(
+            model="cope", messages=[{"role": "user", "content": "What is 1 + 1?"}]
+        )
+        assert (answer.cope["stage"], answer.cope["model"]) == (3, LARGE_MODEL)
+        assert answer.cope["reason"] == "math goes to the large model (cascade.thresholds.math.skip)"
+        by_name = changed.client().chat.completions.create(
+            model="cope",
+            messages=[{"role": "user", "content": "What is 1 + 1?"}],
+            extra_headers={"X-COPE-Mode": "cascade"},
+        )
+        assert by_name.cope["stage"] == 1
+
+
+def test_one_target_is_needed(bench):
+    """Without one, or with two, the command says what to name."""
+    proxy, _ = bench
+    (proxy.folder / "run").mkdir()
+    assert "name one target" in proxy.cli_without_config("calibrate", "run").stderr
+    done = proxy.cli_without_config("calibrate", "run", "--quality", "1")
+    assert "no run of `cope-proxy eval`" in done.stderr
