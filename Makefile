@@ -16,6 +16,8 @@ demo: .venv/.ready .venv-vllm/.ready ## The whole cascade on a real vLLM, no key
 test: .venv/.ready .venv-vllm/.ready .venv-clients/.ready ## Lint, types, and every test
 	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || \
 	  { echo "installing PostgreSQL"; apt-get update -qq && apt-get install -y -qq postgresql; }
+	@command -v bwrap >/dev/null || \
+	  { echo "installing bubblewrap"; apt-get update -qq && apt-get install -y -qq bubblewrap; }
 	$(MAKE) lint
 	$(BIN)/python -m pytest
 

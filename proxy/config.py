@@ -141,6 +141,8 @@ class Cascade(Section, frozen=True):
     plans: bool = True
     plan_max_tokens: Positive = 96
     early_stop: bool = True
+    stop_error: Annotated[float, Meta(ge=0, lt=0.5)] = 0.0
+    speculate_from: Share | Literal["never"] = "never"
     temperatures: Temperatures = Temperatures()
     calibration: str | None = None
     thresholds: dict[Kind, Thresholds] = {}

@@ -4,11 +4,12 @@ Stage 3, one answer of the large model with the guideline of stage 2, is a plain
 service makes with the `Escalated` returned here.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from proxy.cascade import prompts
 from proxy.cascade.capability import small_body
+from proxy.cascade.planning import Guideline
 from proxy.cascade.sampling import Verdict, draw
 from proxy.cascade.types import (
     Accepted,
@@ -86,27 +87,27 @@ async def decide(
         }
         return await small.generate(SmallRequest(1, "executor", index, body))
 
-    first = await _stage(1, task, policy, estimator, with_own_goal, policy.threshold1, story)
-    # Carry-over: a goal whose solution gave the majority answer.
-    chosen = first.standing.winner.index if first.standing.winner else min(goals, default=0)
-    story.plans += [
-        Plan("goal", text, 1, i, chosen=i == chosen)
-        for i, text in sorted(goals.items())
-        if i == chosen or not kept.goal
-    ]
-    if first.accepted and first.standing.winner is not None:
-        return Accepted(1, first.standing.winner, first.standing.low)
-    if policy.max_stage == 1 or not policy.plans:
-        return _unsure(1, first)
+    plan = Guideline(planner, {**task.body, "messages": prompts.guideline_request(messages, tools)})
+    may_plan = policy.plans and policy.max_stage > 1
 
-    guideline = kept.guideline
-    if guideline is None:
+    def foresee(chance: float) -> None:
+        # Where the late samples will hardly agree, the large planner need not wait for them.
+        if may_plan and kept.guideline is None and 1 - chance >= policy.speculate_from:
+            plan.begin()
+
+    try:
+        first = await _stage(1, task, policy, estimator, with_own_goal, policy.threshold1, story, foresee)
+        chosen = _carried(first, goals, story, once=kept.goal is not None)
+        if accepted := _accepted(1, first):
+            return accepted
+        if not may_plan:
+            return _unsure(1, first)
         try:
-            guideline = await planner.guideline(
-                {**task.body, "messages": prompts.guideline_request(messages, tools)}
-            )
+            guideline = kept.guideline or await plan.written()
         except NoBudget as e:
             return _unsure(1, first, stopped=str(e))
+    finally:
+        await plan.drop()
     if guideline is None:
         return _unsure(1, first)
     story.plans.append(Plan("guideline", guideline, 2, chosen=True))
@@ -121,11 +122,27 @@ async def decide(
         return await small.generate(SmallRequest(2, "executor", index, body))
 
     second = await _stage(2, task, policy, estimator, with_guideline, policy.threshold2, story)
-    if second.accepted and second.standing.winner is not None:
-        return Accepted(2, second.standing.winner, second.standing.low)
+    if accepted := _accepted(2, second):
+        return accepted
     if second.standing.winner is None and first.standing.winner is not None:
         return _unsure(1, first, guideline=guideline)
     return _unsure(2, second, guideline=guideline)
+
+
+def _accepted(stage: Stage, verdict: Verdict) -> Accepted | None:
+    winner = verdict.standing.winner
+    return Accepted(stage, winner, verdict.standing.low) if verdict.accepted and winner is not None else None
+
+
+def _carried(first: Verdict, goals: Mapping[int, str], story: Story, *, once: bool) -> int:
+    """Choose the goal that stage 2 is shown, one whose solution gave the majority answer; note all in the story."""
+    chosen = first.standing.winner.index if first.standing.winner else min(goals, default=0)
+    story.plans += [
+        Plan("goal", text, 1, i, chosen=i == chosen)
+        for i, text in sorted(goals.items())
+        if i == chosen or not once
+    ]
+    return chosen
 
 
 async def _stage(
@@ -136,6 +153,7 @@ async def _stage(
     sample: Sampler,
     threshold: float,
     story: Story,
+    told: Callable[[float], None] = lambda _: None,
 ) -> Verdict:
     verdict = await draw(
         task,
@@ -145,6 +163,8 @@ async def _stage(
         threshold=threshold,
         inclusive=policy.inclusive,
         early_stop=policy.early_stop,
+        stop_error=policy.stop_error,
+        told=told,
     )
     story.verdicts[stage], ballot = verdict, verdict.ballot
     sizes = [len(g) for g in ballot.groups().values()]

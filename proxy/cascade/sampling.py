@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from proxy.cascade.confidence.votes import reaches
+from proxy.cascade.confidence.votes import largest, odds, reaches, share, votes_needed
 from proxy.cascade.types import Ballot, Estimator, Sample, Standing, Task
 
 
@@ -26,16 +26,32 @@ async def draw(
     threshold: float,
     inclusive: bool,
     early_stop: bool,
+    stop_error: float = 0.0,
+    told: Callable[[float], None] = lambda _: None,
 ) -> Verdict:
     """Run up to `total` samples concurrently and close the ballot as soon as its verdict cannot change.
 
     The verdict is that of full voting: accepted once even the worst outcome of the outstanding samples
     reaches the threshold with the same winner, refused once their best outcome does not. Samples that are
     no longer needed are cancelled, which reaches the engine. An error of one sample cancels the others.
+
+    Args:
+        task: what is asked.
+        estimator: gives the votes and the confidence.
+        sample: draws the sample of an index.
+        total: how many samples are drawn at most.
+        threshold: the confidence to reach.
+        inclusive: whether equality is enough.
+        early_stop: whether to stop before all are drawn.
+        stop_error: for votes by share: also stop once the verdict of full voting would differ with no more than this
+            chance (see `odds`); 0 stops for certainty alone.
+        told: is told the odds of acceptance after each sample of a vote by share.
     """
     ballot = Ballot()
     running: set[asyncio.Task[Sample]] = set()
+    done: set[asyncio.Task[Sample]] = set()
     launched = 0
+    needed = votes_needed(threshold, total, inclusive=inclusive)
     try:
         while True:
             outstanding = total - len(ballot.samples)
@@ -45,6 +61,11 @@ async def draw(
             if outstanding == 0 or (early_stop and (refused or certain)):
                 accepted = reaches(standing.low, threshold, inclusive=inclusive)
                 return Verdict(accepted and standing.winner is not None, ballot, standing)
+            if estimator.by_share and ballot.samples:
+                chance = odds(largest(ballot), len(ballot.samples), total, needed)
+                told(chance)
+                if early_stop and stop_error and min(chance, 1 - chance) <= stop_error:
+                    return _likely(ballot, standing, accepted=chance > 0.5)
             wanted = (
                 max(1, estimator.wanted(ballot, total, threshold, inclusive=inclusive))
                 if early_stop
@@ -60,4 +81,13 @@ async def draw(
     finally:
         for rest in running:
             rest.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        # Of several samples that failed together one is raised; the others are taken note of here.
+        await asyncio.gather(*running, *done, return_exceptions=True)
+
+
+def _likely(ballot: Ballot, standing: Standing, *, accepted: bool) -> Verdict:
+    """Close a ballot whose verdict is likely enough; its confidence is the leader's share of what was drawn."""
+    confidence = share(largest(ballot), len(ballot.samples))
+    return Verdict(
+        accepted and standing.winner is not None, ballot, replace(standing, low=confidence, high=confidence)
+    )

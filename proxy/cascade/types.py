@@ -101,8 +101,11 @@ class Standing:
 class Estimator(Protocol):
     """A task kind's confidence. New kinds plug in here.
 
-    An estimator holds no state of a request: it is shared by all of them.
+    An estimator holds no state of a request: it is shared by all of them. `by_share` says that its confidence is the
+    share of the largest group, so that the votes to come can be reckoned with.
     """
+
+    by_share: bool
 
     async def vote(self, task: Task, sample: Sample, groups: Sequence[str]) -> str | None:
         """Say which group a sample belongs to: one of `groups`, a new label, or `None` (stands alone).
@@ -197,6 +200,8 @@ class Policy:
     plans: bool  # whether a goal and a guideline are made; without them there is no stage 2
     plan_max_tokens: int
     early_stop: bool
+    stop_error: float  # also stop sampling once the verdict would change with no more than this chance
+    speculate_from: float  # plan the guideline ahead from this chance of an escalation on; above 1: never
     plan_temperature: float
     temperature1: float
     temperature2: float

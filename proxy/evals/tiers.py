@@ -162,7 +162,9 @@ async def open_tiers(
     price = resolve_prices(settings)[settings.large.model]
     small = settings.small
     connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(connector=connector, trust_env=True) as session:
+    # Each tier has its own limits; aiohttp's of five minutes would cut long answers off.
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=settings.large.connect_timeout_s)
+    async with aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=True) as session:
         pool = SmallPool.of(session, small)
         await pool.probe()
         yield Tiers(settings, pool, Upstream(session, account), price, record, runner, limit)

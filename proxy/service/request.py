@@ -181,6 +181,8 @@ def policy(cascade: Cascade, kind: TaskKind, controls: Controls) -> Policy:
         plans=cascade.plans if table is None or table.plans is None else table.plans,
         plan_max_tokens=cascade.plan_max_tokens,
         early_stop=cascade.early_stop,
+        stop_error=cascade.stop_error,
+        speculate_from=_number(cascade.speculate_from),
         plan_temperature=cascade.temperatures.plan,
         temperature1=cascade.temperatures.stage1,
         temperature2=cascade.temperatures.stage2,

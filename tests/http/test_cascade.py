@@ -1,9 +1,12 @@
 """The cascade through the front door: a scripted pair of models over real sockets, the real SDK as client."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
 import pytest
+
+from tests.harness import wait_until
 
 MATH = "What is 6 times 7? Calculate the number."
 USAGE = {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100}
@@ -294,3 +297,71 @@ def test_the_node_sdk_works_unchanged(proxy, small_server, node_chat, scenario):
     small_server.say("hello from the small one")
     got = node_chat(proxy.base_url, scenario)
     assert got["content"] == "hello from the small one"
+
+
+def test_a_guideline_is_planned_ahead_when_an_escalation_is_likely(make_proxy, small_server, large_server):
+    """The large planner is asked while late samples are still held at a gate; its plan is then the one used."""
+    replies = [{"content": f"\\boxed{{{n}}}", **({"release": "late"} if n > 2 else {})} for n in range(1, 5)]
+    small_server.script(
+        {"match": {"contains": "Say in one short sentence"}, "reply": {"content": "Find it."}},
+        {"match": {"contains": "Guideline: multiply"}, "reply": {"content": "\\boxed{42}"}},
+        {"match": {"contains": "Goal:"}, "reply": replies},
+    )
+    large_server.script({"reply": {"content": "multiply", "usage": USAGE}})
+    proxy = make_proxy(cascade={"samples": 4, "speculate_from": 0.5, "early_stop": False})
+    with ThreadPoolExecutor(1) as threads, proxy.client() as client:
+        asked = threads.submit(ask, client)
+        wait_until(lambda: len(paid_calls(large_server)) == 1, "the guideline to be asked for")
+        assert small_server.state()["waiting"]
+        small_server.open_gate("late")
+        answer = asked.result()
+    assert answer.cope["stage"] == 2
+    assert len(paid_calls(large_server)) == 1
+
+
+def test_a_plan_ahead_that_is_not_needed_is_dropped_and_accounted_for(make_proxy, small_server, large_server):
+    """The samples agree after all: the answer is local, the planner's call ends, and its cost is on record."""
+    late = {"content": "\\boxed{42}", "release": "late"}
+    small_server.script(
+        {"match": {"contains": "Say in one short sentence"}, "reply": {"content": "Find it."}},
+        {"match": {"contains": "Goal:"}, "reply": [{"content": "\\boxed{1}"}, late, late, late]},
+    )
+    large_server.script({"reply": {"content": "multiply", "release": "never"}})
+    proxy = make_proxy(cascade={"samples": 4, "speculate_from": 0.1, "early_stop": False})
+    with ThreadPoolExecutor(1) as threads, proxy.client() as client:
+        asked = threads.submit(ask, client)
+        wait_until(lambda: len(paid_calls(large_server)) == 1, "the guideline to be asked for")
+        small_server.open_gate("late")
+        answer = asked.result()
+    assert answer.cope["stage"] == 1
+    large_server.wait_idle()
+    calls = proxy.http().get(f"/v1/spend/requests/{answer.cope['request_id']}").json()["calls"]
+    planned = [c for c in calls if c["tier"] == "large"]
+    assert [c["estimated"] for c in planned] == [True]
+    assert planned[0]["cost"] > 0
+
+
+@pytest.mark.parametrize("budget", ["0", "0.000001", "0.01", "1"])
+def test_a_budget_never_changes_an_answer_that_is_accepted_locally(proxy, small_server, large_server, budget):
+    """Whatever the request may spend, the answer and its stage are those of a request without a budget."""
+    small_server.script(*goals_and("\\boxed{42}"))
+    with proxy.client() as client:
+        free = ask(client)
+        limited = ask(client, extra_headers={"X-COPE-Budget-USD": budget})
+    assert (limited.cope["stage"], limited.choices[0].message.content) == (1, free.choices[0].message.content)
+    assert limited.cope["confidence"] == free.cope["confidence"]
+    assert not large_server.chats()
+
+
+def test_a_planner_that_needs_no_plan_leads_straight_to_the_answer(proxy, small_server, large_server):
+    """The word none is no guideline: there is no stage 2 to sample for, and stage 3 is asked without one."""
+    small_server.say(*(f"\\boxed{{{i}}}" for i in range(4)))
+    large_server.script(
+        {"match": {"contains": "tell another assistant"}, "reply": {"content": "None."}},
+        {"reply": {"content": "\\boxed{42}"}},
+    )
+    with proxy.client() as client:
+        answer = ask(client)
+    assert answer.cope["stage"] == 3
+    assert [s["stage"] for s in answer.cope["stages"]] == [1]
+    assert "Guideline:" not in json.dumps(large_server.chats()[-1]["body"])

@@ -17,6 +17,8 @@ class BehaviourEstimator:
     this is the rule of COPE's paper: one sample that passes all visible tests is enough.
     """
 
+    by_share = True
+
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
 

@@ -65,6 +65,36 @@ def votes_wanted(
     return min(max(0, total - len(ballot.samples)), max(0, needed - leading))
 
 
+def odds(leading: int, drawn: int, total: int, needed: int) -> float:
+    """Return the chance that the leading group ends with the votes it needs, from those that it has.
+
+    Each outstanding sample joins it with an unknown chance that any value of 0..1 was as likely for beforehand (Laplace),
+    so the votes to come are beta-binomial. Source of the idea: adaptive consistency, arXiv 2305.11860.
+
+    Args:
+        leading: votes of the largest group.
+        drawn: samples drawn.
+        total: samples that are drawn at most.
+        needed: votes that the threshold asks for.
+    """
+    left, a, b = total - drawn, leading + 1, drawn - leading + 1
+    lacking = needed - leading
+    if lacking <= 0:
+        return 1.0
+    # P(X = x) by recurrence, from x = 0 up.
+    chance = math.exp(math.lgamma(b + left) - math.lgamma(b) - math.lgamma(a + b + left) + math.lgamma(a + b))
+    below = 0.0
+    for x in range(min(lacking, left + 1)):
+        below += chance
+        chance *= (left - x) / (x + 1) * (a + x) / max(1, b + left - x - 1)
+    return max(0.0, 1.0 - below)
+
+
+def largest(ballot: Ballot) -> int:
+    """Return the votes of the largest group."""
+    return _largest(list(ballot.groups().values()))
+
+
 def best(group: Group) -> Sample | None:
     """Return a group's likeliest sample, by mean log-probability, then lowest index."""
     return max(group, key=lambda s: (-math.inf if s.logprob is None else s.logprob, -s.index), default=None)
