@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from proxy.cascade import prompts
+from proxy.cascade.prompts import Messages
 from proxy.cascade.capability import small_body
 from proxy.cascade.planning import Guideline
 from proxy.cascade.sampling import Verdict, draw
@@ -68,18 +69,8 @@ async def decide(
     fields = small_body(task.body, max_output_tokens)
     goals: dict[int, str] = {}
 
-    async def new_goal(index: int) -> str | None:
-        asked = {
-            "messages": prompts.goal_request(messages, tools),
-            "max_tokens": policy.plan_max_tokens,
-            "stop": [prompts.PLAN_ENDS],
-            "temperature": policy.plan_temperature,
-        }
-        written = await small.generate(SmallRequest(1, "planner", index, asked))
-        return prompts.plan_in(written.text)
-
     async def with_own_goal(index: int) -> Sample:
-        if policy.plans and (goal := kept.goal or await new_goal(index)):
+        if policy.plans and (goal := kept.goal or await _goal(small, policy, messages, tools, index)):
             goals[index] = goal
         body = fields | {
             "messages": prompts.execution_request(messages, task.kind, goal=goals.get(index), guideline=None),
@@ -127,6 +118,17 @@ async def decide(
     if second.standing.winner is None and first.standing.winner is not None:
         return _unsure(1, first, guideline=guideline)
     return _unsure(2, second, guideline=guideline)
+
+
+async def _goal(small: SmallTier, policy: Policy, messages: Messages, tools: str, index: int) -> str | None:
+    asked = {
+        "messages": prompts.goal_request(messages, tools),
+        "max_tokens": policy.plan_max_tokens,
+        "stop": [prompts.PLAN_ENDS],
+        "temperature": policy.plan_temperature,
+    }
+    written = await small.generate(SmallRequest(1, "planner", index, asked))
+    return prompts.plan_in(written.text)
 
 
 def _accepted(stage: Stage, verdict: Verdict) -> Accepted | None:
