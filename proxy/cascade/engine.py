@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from proxy.cascade import prompts
-from proxy.cascade.prompts import Messages
 from proxy.cascade.capability import small_body
 from proxy.cascade.planning import Guideline
+from proxy.cascade.prompts import Messages
 from proxy.cascade.sampling import Verdict, draw
 from proxy.cascade.types import (
     Accepted,

@@ -31,12 +31,19 @@ _CODE_ASKED = re.compile(
             |generate|port|translate|rewrite|give|show|need|find\s+(?:any|the)\s+bugs?|identify\s+any\s+bugs?
             |schreibe?n?|implementiere?|programmiere?|erstelle?|entwickle|vervollständige
             |écri[st]|écrivez|implémente[rz]?|programme[rz]?|crée[rz]?|développe[rz]?|complète[rz]?
-            |escrib[ea]|implementa|programa|crea|desarrolla|completa)\b
+            |escrib[ea]|implementa|programa|crea|desarrolla|completa
+            |scriv[ie]|crei|sviluppa|escrev[ae]|implemente|crie|desenvolva|programe
+            |schrijf|implementeer|maak|programmeer|напиши(?:те)?|реализуй(?:те)?|создай(?:те)?)\b
         [^.?!\n]{0,60}?
         \b(?:function|method|class|program|script|code|algorithm|regex|regular\s+expression|sql|query|html|website
             |web\s?page|unit\s+tests?|decorator|python|javascript|typescript|java|c\+\+|rust|golang|bash|dockerfile
             |\w*funktion|methode|klasse|programm|skript|quelltext|fonction|méthode|classe|programme
-            |función|método|clase|código)\b
+            |función|método|clase|código
+            |funzione|metodo|classe|programma|codice|função|programa|functie|klasse
+            |функци[юя]|программу|класс|код|скрипт|метод)\b
+      | (?:写|编写|实现|寫|編寫|實現)[^。？！\n]{0,40}(?:函数|函數|程序|程式|代码|代碼|脚本|类)
+      | (?:関数|プログラム|コード|スクリプト|クラス)[^。？！\n]{0,20}(?:書い|実装|作成|作っ)
+      | (?:함수|프로그램|코드|스크립트)[^.?!\n]{0,20}(?:작성|구현|만들)
     """,
     re.VERBOSE | re.IGNORECASE,
 )
@@ -66,6 +73,11 @@ _QUANTITY_ASKED = re.compile(
       | \bcuánt[oa]s?\b | \b(?:calcula|determina|resuelve|simplifica|halla|encuentra)r?\b
       | \bquel(?:le)?\s+est\s+(?:la|le)\s+(?:valeur|somme|aire|probabilité)
       | \bcuál\s+es\s+(?:el|la)\s+(?:valor|suma|área)
+      | \bquant[oaie]s?\b | \b(?:calcola|risolvi|semplifica|trova\s+il|calcule|resolva|simplifique|encontre)\b
+      | \bqual\s+(?:è|é)\s+(?:il|la|o|a)\s+(?:valore?|somma|soma|area|área|probabilità|probabilidade)
+      | \bhoeveel\b | \b(?:bereken|vereenvoudig|los\s+op)\b | \bwat\s+is\s+de\s+(?:waarde|som|oppervlakte|kans)
+      | \bсколько\b | \b(?:вычисли|найди|реши|упрости)(?:те)?\b | \b(?:ile|oblicz|rozwiąż)\b
+      | 多少|几[个個人只本天]|幾[個人隻本天]|计算|計算|求出|いくつ|いくら|何[個人本円回]|何時間|求め|몇|얼마|계산
     """,
     re.VERBOSE | re.IGNORECASE,
 )
