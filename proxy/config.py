@@ -152,6 +152,13 @@ class SandboxSettings(Section, frozen=True):
     enabled: bool = True
 
 
+class Audit(Section, frozen=True):
+    share: Share = 0.0
+    budget_usd: Decimal = Decimal(1)
+    window: Window = "day"
+    expect: Share = 0.9
+
+
 class Limit(Section, frozen=True):
     usd: Decimal
     window: Window = "total"
@@ -186,6 +193,7 @@ class Settings(Section, frozen=True):
     prices: dict[str, PriceTable] = {}
     cascade: Cascade = Cascade()
     sandbox: SandboxSettings = SandboxSettings()
+    audit: Audit = Audit()
     budgets: Budgets = Budgets()
     ledger: Ledger = Ledger()
 

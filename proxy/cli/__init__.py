@@ -26,6 +26,7 @@ def main() -> None:
 
 
 from proxy.cli import (  # noqa: E402
+    audits,  # noqa: F401
     calibrate,  # noqa: F401
     database,  # noqa: F401  (they register themselves)
     demo,  # noqa: F401

@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from proxy.evals.bounds import p_value
+from proxy.cascade.bounds import p_value
 from proxy.evals.modes import MODES, Outcome, Thresholds
 from proxy.evals.trial import Trial
 from proxy.service.request import NEVER

@@ -21,6 +21,7 @@ from proxy.http.health import live, metrics, ready
 from proxy.http.models import get_model, list_models
 from proxy.http.openapi import describe_model_endpoints
 from proxy.http.spend import spend, spend_request, spend_requests
+from proxy.service.auditor import auditing
 from proxy.service.gateway import open_gateway
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ def create_app() -> Litestar:
 
     @asynccontextmanager
     async def gateway(app: Litestar) -> AsyncIterator[None]:
-        async with open_gateway(settings) as opened:
+        async with open_gateway(settings) as opened, auditing(opened):
             app.state.gateway = opened
             app.state.callers = {}
             try:

@@ -251,3 +251,21 @@ class KeptResponse(Base):
     created_at: Mapped[datetime]
     context_tokens: Mapped[int]
     items: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON(none_as_null=True))
+
+
+class Audit(Base):
+    """A local answer that was compared with the large model's; see `proxy.ledger.audits`."""
+
+    __tablename__ = "audits"
+    __table_args__ = (Index("ix_audits_created_at", "created_at"),)
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    """The request that asked the large model."""
+    request_id: Mapped[str] = mapped_column(String(32))
+    """The one that was answered locally."""
+    created_at: Mapped[datetime]
+    task: Mapped[str] = mapped_column(String(16))
+    stage: Mapped[int] = mapped_column(Integer)
+    confidence: Mapped[float]
+    agreed: Mapped[bool | None]
+    """`None`: the large model gave nothing to compare with."""

@@ -70,7 +70,7 @@ async def answer(gateway: Gateway, request: ModelRequest, reply: Reply) -> None:
         raise unavailable(
             "The ledger cannot be written at present.", code="ledger_unavailable", retry_after_s=5
         )
-    trace = Trace(request, way.mode)
+    trace = Trace(request, way.mode if request.audits is None else "audit")
     purse = Purse(gateway, request)
     try:
         async with asyncio.timeout(settings.server.request_timeout_s):
@@ -169,10 +169,11 @@ async def _try_small(work: Work, task: Task) -> Accepted | Escalated:
         return Accepted(1, await small.generate(SmallRequest(1, "executor", 0, body)), 1.0)
     owner = work.request.key_id, work.request.controls.session, work.way.large.name
     page = page_of(owner, task.kind, task.body)
+    estimator = estimator_for(task, gateway.sandbox)
     decision = await decide(
         task,
         policy(settings.cascade, task.kind, work.request.controls),
-        estimator_for(task, gateway.sandbox),
+        estimator,
         small,
         Guide(gateway, work.purse, trace, work.way.large),
         trace.story,
@@ -182,6 +183,10 @@ async def _try_small(work: Work, task: Task) -> Accepted | Escalated:
     if page is not None:
         chosen = {p.kind: p.text for p in trace.story.plans if p.chosen}
         gateway.plans.keep(page, Kept(chosen.get("goal"), chosen.get("guideline")))
+    # What has to stay on the machine is not sent to be audited, either.
+    if isinstance(decision, Accepted) and not _local_only(work) and work.request.controls.budget != 0:
+        vote = trace.story.vote(decision.stage, decision.sample.index)
+        gateway.audits.propose(work.request.id, task, estimator, work.way.large, decision, vote)
     return decision
 
 

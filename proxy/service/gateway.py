@@ -17,6 +17,7 @@ from proxy.backends.small import SmallPool
 from proxy.config import Settings
 from proxy.config import Upstream as UpstreamSettings
 from proxy.errors import ConfigError
+from proxy.ledger import audits
 from proxy.ledger.database import Database, open_database
 from proxy.ledger.holds import bury, recover
 from proxy.ledger.journal import abandoned, open_journal
@@ -26,6 +27,7 @@ from proxy.ledger.retention import drop_content, prune
 from proxy.ledger.writer import Writer, replay
 from proxy.pricing.prices import Price, per_mtok, published_price
 from proxy.sandbox import Sandbox, SandboxError, open_sandbox
+from proxy.service.audit import Audits
 from proxy.service.ids import new_id
 from proxy.service.plans import PlanBook
 from proxy.service.trace import now
@@ -47,6 +49,7 @@ class Gateway:
     upstreams: Mapping[str, Upstream]
     plans: PlanBook
     sandbox: Sandbox | None
+    audits: Audits
     database: Database
     writer: Writer
     zone: ZoneInfo
@@ -151,6 +154,7 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
                 upstreams={name: Upstream(session, account) for name, account in reached.items()},
                 plans=PlanBook(),
                 sandbox=await _sandbox(settings),
+                audits=Audits(settings.audit.share),
                 database=database,
                 writer=writer,
                 zone=zone,
@@ -213,7 +217,9 @@ async def _prune(gateway: Gateway) -> None:
                 await drop_content(gateway.database, now() - timedelta(days=ledger.content_retention_days))
             await forget(gateway.database, now() - timedelta(hours=ledger.responses_retention_hours))
             if ledger.retention_days is not None:
-                await prune(gateway.database, now() - timedelta(days=ledger.retention_days))
+                old = now() - timedelta(days=ledger.retention_days)
+                await prune(gateway.database, old)
+                await audits.forget(gateway.database, old)
         except Exception as e:  # noqa: BLE001  (likewise)
             log.warning("pruning of the ledger failed (%s: %.200s)", type(e).__name__, e)
         await asyncio.sleep(PRUNE_EVERY_S)

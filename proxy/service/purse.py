@@ -156,6 +156,9 @@ def budgets_of(gateway: Gateway, request: ModelRequest, at: datetime) -> tuple[B
         limited("user", request.user, budgets.users.get(request.user) or budgets.users.get("*"))
     for tag in request.tags:
         limited("tag", tag, budgets.tags.get(tag) or budgets.tags.get(tag.partition("=")[0] + "=*"))
+    if request.audits is not None:
+        audit = gateway.settings.audit
+        limited("tag", "cope-audit", Limit(usd=audit.budget_usd, window=audit.window))
     if budgets.global_usd is not None:
         limited("global", "", Limit(usd=budgets.global_usd, window=budgets.window))
     return tuple(refs)

@@ -51,6 +51,8 @@ class ModelRequest:
     body: Mapping[str, Any]
     size: int
     controls: Controls
+    audits: TaskKind | None = None
+    """The kind of the local answer that this request, the proxy's own, is to check."""
 
     @property
     def key_id(self) -> str | None:
@@ -67,7 +69,9 @@ class ModelRequest:
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """The body's metadata as "key=value", each once."""
+        """The body's metadata as "key=value", each once; of an audit, what it is."""
+        if self.audits is not None:
+            return (f"cope-audit={self.audits}",)
         metadata = self.body.get("metadata")
         if not isinstance(metadata, Mapping):
             return ()

@@ -36,7 +36,7 @@ def p_value(values: Iterable[float], bound: float) -> float:
 
 def upper_share(bad: int, of: int, level: float = 0.95) -> float:
     """Return the least share of bad ones that so few bad ones rule out (Clopper and Pearson, 1934), by bisection."""
-    if bad >= of:
+    if bad >= of or not of:
         return 1.0
     low, high = bad / of, 1.0
     for _ in range(60):

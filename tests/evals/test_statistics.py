@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.cascade.bounds import p_value
 from proxy.evals import statistics
-from proxy.evals.bounds import p_value
 
 VALUES = st.lists(st.floats(0, 1), max_size=60)
 

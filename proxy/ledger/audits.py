@@ -1,0 +1,62 @@
+"""What audits have found: how often local answers that were accepted are those of the large model."""
+
+from datetime import datetime
+
+from msgspec import Struct
+from msgspec.structs import asdict
+from sqlalchemy import case, delete, func, insert, select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from proxy.ledger.tables import Audit
+
+
+class Audited(Struct, frozen=True):
+    """One audit; the fields are those of the table."""
+
+    id: str
+    request_id: str
+    created_at: datetime
+    task: str
+    stage: int
+    confidence: float
+    agreed: bool | None
+
+
+class Agreement(Struct, frozen=True):
+    """How audits of one task kind and stage went; `unclear` ones are in neither of the others."""
+
+    task: str
+    stage: int
+    agreed: int
+    differed: int
+    unclear: int
+
+
+async def keep(engine: AsyncEngine, audited: Audited) -> None:
+    """Store one audit. Raises what the driver raises."""
+    async with engine.begin() as connection:
+        await connection.execute(insert(Audit).values(**asdict(audited)))
+
+
+async def agreements(engine: AsyncEngine, since: datetime) -> list[Agreement]:
+    """Return how the audits since a time went, by task kind and stage."""
+    counted = [
+        func.sum(case((condition, 1), else_=0))
+        for condition in (Audit.agreed.is_(True), Audit.agreed.is_(False), Audit.agreed.is_(None))
+    ]
+    wanted = (
+        select(Audit.task, Audit.stage, *counted)
+        .where(Audit.created_at >= since)
+        .group_by(Audit.task, Audit.stage)
+        .order_by(Audit.task, Audit.stage)
+    )
+    async with engine.connect() as connection:
+        await connection.execution_options(readonly=True)
+        return [Agreement(t, s, int(a), int(d), int(u)) for t, s, a, d, u in await connection.execute(wanted)]
+
+
+async def forget(engine: AsyncEngine, before: datetime) -> int:
+    """Delete audits that are older; return how many."""
+    async with engine.begin() as connection:
+        done = await connection.execute(delete(Audit).where(Audit.created_at < before))
+    return int(done.rowcount)

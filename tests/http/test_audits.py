@@ -1,0 +1,124 @@
+"""Audits: a share of the local answers is checked against the large model, from a budget of its own."""
+
+import json
+from decimal import Decimal
+
+import pytest
+
+from tests.harness import wait_until
+
+MATH = "What is 6 times 7? Calculate the number."
+USAGE = {"prompt_tokens": 100, "completion_tokens": 100, "total_tokens": 200}  # 0.00125 USD
+
+
+def ask(proxy, question=MATH, **extra):
+    with proxy.client() as client:
+        return client.chat.completions.create(
+            model="cope", messages=[{"role": "user", "content": question}], **extra
+        )
+
+
+@pytest.fixture
+def audited(make_proxy):
+    return make_proxy(audit={"share": 1.0, "budget_usd": 1, "expect": 0.9}, large={"max_output_tokens": 100})
+
+
+def rows(proxy, count):
+    return wait_until(
+        lambda: (
+            (found := proxy.rows("SELECT * FROM audits ORDER BY created_at"))
+            and len(found) == count
+            and found
+        ),
+        f"{count} audits",
+    )
+
+
+def test_an_answer_that_the_large_model_gives_too_agrees(audited, small_server, large_server):
+    """It is compared by value; the client has its answer at once and pays nothing for the audit."""
+    small_server.say("\\boxed{42}")
+    large_server.say("So it is 42.0.", usage=USAGE)
+    answer = ask(audited, user="ann", metadata={"team": "x"})
+    assert (answer.cope["stage"], answer.cope["cost_usd"]) == (1, "0")
+    (row,) = rows(audited, 1)
+    assert (row["request_id"], row["task"], row["stage"], row["agreed"]) == (
+        answer.cope["request_id"],
+        "math",
+        1,
+        1,
+    )
+    story = wait_until(
+        lambda: (r := audited.http().get(f"/v1/spend/requests/{row['id']}")).status_code == 200 and r.json(),
+        "its row",
+    )
+    assert (story["request"]["mode"], story["request"]["cost"]) == ("audit", 1_250_000)
+    sent = large_server.chats()[-1]["body"]
+    assert sent["messages"] == [{"role": "user", "content": MATH}]
+    assert not {"user", "metadata", "store"} & sent.keys()
+
+
+def test_an_answer_that_the_large_model_does_not_give_differs_and_drift_is_told(
+    audited, small_server, large_server
+):
+    """Three of three differ: fewer agree than is expected, which the log and the command say."""
+    small_server.say("\\boxed{42}")
+    large_server.say("\\boxed{41}")
+    for _ in range(3):
+        ask(audited)
+    rows(audited, 3)
+    wait_until(lambda: "fewer than the expected 90 %" in audited.output(), "the warning")
+    table = audited.cli("audits").stdout
+    assert "below 90 %" in table
+    (found,) = json.loads(audited.cli("audits", "--json").stdout)
+    assert (found["task"], found["agreed"], found["differed"]) == ("math", 0, 3)
+
+
+def test_audits_spend_no_more_than_their_budget(make_proxy, small_server, large_server):
+    """When it is used up, answers go out as before and nothing more is asked."""
+    proxy = make_proxy(audit={"share": 1.0, "budget_usd": Decimal("0.003")}, large={"max_output_tokens": 100})
+    small_server.say("\\boxed{42}")
+    large_server.say("\\boxed{42}", usage=USAGE)
+    for _ in range(5):
+        assert ask(proxy).cope["stage"] == 1
+    wait_until(lambda: proxy.output().count("was not made") >= 3, "audits without money")
+    assert len(rows(proxy, 2)) == len(large_server.chats()) == 2
+
+
+def test_an_open_answer_is_judged(audited, small_server, large_server):
+    """There is no value to compare: the large model says whether the answer is right."""
+    small_server.say("Because of the sun.")
+    large_server.say("No.")
+    ask(audited, "Why is the sky blue in the morning?")
+    (row,) = rows(audited, 1)
+    assert (row["task"], row["agreed"]) == ("open", 0)
+    assert "Because of the sun." in json.dumps(large_server.chats()[-1]["body"])
+
+
+@pytest.mark.parametrize(
+    "header", [{"X-COPE-Budget-USD": "0"}, {"X-COPE-Max-Stage": "1"}, {"X-COPE-Mode": "small"}]
+)
+def test_what_has_to_stay_local_is_not_audited(audited, small_server, large_server, header):
+    """A client that lets nothing leave the machine is taken at its word; the next one's answer is audited."""
+    small_server.say("\\boxed{42}")
+    large_server.say("\\boxed{42}")
+    ask(audited, extra_headers=header)
+    ask(audited, "What is 5 times 5? Calculate the number.")
+    rows(audited, 1)
+    assert ["5 times 5" in json.dumps(e["body"]) for e in large_server.chats()] == [True]
+
+
+def test_an_audit_that_fails_harms_nobody(audited, small_server, large_server):
+    """The upstream is down: the client notices nothing, and the audit is not on record."""
+    small_server.say("\\boxed{42}")
+    large_server.script({"reply": {"status": 400, "error": {"message": "no"}}})
+    assert ask(audited).cope["stage"] == 1
+    wait_until(lambda: "was not made" in audited.output(), "the failed audit")
+    assert not audited.rows("SELECT * FROM audits")
+
+
+def test_without_a_share_nothing_is_audited(proxy, small_server, large_server):
+    """That is the default."""
+    small_server.say("\\boxed{42}")
+    ask(proxy)
+    assert not large_server.chats()
+    assert "nothing is audited" in proxy.cli("audits").stderr
