@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
-from proxy.cascade.confidence.votes import largest, odds, reaches, share, votes_needed
+from proxy.cascade.confidence.votes import largest, odds, reaches, share
 from proxy.cascade.types import Ballot, Estimator, Sample, Standing, Task
 
 
@@ -51,7 +51,7 @@ async def draw(
     running: set[asyncio.Task[Sample]] = set()
     done: set[asyncio.Task[Sample]] = set()
     launched = 0
-    needed = votes_needed(threshold, total, inclusive=inclusive)
+    needed = estimator.needed(total, threshold, inclusive=inclusive)
     try:
         while True:
             outstanding = total - len(ballot.samples)
@@ -61,7 +61,7 @@ async def draw(
             if outstanding == 0 or (early_stop and (refused or certain)):
                 accepted = reaches(standing.low, threshold, inclusive=inclusive)
                 return Verdict(accepted and standing.winner is not None, ballot, standing)
-            if estimator.by_share and ballot.samples:
+            if needed is not None and ballot.samples:
                 chance = odds(largest(ballot), len(ballot.samples), total, needed)
                 told(chance)
                 if early_stop and stop_error and min(chance, 1 - chance) <= stop_error:

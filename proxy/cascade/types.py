@@ -101,11 +101,8 @@ class Standing:
 class Estimator(Protocol):
     """A task kind's confidence. New kinds plug in here.
 
-    An estimator holds no state of a request: it is shared by all of them. `by_share` says that its confidence is the
-    share of the largest group, so that the votes to come can be reckoned with.
+    An estimator holds no state of a request.
     """
-
-    by_share: bool
 
     async def vote(self, task: Task, sample: Sample, groups: Sequence[str]) -> str | None:
         """Say which group a sample belongs to: one of `groups`, a new label, or `None` (stands alone).
@@ -119,6 +116,13 @@ class Estimator(Protocol):
 
         Raises:
             MissingLogprobs: the estimate needs log-probabilities and a sample has none.
+        """
+        ...
+
+    def needed(self, total: int, threshold: float, *, inclusive: bool) -> int | None:
+        """Return how many of `total` votes for one group reach the threshold; `total` + 1 when none do.
+
+        `None`: the confidence is more than a count of votes, and nobody can tell.
         """
         ...
 

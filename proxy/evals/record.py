@@ -41,7 +41,7 @@ class Record:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._calls = {call.key: call for call in _read(path)}
+        self._calls = {call.key: call for call in calls(path)}
         self._file = path.open("ab")
 
     def __len__(self) -> int:
@@ -62,12 +62,13 @@ class Record:
         self._file.close()
 
 
-def _read(path: Path) -> Iterator[Call]:
+def calls(path: Path) -> Iterator[Call]:
+    """Yield the calls of a record; a last line that was torn when its run was killed is cut off."""
     if not path.exists():
         return
     raw = path.read_bytes()
     whole = raw.rfind(b"\n") + 1
-    if whole < len(raw):  # a run that was killed in the middle of a line
+    if whole < len(raw):
         path.write_bytes(raw[:whole])
     for line in raw[:whole].splitlines():
         yield msgspec.json.decode(line, type=Call)

@@ -37,7 +37,7 @@ def sample(content, index=0, finish="stop"):
 
 
 def vote(text, content, finish="stop"):
-    estimator = BehaviourEstimator(Sandbox())
+    estimator = BehaviourEstimator(Sandbox(), shown=True)
     return asyncio.run(estimator.vote(task(text), sample(content, finish=finish), ()))
 
 
@@ -124,7 +124,22 @@ def test_an_answer_that_was_cut_off_stands_alone():
 
 def test_samples_that_all_fail_have_no_confidence_and_one_can_still_be_returned():
     """The likeliest of them is the best local answer, should nothing else be allowed."""
-    standing = BehaviourEstimator(Sandbox()).standing(Ballot((sample("a"), sample("b", 1)), (None, None)), 2)
+    standing = BehaviourEstimator(Sandbox(), shown=True).standing(
+        Ballot((sample("a"), sample("b", 1)), (None, None)), 2
+    )
     assert (standing.low, standing.high) == (0.0, 0.0)
     assert standing.winner is not None
     assert standing.winner.text == "a"
+
+
+@pytest.mark.parametrize(
+    ("shown", "confidences"), [(True, [0.625, 0.75, 0.875, 1.0]), (False, [0.25, 0.5, 0.75, 1.0])]
+)
+def test_examples_that_pass_are_half_of_the_confidence(shown, confidences):
+    """The other half is agreement; without examples there is only that."""
+    estimator = BehaviourEstimator(Sandbox(), shown=shown)
+    for count, expected in enumerate(confidences, start=1):
+        votes = ("a",) * count + (None,) * (4 - count)
+        ballot = Ballot(tuple(sample("x", i) for i in range(4)), votes)
+        assert estimator.standing(ballot, 4).low == expected
+        assert estimator.needed(4, expected, inclusive=True) == count

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.cascade.confidence.behaviour import BehaviourEstimator
 from proxy.cascade.confidence.code import CodeEstimator
 from proxy.cascade.confidence.open import OpenEstimator
 from proxy.cascade.confidence.structured import StructuredEstimator
@@ -16,6 +17,7 @@ from proxy.cascade.confidence.votes import odds, reaches, share_standing, votes_
 from proxy.cascade.sampling import draw
 from proxy.cascade.types import Ballot, Estimator, MissingLogprobs, Sample, Standing, Task, TaskKind
 from proxy.pricing.prices import Usage
+from proxy.sandbox import Sandbox
 
 DECIMALS = st.decimals(0, 1, places=3).map(str)
 INCLUSIVE = st.booleans()
@@ -23,8 +25,6 @@ VOTES = st.lists(st.sampled_from(["a", "b", "c", None]), min_size=1, max_size=9)
 
 
 class Shares:
-    by_share = True
-
     def __init__(self, lone_may_win):
         self.lone = lone_may_win
 
@@ -36,6 +36,8 @@ ESTIMATORS = {
     "votes": Shares(True),
     "structured": StructuredEstimator(),
     "code": CodeEstimator(),
+    "behaviour": BehaviourEstimator(Sandbox(), shown=False),
+    "behaviour, with examples": BehaviourEstimator(Sandbox(), shown=True),
     "open": OpenEstimator(),
 }
 
@@ -237,7 +239,8 @@ def test_the_odds_are_those_of_counting(leading, drawn, total, needed):
 class Labelled:
     """An estimator whose votes are given by the samples' texts."""
 
-    by_share = True
+    def needed(self, total, threshold, *, inclusive):
+        return votes_needed(threshold, total, inclusive=inclusive)
 
     async def vote(self, task, drawn, groups):
         return drawn.text or None

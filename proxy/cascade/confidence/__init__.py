@@ -27,8 +27,8 @@ ESTIMATORS: Mapping[TaskKind, Estimator] = MappingProxyType(
 
 def estimator_for(task: Task, runner: Runner | None) -> Estimator:
     """Return the estimator of a task: for code that can be run and tried, where there is a sandbox, its behaviour."""
-    if task.kind is TaskKind.CODE and runner is not None and specification(task.text) is not None:
-        return BehaviourEstimator(runner)
+    if task.kind is TaskKind.CODE and runner is not None and (wanted := specification(task.text)) is not None:
+        return BehaviourEstimator(runner, shown=bool(wanted.checks))
     return ESTIMATORS[task.kind]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from proxy.cascade.confidence.canonical import conforms, dumps, parse, short
-from proxy.cascade.confidence.votes import cut_off, share_standing, votes_wanted
+from proxy.cascade.confidence.votes import cut_off, share_standing, votes_needed, votes_wanted
 from proxy.cascade.types import Ballot, Json, Sample, Standing, Task
 
 TEXT = "text"
@@ -12,8 +12,6 @@ TEXT = "text"
 
 class AgentEstimator:
     """Confidence = vote share of the next action: tool names and arguments, or an answer in text."""
-
-    by_share = True
 
     async def vote(self, task: Task, sample: Sample, groups: Sequence[str]) -> str | None:
         """Label a sample with its action; `None` when the action cannot be carried out as asked."""
@@ -30,6 +28,10 @@ class AgentEstimator:
     def standing(self, ballot: Ballot, total: int) -> Standing:
         """See `Estimator.standing`."""
         return share_standing(ballot, total)
+
+    def needed(self, total: int, threshold: float, *, inclusive: bool) -> int:
+        """See `Estimator.needed`."""
+        return votes_needed(threshold, total, inclusive=inclusive)
 
     def wanted(self, ballot: Ballot, total: int, threshold: float, *, inclusive: bool) -> int:
         """See `Estimator.wanted`."""

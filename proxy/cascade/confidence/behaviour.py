@@ -5,22 +5,22 @@ from dataclasses import replace
 
 from proxy.cascade.confidence.examples import Specification, specification
 from proxy.cascade.confidence.program import source_of
-from proxy.cascade.confidence.votes import cut_off, share, share_standing, votes_wanted
+from proxy.cascade.confidence.votes import cut_off, reaches, share, share_standing, votes_lacking
 from proxy.cascade.types import Ballot, Program, Runner, Sample, Standing, Task, digest
 
 
 class BehaviourEstimator:
-    """Confidence = share of the largest group of samples that behave alike and do what the request's examples show.
+    """Confidence = share of the largest group of samples that behave alike.
 
-    A program that fails an example of the request stands alone. Behaviour is what it returns on the examples' inputs
-    and on others made from them (minimum Bayes risk by execution, MBR-exec, arXiv 2204.11454). At a threshold of 1/n
-    this is the rule of COPE's paper: one sample that passes all visible tests is enough.
+    Behaviour is what a program returns on the inputs of the request's examples and on others made from them (minimum
+    Bayes risk by execution, MBR-exec, arXiv 2204.11454). Where the request shows examples, a program that fails one
+    stands alone, and one that passes all has half of the confidence from that alone: (1 + share) / 2. COPE's paper takes
+    any sample that passes; that is a threshold of 0.5.
     """
 
-    by_share = True
-
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: Runner, *, shown: bool) -> None:
         self._runner = runner
+        self._shown = shown
 
     async def vote(self, task: Task, sample: Sample, groups: Sequence[str]) -> str | None:
         """Label a sample with what it does; `None` when it fails an example, or does nothing but fail."""
@@ -36,14 +36,27 @@ class BehaviourEstimator:
         """See `Estimator.standing`. A sample that stands alone may be returned, and has no confidence."""
         votes = share_standing(ballot, total, lone_may_win=False)
         if votes.winner is not None:
-            return votes
+            return replace(votes, low=self._confidence(votes.low), high=self._confidence(votes.high))
         alone = share_standing(ballot, total)
         outstanding = max(0, total - len(ballot.samples))
-        return replace(alone, low=0.0, high=share(outstanding, total), fixed=not outstanding)
+        high = self._confidence(share(outstanding, total))
+        return replace(alone, low=0.0, high=high, fixed=not outstanding)
+
+    def needed(self, total: int, threshold: float, *, inclusive: bool) -> int:
+        """See `Estimator.needed`."""
+        enough = (
+            k
+            for k in range(total + 1)
+            if reaches(self._confidence(share(k, total)), threshold, inclusive=inclusive)
+        )
+        return next(enough, total + 1)
 
     def wanted(self, ballot: Ballot, total: int, threshold: float, *, inclusive: bool) -> int:
         """See `Estimator.wanted`."""
-        return votes_wanted(ballot, total, threshold, inclusive=inclusive, lone_may_win=False)
+        return votes_lacking(ballot, total, self.needed(total, threshold, inclusive=inclusive))
+
+    def _confidence(self, agreed: float) -> float:
+        return (1 + agreed) / 2 if self._shown and agreed else agreed
 
 
 def program(wanted: Specification, source: str) -> Program:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from proxy.cascade.confidence.votes import cut_off, share_standing, votes_wanted
+from proxy.cascade.confidence.votes import cut_off, share_standing, votes_needed, votes_wanted
 from proxy.cascade.tasks import options
 from proxy.cascade.types import Ballot, Sample, Standing, Task
 
@@ -26,8 +26,6 @@ _BARE = re.compile(r"[\s*_\"'`$(\[]*([A-Za-z])[\s*_\"'`$)\].:]*")
 class ChoiceEstimator:
     """Confidence = vote share of the letter."""
 
-    by_share = True
-
     async def vote(self, task: Task, sample: Sample, groups: Sequence[str]) -> str | None:
         """Label a sample with its letter; `None` when it names none of the options."""
         return None if cut_off(sample) else letter(sample.text, options(task.text) or tuple(_ANY))
@@ -35,6 +33,10 @@ class ChoiceEstimator:
     def standing(self, ballot: Ballot, total: int) -> Standing:
         """See `Estimator.standing`."""
         return share_standing(ballot, total)
+
+    def needed(self, total: int, threshold: float, *, inclusive: bool) -> int:
+        """See `Estimator.needed`."""
+        return votes_needed(threshold, total, inclusive=inclusive)
 
     def wanted(self, ballot: Ballot, total: int, threshold: float, *, inclusive: bool) -> int:
         """See `Estimator.wanted`."""

@@ -16,8 +16,6 @@ class CodeEstimator:
     too strict for code, which can be right in many forms, and the probability alone too lenient.
     """
 
-    by_share = False
-
     async def vote(self, task: Task, sample: Sample, groups: Sequence[str]) -> str | None:
         """Label a sample with its program; `None` when there is none, or it does not parse."""
         return None if cut_off(sample) else program_label(sample.text)
@@ -35,6 +33,10 @@ class CodeEstimator:
         return replace(
             votes, low=_blend(votes.low, sure if votes.fixed else 0.0), high=_blend(votes.high, 1.0)
         )
+
+    def needed(self, total: int, threshold: float, *, inclusive: bool) -> None:
+        """See `Estimator.needed`."""
+        return
 
     def wanted(self, ballot: Ballot, total: int, threshold: float, *, inclusive: bool) -> int:
         """See `Estimator.wanted`. Counts on the leader's present probability; all when that is too low."""

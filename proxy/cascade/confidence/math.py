@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from proxy.cascade.confidence.canonical import short
 from proxy.cascade.confidence.equivalence import Worker
-from proxy.cascade.confidence.votes import cut_off, share_standing, votes_wanted
+from proxy.cascade.confidence.votes import cut_off, share_standing, votes_needed, votes_wanted
 from proxy.cascade.types import Ballot, Sample, Standing, Task
 
 _LONGEST_COMPARED = 80  # what `short` leaves whole
@@ -28,8 +28,6 @@ _worker = Worker()
 class MathEstimator:
     """Confidence = share of the largest group of equivalent final answers."""
 
-    by_share = True
-
     async def vote(self, task: Task, sample: Sample, groups: Sequence[str]) -> str | None:
         """Join the group with an equivalent answer, else open one; `None` when there is no answer."""
         answer = None if cut_off(sample) else final_answer(sample.text)
@@ -46,6 +44,10 @@ class MathEstimator:
     def standing(self, ballot: Ballot, total: int) -> Standing:
         """See `Estimator.standing`."""
         return share_standing(ballot, total)
+
+    def needed(self, total: int, threshold: float, *, inclusive: bool) -> int:
+        """See `Estimator.needed`."""
+        return votes_needed(threshold, total, inclusive=inclusive)
 
     def wanted(self, ballot: Ballot, total: int, threshold: float, *, inclusive: bool) -> int:
         """See `Estimator.wanted`."""

@@ -9,8 +9,6 @@ from proxy.cascade.types import Ballot, MissingLogprobs, Sample, Standing, Task
 class OpenEstimator:
     """Confidence = exp(mean token log-probability) of the best sample, i.e. 1 / perplexity."""
 
-    by_share = False
-
     async def vote(self, task: Task, sample: Sample, groups: Sequence[str]) -> str | None:
         """Give every sample a label of its own."""
         likely = "" if sample.logprob is None else f" p={math.exp(sample.logprob):.2f}"
@@ -22,6 +20,10 @@ class OpenEstimator:
         winner = min(ballot.samples, key=lambda s: (-probability(s), s.index), default=None)
         low = 0.0 if winner is None else probability(winner)
         return Standing(low, 1.0 if outstanding else low, winner, fixed=not outstanding)
+
+    def needed(self, total: int, threshold: float, *, inclusive: bool) -> None:
+        """See `Estimator.needed`."""
+        return
 
     def wanted(self, ballot: Ballot, total: int, threshold: float, *, inclusive: bool) -> int:
         """See `Estimator.wanted`. All of them: the best of n is only known at the end."""

@@ -3,14 +3,12 @@
 from collections.abc import Mapping, Sequence
 
 from proxy.cascade.confidence.canonical import conforms, dumps, parse, short
-from proxy.cascade.confidence.votes import cut_off, share_standing, votes_wanted
+from proxy.cascade.confidence.votes import cut_off, share_standing, votes_needed, votes_wanted
 from proxy.cascade.types import Ballot, Json, Sample, Standing, Task
 
 
 class StructuredEstimator:
     """Confidence = vote share of the canonical JSON. An invalid document counts against and never wins."""
-
-    by_share = True
 
     async def vote(self, task: Task, sample: Sample, groups: Sequence[str]) -> str | None:
         """Label a sample with its canonical JSON; `None` when it breaks the requested format."""
@@ -27,6 +25,10 @@ class StructuredEstimator:
     def standing(self, ballot: Ballot, total: int) -> Standing:
         """See `Estimator.standing`. No valid sample: no winner."""
         return share_standing(ballot, total, lone_may_win=False)
+
+    def needed(self, total: int, threshold: float, *, inclusive: bool) -> int:
+        """See `Estimator.needed`."""
+        return votes_needed(threshold, total, inclusive=inclusive)
 
     def wanted(self, ballot: Ballot, total: int, threshold: float, *, inclusive: bool) -> int:
         """See `Estimator.wanted`."""

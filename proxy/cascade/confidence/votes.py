@@ -57,11 +57,23 @@ def votes_wanted(
 ) -> int:
     """Return how many samples should be in flight: as many votes as the leader still lacks."""
     needed = votes_needed(threshold, total, inclusive=inclusive)
-    leading = _largest(list(ballot.groups().values()))
-    if lone_may_win and ballot.samples:
-        leading = leading if needed > 1 else max(leading, 1)
+    alone = 1 if lone_may_win and ballot.samples else 0
+    return votes_lacking(ballot, total, needed, alone=alone)
+
+
+def votes_lacking(ballot: Ballot, total: int, needed: int, *, alone: int = 0) -> int:
+    """Return how many votes the leader lacks, no more than are outstanding; none when it is hopeless.
+
+    Args:
+        ballot: the samples drawn so far.
+        total: how many are drawn at most.
+        needed: how many votes are enough.
+        alone: votes of a sample that stands alone.
+    """
     if needed > total:
         return 0
+    leading = _largest(list(ballot.groups().values()))
+    leading = leading if needed > 1 else max(leading, alone)
     return min(max(0, total - len(ballot.samples)), max(0, needed - leading))
 
 
