@@ -32,6 +32,7 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 Temperature = Annotated[float, Meta(ge=0, le=2)]
 
 
+Plans = Literal["all", "goals", "none"]
 Kind = Literal["math", "choice", "code", "agent", "structured", "open"]
 
 
@@ -129,7 +130,7 @@ class Thresholds(Section, frozen=True):
     stage1: Share | Literal["never"] | None = None
     stage2: Share | Literal["never"] | None = None
     samples: Positive | None = None
-    plans: bool | None = None
+    plans: Plans | None = None
     skip: bool | None = None
 
 
@@ -138,7 +139,7 @@ class Cascade(Section, frozen=True):
     max_samples: Positive = 32
     aliases: tuple[str, ...] = ("cope",)
     accept_at_threshold: bool = True
-    plans: bool = True
+    plans: Plans | None = None
     plan_max_tokens: Positive = 96
     early_stop: bool = True
     stop_error: Annotated[float, Meta(ge=0, lt=0.5)] = 0.0

@@ -70,7 +70,9 @@ async def decide(
     goals: dict[int, str] = {}
 
     async def with_own_goal(index: int) -> Sample:
-        if policy.plans and (goal := kept.goal or await _goal(small, policy, messages, tools, index)):
+        if policy.plans != "none" and (
+            goal := kept.goal or await _goal(small, policy, messages, tools, index)
+        ):
             goals[index] = goal
         body = fields | {
             "messages": prompts.execution_request(messages, task.kind, goal=goals.get(index), guideline=None),
@@ -79,7 +81,7 @@ async def decide(
         return await small.generate(SmallRequest(1, "executor", index, body))
 
     plan = Guideline(planner, {**task.body, "messages": prompts.guideline_request(messages, tools)})
-    may_plan = policy.plans and policy.max_stage > 1
+    may_plan = policy.plans == "all" and policy.max_stage > 1
 
     def foresee(chance: float) -> None:
         # Where the late samples will hardly agree, the large planner need not wait for them.

@@ -104,6 +104,9 @@ class Estimator(Protocol):
     An estimator holds no state of a request.
     """
 
+    usual: tuple[float, float]
+    """From which confidence on stages 1 and 2 accept, where nobody has said: each estimator has a scale of its own."""
+
     async def vote(self, task: Task, sample: Sample, groups: Sequence[str]) -> str | None:
         """Say which group a sample belongs to: one of `groups`, a new label, or `None` (stands alone).
 
@@ -189,6 +192,10 @@ class Kept:
     guideline: str | None = None
 
 
+Plans = Literal["all", "goals", "none"]
+"""Which plans are made: the goals of stage 1 and the guideline, the goals alone, or none. Stage 2 needs a guideline."""
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """How one request runs: the config's values, narrowed by its headers.
@@ -201,7 +208,7 @@ class Policy:
     threshold2: float
     inclusive: bool  # accept at equality
     max_stage: Stage
-    plans: bool  # whether a goal and a guideline are made; without them there is no stage 2
+    plans: Plans
     plan_max_tokens: int
     early_stop: bool
     stop_error: float  # also stop sampling once the verdict would change with no more than this chance

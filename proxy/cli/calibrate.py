@@ -74,7 +74,7 @@ def _cells(rated: Rated) -> tuple[str, ...]:
     way = rated.way
     thresholds = ("never" if t > 1 else f"{t:.4g}" for t in (way.stage1, way.stage2))
     figures = _figures(rated.score, rated.quality_share, rated.cost, rated.cost_share)
-    return ("yes" if way.plans else "no", *thresholds, *figures)
+    return (way.plans, *thresholds, *figures)
 
 
 def _figures(score: float, quality_share: float, cost: float, cost_share: float) -> tuple[str, ...]:
@@ -104,7 +104,7 @@ def _toml(choices: list[Choice], target: Target, risk: float) -> str:
         r = choice.chosen
         lines += [
             f"# on {r.items} items: {100 * r.quality_share:.1f} % of the quality at {100 * r.cost_share:.1f} % of the cost",
-            f"plans = {str(r.way.plans).lower()}",
+            f'plans = "{r.way.plans}"',
             f"stage1 = {_threshold(r.way.stage1)}",
             f"stage2 = {_threshold(r.way.stage2)}",
         ]

@@ -23,7 +23,7 @@ from proxy.config import Settings
 from proxy.evals import items, plot, report, trial
 from proxy.evals.calibration import Rated, frontier, rate, ways
 from proxy.evals.items import Item
-from proxy.evals.modes import Thresholds
+from proxy.evals.modes import At, Thresholds
 from proxy.evals.record import Record
 from proxy.evals.run import collect
 from proxy.evals.tiers import open_tiers
@@ -79,9 +79,9 @@ def _frontier(trials: list[Trial]) -> list[Rated]:
     return frontier([rate(way, trials) for way in ways(trials)])
 
 
-def thresholds_of(settings: Settings) -> dict[str, Thresholds]:
-    """Return the thresholds that `serve` would use, by task kind."""
-    return {kind.value: Thresholds(*thresholds(settings.cascade, kind)) for kind in TaskKind}
+def thresholds_of(settings: Settings) -> At:
+    """Return which thresholds `serve` would use for an item."""
+    return lambda trial: Thresholds(*thresholds(settings.cascade, TaskKind(trial.task), trial.usual))
 
 
 async def _collect(

@@ -13,11 +13,12 @@ from typing import Literal
 import msgspec
 
 from proxy.cascade.bounds import p_value
+from proxy.cascade.types import Plans
 from proxy.evals.modes import MODES, Outcome, Thresholds
 from proxy.evals.trial import Trial
 from proxy.service.request import NEVER
 
-CASCADES = {True: "full cascade", False: "cascade, no plans"}
+CASCADES = {"all": "full cascade", "goals": "cascade, goals only", "none": "cascade, no plans"}
 MOST_TESTED = 24
 
 
@@ -31,7 +32,7 @@ class Target(msgspec.Struct, frozen=True):
 class Way(msgspec.Struct, frozen=True):
     """One way to run the cascade for a task kind."""
 
-    plans: bool
+    plans: Plans
     stage1: float
     stage2: float
 
@@ -119,7 +120,11 @@ def ways(trials: Sequence[Trial]) -> list[Way]:
     plain = sorted({t.plain.confidence for t in trials})
     firsts = [*sorted({t.first.confidence for t in trials}), NEVER]
     seconds = [*sorted({t.second.confidence for t in trials}), NEVER]
-    return [Way(False, c, NEVER) for c in plain] + [Way(True, a, b) for a in firsts for b in seconds]
+    return [
+        *(Way("none", c, NEVER) for c in plain),
+        *(Way("goals", c, NEVER) for c in firsts[:-1]),
+        *(Way("all", a, b) for a in firsts for b in seconds),
+    ]
 
 
 def rate(way: Way, trials: Sequence[Trial]) -> Rated:

@@ -23,6 +23,8 @@ class Thresholds:
     stage2: float
 
 
+At = Callable[[Trial], Thresholds]
+"""Says which thresholds hold for an item."""
 Mode = Callable[[Trial, Thresholds], Outcome]
 
 
@@ -48,6 +50,12 @@ def _without_plans(trial: Trial, at: Thresholds) -> Outcome:
     return Outcome(trial.large.score, trial.large.cost, 3)
 
 
+def _goals_only(trial: Trial, at: Thresholds) -> Outcome:
+    if _accepted(trial.first, at.stage1):
+        return Outcome(trial.first.score, 0, 1)
+    return Outcome(trial.large.score, trial.large.cost, 3)
+
+
 def _cascade(trial: Trial, at: Thresholds) -> Outcome:
     if _accepted(trial.first, at.stage1):
         return Outcome(trial.first.score, 0, 1)
@@ -66,6 +74,7 @@ MODES: Mapping[str, Mode] = {
     "large alone": _large,
     "large, own plan": _large_plan,
     "cascade, no plans": _without_plans,
+    "cascade, goals only": _goals_only,
     "full cascade": _cascade,
 }
 """Small alone is the average single sample of the vote; the large model's plan is the cascade's guideline, so that both

@@ -1,13 +1,13 @@
 """What a run found, as a table, as JSON, and as a plot."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from proxy.evals import statistics
-from proxy.evals.modes import BASELINE, MODES, Thresholds
+from proxy.evals.modes import BASELINE, MODES, At
 from proxy.evals.trial import Trial
 from proxy.pricing.money import format_usd
 
@@ -41,14 +41,14 @@ class Confidence(msgspec.Struct, frozen=True):
     curve: list[tuple[float, float, int]]
 
 
-def lines(trials: Sequence[Trial], thresholds: Mapping[str, Thresholds]) -> list[Line]:
+def lines(trials: Sequence[Trial], at: At) -> list[Line]:
     """Return a line for each task kind and mode."""
     out = []
     for task in sorted({t.task for t in trials}):
         own = [t for t in trials if t.task == task]
-        base = [MODES[BASELINE](t, thresholds[task]) for t in own]
+        base = [MODES[BASELINE](t, at(t)) for t in own]
         for name, mode in MODES.items():
-            outcomes = [mode(t, thresholds[task]) for t in own]
+            outcomes = [mode(t, at(t)) for t in own]
             scores = [(o.score, b.score) for o, b in zip(outcomes, base, strict=True)]
             costs = [(float(o.cost), float(b.cost)) for o, b in zip(outcomes, base, strict=True)]
             out.append(

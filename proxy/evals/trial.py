@@ -22,12 +22,21 @@ Grader = Callable[[Item, Json], Awaitable[float]]
 """Says how right an assistant message is, 0..1."""
 
 
+class Drawn(msgspec.Struct, frozen=True):
+    """One sample of a ballot: what it stands for, how right it is (0..1), its tokens and their mean log-probability."""
+
+    vote: str | None
+    score: float
+    tokens: int
+    logprob: float | None
+
+
 class Vote(msgspec.Struct, frozen=True):
-    """A ballot of n samples: its confidence, and how right the answer is that won (0..1)."""
+    """A ballot of n samples: its confidence, how right the answer is that won (0..1), and the samples by index."""
 
     confidence: float
     score: float
-    tokens: int
+    samples: list[Drawn] = []
 
 
 class Paid(msgspec.Struct, frozen=True):
@@ -45,6 +54,7 @@ class Trial(msgspec.Struct, frozen=True):
         item: its id.
         task: its kind.
         detected: the kind that the proxy would take it for.
+        usual: from which confidences its estimator's answers are accepted where nobody has said.
         single: how right one plain sample of the small model is, on average over its n samples.
         plain: the vote of the n samples without a plan.
         first: stage 1's vote.
@@ -57,6 +67,7 @@ class Trial(msgspec.Struct, frozen=True):
     item: str
     task: str
     detected: str
+    usual: tuple[float, float]
     single: float
     plain: Vote
     first: Vote
@@ -97,15 +108,16 @@ async def run(item: Item, tiers: Tiers, grade: Grader, samples: int | None) -> T
     reason = unserved(body, tools=tiers.settings.small.tools)
     if reason is not None:
         raise ValueError(f"{item.id}: the small model cannot serve it: {reason}")
-    settings = tiers.settings
+    settings, estimator = tiers.settings, estimator_for(task, tiers.runner)
     # Nothing is ever accepted and nothing stopped early: one run then tells the outcome at every threshold.
     everything = replace(
-        policy(settings.cascade, item.task, Controls(samples=samples, thresholds=(NEVER, NEVER))),
+        policy(
+            settings.cascade, item.task, estimator.usual, Controls(samples=samples, thresholds=(NEVER, NEVER))
+        ),
         early_stop=False,
-        plans=True,
+        plans="all",
     )
     sampler = Sampler(tiers, item.id)
-    estimator = estimator_for(task, tiers.runner)
     bound = settings.small.max_output_tokens
     output = settings.large.max_output_tokens
 
@@ -115,7 +127,7 @@ async def run(item: Item, tiers: Tiers, grade: Grader, samples: int | None) -> T
         return story
 
     async with asyncio.TaskGroup() as group:
-        plain = group.create_task(voted(replace(everything, plans=False)))
+        plain = group.create_task(voted(replace(everything, plans="none")))
         planned = group.create_task(voted(everything))
         alone = group.create_task(tiers.ask(item.id, {**body, "temperature": 0}, output))
     story = planned.result()
@@ -128,16 +140,19 @@ async def run(item: Item, tiers: Tiers, grade: Grader, samples: int | None) -> T
             "temperature": 0,
         }
         guided = await tiers.ask(item.id, with_plan, output)
-    singles = [await grade(item, sample.message) for sample in plain.result().verdicts[1].ballot.samples]
     first = story.verdicts[1]
+    votes = [
+        await _vote(item, v, grade) for v in (plain.result().verdicts[1], first, story.verdicts.get(2, first))
+    ]
     return Trial(
         item=item.id,
         task=item.task,
         detected=detected.kind,
-        single=sum(singles) / len(singles),
-        plain=await _vote(item, plain.result().verdicts[1], grade),
-        first=await _vote(item, first, grade),
-        second=await _vote(item, story.verdicts.get(2, first), grade),
+        usual=estimator.usual,
+        single=sum(s.score for s in votes[0].samples) / len(votes[0].samples),
+        plain=votes[0],
+        first=votes[1],
+        second=votes[2],
         plan_cost=sampler.plan_cost,
         large=await _paid(item, alone.result(), grade),
         guided=await _paid(item, guided, grade),
@@ -145,11 +160,15 @@ async def run(item: Item, tiers: Tiers, grade: Grader, samples: int | None) -> T
 
 
 async def _vote(item: Item, verdict: Verdict, grade: Grader) -> Vote:
-    winner = verdict.standing.winner
+    winner, ballot = verdict.standing.winner, verdict.ballot
+    by_index = sorted(zip(ballot.samples, ballot.votes, strict=True), key=lambda pair: pair[0].index)
     return Vote(
         confidence=verdict.standing.low,
         score=0.0 if winner is None else await grade(item, winner.message),
-        tokens=sum(s.usage.completion_tokens for s in verdict.ballot.samples),
+        samples=[
+            Drawn(vote, await grade(item, one.message), one.usage.completion_tokens, one.logprob)
+            for one, vote in by_index
+        ],
     )
 
 

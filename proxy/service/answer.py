@@ -172,7 +172,7 @@ async def _try_small(work: Work, task: Task) -> Accepted | Escalated:
     estimator = estimator_for(task, gateway.sandbox)
     decision = await decide(
         task,
-        policy(settings.cascade, task.kind, work.request.controls),
+        policy(settings.cascade, task.kind, estimator.usual, work.request.controls),
         estimator,
         small,
         Guide(gateway, work.purse, trace, work.way.large),

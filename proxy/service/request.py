@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from proxy.cascade.types import Policy, TaskKind
+from proxy.cascade.types import Plans, Policy, TaskKind
 from proxy.config import Cascade, LargeModel, Settings
 from proxy.errors import ApiError, bad_request, not_found
 from proxy.ledger.keys import ApiKey
@@ -97,17 +97,9 @@ class Route:
         return self.models[0]
 
 
-# DESIGN gives the paper's pair; `open` needs no majority and so draws fewer.
-DEFAULT_THRESHOLDS: Mapping[str, tuple[float, float]] = {
-    "math": (0.75, 0.5),
-    "choice": (0.75, 0.5),
-    "code": (0.75, 0.5),
-    "agent": (0.75, 0.5),
-    "structured": (0.75, 0.5),
-    "open": (0.75, 0.5),
-}
-
-
+USUAL_PLANS: Mapping[str, Plans] = {"code": "goals"}
+"""Where nobody has said; all plans but for these kinds. Beside an answer as short as a function a guideline costs too much:
+measured in docs/evaluation.md."""
 NEVER = 2.0
 """A threshold that no confidence reaches."""
 
@@ -157,10 +149,10 @@ def _unknown_model(settings: Settings, name: str, param: str) -> ApiError:
     )
 
 
-def thresholds(cascade: Cascade, kind: TaskKind) -> tuple[float, float]:
-    """Return the confidences from which stages 1 and 2 accept a task of this kind: the config's, else the defaults."""
+def thresholds(cascade: Cascade, kind: TaskKind, usual: tuple[float, float]) -> tuple[float, float]:
+    """Return the confidences from which stages 1 and 2 accept a task: the config's for its kind, else the usual ones."""
     table = cascade.thresholds.get(kind.value)
-    first, second = DEFAULT_THRESHOLDS[kind.value]
+    first, second = usual
     if table is not None:
         first = first if table.stage1 is None else _number(table.stage1)
         second = second if table.stage2 is None else _number(table.stage2)
@@ -171,10 +163,10 @@ def _number(threshold: float | Literal["never"]) -> float:
     return NEVER if threshold == "never" else threshold
 
 
-def policy(cascade: Cascade, kind: TaskKind, controls: Controls) -> Policy:
-    """Combine the config's values for a task kind with the request's headers."""
+def policy(cascade: Cascade, kind: TaskKind, usual: tuple[float, float], controls: Controls) -> Policy:
+    """Combine the config's values for a task kind with the request's headers; `usual` is its estimator's."""
     table = cascade.thresholds.get(kind.value)
-    first, second = controls.thresholds or thresholds(cascade, kind)
+    first, second = controls.thresholds or thresholds(cascade, kind, usual)
     samples = controls.samples or (table.samples if table else None) or cascade.samples
     return Policy(
         samples=min(samples, cascade.max_samples),
@@ -182,7 +174,7 @@ def policy(cascade: Cascade, kind: TaskKind, controls: Controls) -> Policy:
         threshold2=second,
         inclusive=cascade.accept_at_threshold,
         max_stage=controls.max_stage,
-        plans=cascade.plans if table is None or table.plans is None else table.plans,
+        plans=(table.plans if table else None) or cascade.plans or USUAL_PLANS.get(kind, "all"),
         plan_max_tokens=cascade.plan_max_tokens,
         early_stop=cascade.early_stop,
         stop_error=cascade.stop_error,

@@ -11,7 +11,7 @@ from proxy.evals.trial import Paid, Trial, Vote
 
 SHARES = st.sampled_from([0.25, 0.5, 0.75, 1.0])
 RIGHT = st.sampled_from([0.0, 1.0])
-VOTES = st.builds(Vote, SHARES, RIGHT, st.just(100))
+VOTES = st.builds(Vote, SHARES, RIGHT)
 PAID = st.builds(Paid, RIGHT, st.integers(1, 10**6), st.just(100))
 TRIALS = st.lists(
     st.builds(
@@ -19,6 +19,7 @@ TRIALS = st.lists(
         st.just("x"),
         st.just("math"),
         st.just("math"),
+        st.just((0.75, 0.5)),
         RIGHT,
         VOTES,
         VOTES,
@@ -39,9 +40,9 @@ def drawn(count, seed, *, sure_right, unsure_right, large_right):
     for i in range(count):
         sure = lot.random() < 0.5
         score = float(lot.random() < (sure_right if sure else unsure_right))
-        vote = Vote(1.0 if sure else 0.25, score, 100)
+        vote = Vote(1.0 if sure else 0.25, score)
         large = Paid(float(lot.random() < large_right), 1000, 100)
-        out.append(Trial(str(i), "math", "math", score, vote, vote, vote, 200, large, large))
+        out.append(Trial(str(i), "math", "math", (0.75, 0.5), score, vote, vote, vote, 200, large, large))
     return out
 
 
@@ -106,7 +107,7 @@ def test_too_few_items_certify_nothing():
 def test_a_higher_threshold_never_sends_less_upstream(trials, one, other, stage2):
     """Raising stage 1's threshold moves items to later stages only, and so does raising stage 2's."""
     low, high = sorted((one, other))
-    for mode in ("full cascade", "cascade, no plans"):
+    for mode in ("full cascade", "cascade, goals only", "cascade, no plans"):
         for trial in trials:
             assert (
                 MODES[mode](trial, Thresholds(low, stage2)).stage

@@ -13,6 +13,8 @@ TEXT = "text"
 class AgentEstimator:
     """Confidence = vote share of the next action: tool names and arguments, or an answer in text."""
 
+    usual = (0.75, 0.5)
+
     async def vote(self, task: Task, sample: Sample, groups: Sequence[str]) -> str | None:
         """Label a sample with its action; `None` when the action cannot be carried out as asked."""
         if cut_off(sample):

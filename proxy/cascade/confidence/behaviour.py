@@ -18,6 +18,8 @@ class BehaviourEstimator:
     any sample that passes; that is a threshold of 0.5.
     """
 
+    usual = (0.5, 0.5)
+
     def __init__(self, runner: Runner, *, shown: bool) -> None:
         self._runner = runner
         self._shown = shown

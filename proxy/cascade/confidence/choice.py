@@ -26,6 +26,8 @@ _BARE = re.compile(r"[\s*_\"'`$(\[]*([A-Za-z])[\s*_\"'`$)\].:]*")
 class ChoiceEstimator:
     """Confidence = vote share of the letter."""
 
+    usual = (0.75, 0.5)
+
     async def vote(self, task: Task, sample: Sample, groups: Sequence[str]) -> str | None:
         """Label a sample with its letter; `None` when it names none of the options."""
         return None if cut_off(sample) else letter(sample.text, options(task.text) or tuple(_ANY))

@@ -16,6 +16,8 @@ class CodeEstimator:
     too strict for code, which can be right in many forms, and the probability alone too lenient.
     """
 
+    usual = (0.75, 0.5)
+
     async def vote(self, task: Task, sample: Sample, groups: Sequence[str]) -> str | None:
         """Label a sample with its program; `None` when there is none, or it does not parse."""
         return None if cut_off(sample) else program_label(sample.text)

@@ -9,6 +9,8 @@ from proxy.cascade.types import Ballot, MissingLogprobs, Sample, Standing, Task
 class OpenEstimator:
     """Confidence = exp(mean token log-probability) of the best sample, i.e. 1 / perplexity."""
 
+    usual = (0.75, 0.5)
+
     async def vote(self, task: Task, sample: Sample, groups: Sequence[str]) -> str | None:
         """Give every sample a label of its own."""
         likely = "" if sample.logprob is None else f" p={math.exp(sample.logprob):.2f}"

@@ -10,6 +10,8 @@ from proxy.cascade.types import Ballot, Json, Sample, Standing, Task
 class StructuredEstimator:
     """Confidence = vote share of the canonical JSON. An invalid document counts against and never wins."""
 
+    usual = (0.75, 0.5)
+
     async def vote(self, task: Task, sample: Sample, groups: Sequence[str]) -> str | None:
         """Label a sample with its canonical JSON; `None` when it breaks the requested format."""
         if cut_off(sample):
