@@ -1,21 +1,22 @@
 """`cope-proxy calibrate`: thresholds for a target, with a guarantee, from the runs of `cope-proxy eval`."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
 from rich.table import Table
 
 from proxy.cli import main
-from proxy.cli.common import USD, console
+from proxy.cli.common import USD, config_option, console, settings_of, with_database
+from proxy.config import Settings
 from proxy.evals import trial
-from proxy.evals.calibration import Choice, Rated, Target, calibrate
+from proxy.evals.calibration import Choice, Rated, Target, calibrate, from_audits
+from proxy.ledger.audits import verdicts
 from proxy.pricing.money import format_usd
 
 
 @main.command("calibrate")
-@click.argument(
-    "runs", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, file_okay=False)
-)
+@click.argument("runs", nargs=-1, type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option(
     "--quality",
     type=click.FloatRange(0, 1.5, min_open=True),
@@ -26,14 +27,27 @@ from proxy.pricing.money import format_usd
     "--risk", default=0.05, show_default=True, type=click.FloatRange(0.001, 0.5), help="Chance of missing it."
 )
 @click.option("--seed", default=0, show_default=True, help="Of the lot that halves the items.")
+@click.option(
+    "--audited", is_flag=True, help="From audits of logged traffic instead of runs; needs --quality."
+)
+@click.option("--days", default=30, show_default=True, type=click.IntRange(1), help="Of audits.")
+@config_option
 @click.option("--out", default="calibration.toml", show_default=True, type=click.Path(path_type=Path))
 def calibrate_command(
-    runs: tuple[Path, ...], quality: float | None, cost: int | None, risk: float, seed: int, out: Path
-) -> None:
+    runs: tuple[Path, ...], quality: float | None, cost: int | None, risk: float, seed: int, audited: bool, days: int,
+    config: str | None, out: Path,
+) -> None:  # fmt: skip
     """Choose thresholds per task kind from RUNS of `cope-proxy eval`, and print what the others would give.
 
     With the chance of 1 - risk, what is chosen holds the target on traffic like these items.
     """
+    if bool(runs) == audited:
+        raise click.UsageError("name folders of `cope-proxy eval`, or --audited")
+    if audited:
+        if quality is None or cost is not None:
+            raise click.UsageError("audits tell of quality alone: --quality 0.95")
+        _from_audits(settings_of(config), days, quality, risk, out)
+        return
     if (quality is None) == (cost is None):
         raise click.UsageError("name one target: --quality 0.99, or --max-usd-per-1000 0.5")
     target = Target("quality", quality) if quality is not None else Target("cost", (cost or 0) / 1000)
@@ -45,6 +59,31 @@ def calibrate_command(
     for choice in choices:
         console().print(_table(choice))
     out.write_text(_toml(choices, target, risk))
+    click.echo(f'written to {out}; `serve` applies it with cascade.calibration = "{out}"')
+
+
+def _from_audits(settings: Settings, days: int, quality: float, risk: float, out: Path) -> None:
+    since = datetime.now(UTC) - timedelta(days=days)
+    found = with_database(settings, lambda engine: verdicts(engine, since))
+    if not found:
+        raise click.ClickException(f"no audits in {days} days; audit.share says how many answers are audited")
+    kinds = sorted({(a.task, a.stage) for a in found})
+    choices = [
+        from_audits([a for a in found if (a.task, a.stage) == kind], quality, risk=risk) for kind in kinds
+    ]
+    table = Table("task", "stage", "audits", "accept from", "of them", "agree")
+    tables: dict[str, list[str]] = {}
+    for c in choices:
+        threshold = "never" if c.threshold is None else f"{c.threshold:.4g}"
+        agree = f"{100 * c.agreed / c.accepted:.1f} %" if c.accepted else "-"
+        table.add_row(c.task, str(c.stage), str(c.audits), threshold, str(c.accepted), agree)
+        tables.setdefault(c.task, []).append(
+            f"stage{c.stage} = {_threshold(2.0 if c.threshold is None else c.threshold)}"
+        )
+    console().print(table)
+    heading = f"# Written by `cope-proxy calibrate --audited`: {100 * quality:g} % agree, at a risk of {100 * risk:g} %."
+    parts = [heading, *(f"\n[{task}]\n" + "\n".join(lines) for task, lines in tables.items())]
+    out.write_text("\n".join(parts) + "\n")
     click.echo(f'written to {out}; `serve` applies it with cascade.calibration = "{out}"')
 
 

@@ -16,6 +16,7 @@ from proxy.cascade.bounds import p_value
 from proxy.cascade.types import Plans
 from proxy.evals.modes import MODES, Outcome, Thresholds
 from proxy.evals.trial import Trial
+from proxy.ledger.audits import Audited
 from proxy.service.request import NEVER
 
 CASCADES = {"all": "full cascade", "goals": "cascade, goals only", "none": "cascade, no plans"}
@@ -112,6 +113,41 @@ def calibrate(trials: Sequence[Trial], target: Target, *, risk: float, seed: int
         tested=len(ranked),
         certified=len(certified),
         frontier=frontier([rate(way, trials) for way in ways(trials)]),
+    )
+
+
+class AuditChoice(msgspec.Struct, frozen=True):
+    """What audits say of one task kind and stage: `threshold` is `None` where no confidence is enough."""
+
+    task: str
+    stage: int
+    audits: int
+    threshold: float | None
+    accepted: int
+    agreed: int
+
+
+def from_audits(found: Sequence[Audited], quality: float, *, risk: float) -> AuditChoice:
+    """Choose the lowest confidence from which local answers agree with the large model's in a share of `quality`.
+
+    The thresholds are tested from the highest down, an order that no audit has a say in, until one fails; so the chance
+    that any of those certified is wrong is at most `risk` (learn then test, arXiv 2110.01052). An answer that differs
+    counts as a loss, though it may be as good. Audits are of accepted answers: they can raise a threshold, or say that
+    the one in use holds, but not what a lower one would do.
+
+    Args:
+        found: audits of one task kind and stage, all with a verdict.
+        quality: the share that has to agree, 0..1.
+        risk: the chance of certifying a threshold that does not hold it, 0..1.
+    """
+    best: float | None = None
+    for threshold in sorted({a.confidence for a in found}, reverse=True):
+        if p_value((float(bool(a.agreed)) for a in found if a.confidence >= threshold), quality) > risk:
+            break
+        best = threshold
+    kept = [a for a in found if best is not None and a.confidence >= best]
+    return AuditChoice(
+        found[0].task, found[0].stage, len(found), best, len(kept), sum(bool(a.agreed) for a in kept)
     )
 
 

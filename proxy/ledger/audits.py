@@ -55,6 +55,15 @@ async def agreements(engine: AsyncEngine, since: datetime) -> list[Agreement]:
         return [Agreement(t, s, int(a), int(d), int(u)) for t, s, a, d, u in await connection.execute(wanted)]
 
 
+async def verdicts(engine: AsyncEngine, since: datetime) -> list[Audited]:
+    """Return the audits since a time that came to a verdict."""
+    columns = [getattr(Audit, name) for name in Audited.__struct_fields__]
+    known = select(*columns).where(Audit.created_at >= since, Audit.agreed.is_not(None))
+    async with engine.connect() as connection:
+        await connection.execution_options(readonly=True)
+        return [Audited(*row) for row in await connection.execute(known.order_by(Audit.created_at, Audit.id))]
+
+
 async def forget(engine: AsyncEngine, before: datetime) -> int:
     """Delete audits that are older; return how many."""
     async with engine.begin() as connection:

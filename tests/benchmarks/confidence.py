@@ -14,9 +14,7 @@ the answer that it likes best of an item's is right. They are those that text an
 
 import asyncio
 import math
-import shutil
 import sys
-import tempfile
 from collections import defaultdict
 from pathlib import Path
 
@@ -72,10 +70,8 @@ def meanings(answers: list[Call]) -> list[float]:
     """Return each answer's mean cosine with the others."""
     import wordllama  # type: ignore[import-not-found]
 
-    with tempfile.TemporaryDirectory() as cache:
-        # The package looks for the tokenizer that it carries in a folder of another name.
-        shutil.copytree(Path(wordllama.__file__).parent / "tokenizers", Path(cache, "tokenizer"))
-        model = wordllama.WordLlama.load(cache_dir=Path(cache), disable_download=True)
+    # The package carries its model, and looks for the tokenizer in its cache: that is itself, then.
+    model = wordllama.WordLlama.load(cache_dir=Path(wordllama.__file__).parent, disable_download=True)
     vectors = model.embed([a.message.get("content") or "" for a in answers], norm=True)
     alike = vectors @ vectors.T
     return [float((row.sum() - 1) / max(1, len(answers) - 1)) for row in alike]

@@ -1,13 +1,15 @@
 """Thresholds for a target: what is certified holds, and what cannot be certified is not chosen."""
 
 import random
+from datetime import UTC, datetime
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.evals.calibration import Target, calibrate, rate, ways
+from proxy.evals.calibration import Target, calibrate, from_audits, rate, ways
 from proxy.evals.modes import MODES, Thresholds
 from proxy.evals.trial import Paid, Trial, Vote
+from proxy.ledger.audits import Audited
 
 SHARES = st.sampled_from([0.25, 0.5, 0.75, 1.0])
 RIGHT = st.sampled_from([0.0, 1.0])
@@ -126,3 +128,27 @@ def test_the_frontier_is_not_beaten(trials):
     rated = [rate(way, trials) for way in ways(trials)]
     for best in choice.frontier:
         assert not any(r.score > best.score and r.cost <= best.cost for r in rated)
+
+
+def audits(count, agreeing):
+    """Audits whose chance to agree depends on their confidence."""
+    lot = random.Random(8)
+    out = []
+    for i in range(count):
+        confidence = lot.choice(list(agreeing))
+        agreed = lot.random() < agreeing[confidence]
+        out.append(Audited(str(i), str(i), datetime.now(UTC), "math", 1, confidence, agreed))
+    return out
+
+
+def test_audits_raise_a_threshold_to_where_answers_agree():
+    """What is below is not certified, and what is certified agrees as often as was asked."""
+    choice = from_audits(audits(900, {0.75: 0.8, 0.875: 0.99, 1.0: 1.0}), 0.95, risk=0.05)
+    assert choice.threshold == 0.875
+    assert choice.agreed / choice.accepted >= 0.95
+
+
+def test_audits_that_do_not_agree_certify_nothing():
+    """However high the confidence, and however few the audits."""
+    assert from_audits(audits(500, {0.75: 0.7, 1.0: 0.8}), 0.95, risk=0.05).threshold is None
+    assert from_audits(audits(5, {1.0: 1.0}), 0.95, risk=0.05).threshold is None

@@ -122,3 +122,17 @@ def test_without_a_share_nothing_is_audited(proxy, small_server, large_server):
     ask(proxy)
     assert not large_server.chats()
     assert "nothing is audited" in proxy.cli("audits").stderr
+
+
+def test_thresholds_are_calibrated_from_audits(audited, small_server, large_server):
+    """Three audits that differ certify nothing: the file says never, and so does the proxy that applies it."""
+    assert "no audits in 30 days" in audited.cli("calibrate", "--audited", "--quality", "0.95").stderr
+    small_server.say("\\boxed{42}")
+    large_server.say("\\boxed{41}")
+    for _ in range(3):
+        ask(audited)
+    rows(audited, 3)
+    done = audited.cli("calibrate", "--audited", "--quality", "0.95", "--out", "found.toml")
+    assert done.returncode == 0, done.stderr
+    assert (audited.folder / "found.toml").read_text().endswith('[math]\nstage1 = "never"\n')
+    assert "quality alone" in audited.cli("calibrate", "--audited", "--max-usd-per-1000", "1").stderr
