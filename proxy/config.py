@@ -246,6 +246,15 @@ def load(path: Path | None, env: Mapping[str, str] = os.environ) -> Settings:
     return settings
 
 
+def with_engine(settings: Settings, env: Mapping[str, str]) -> Settings:
+    """Use the vLLM that the parent process supervises, where it names one."""
+    url, model = env.get(ENGINE_URL), env.get(ENGINE_MODEL)
+    if not (url and model):
+        return settings
+    small = msgspec.structs.replace(settings.small, base_url=url, model=model, vllm=None)
+    return msgspec.structs.replace(settings, small=small)
+
+
 def _apply(calibration: str, cascade: dict[str, Any], problems: list[str]) -> None:
     """Put a calibration's thresholds under those that the config names itself."""
     try:

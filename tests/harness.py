@@ -342,12 +342,16 @@ class ProxyProcess:
             connection.row_factory = sqlite3.Row
             return [dict(row) for row in connection.execute(sql, parameters)]
 
-    def cli(self, *args: str, stdin: str = "", check: bool = False) -> subprocess.CompletedProcess[str]:
+    def cli(
+        self, *args: str, stdin: str = "", check: bool = False, timeout_s: float = START_S
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command of the proxy with the same config; it need not be running."""
-        return self.cli_without_config(*args, "--config", str(self.config_file), stdin=stdin, check=check)
+        return self.cli_without_config(
+            *args, "--config", str(self.config_file), stdin=stdin, check=check, timeout_s=timeout_s
+        )
 
     def cli_without_config(
-        self, *args: str, stdin: str = "", check: bool = False
+        self, *args: str, stdin: str = "", check: bool = False, timeout_s: float = START_S
     ) -> subprocess.CompletedProcess[str]:
         """Run a command that has no config, in the same folder."""
         return subprocess.run(
@@ -357,7 +361,7 @@ class ProxyProcess:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=START_S,
+            timeout=timeout_s,
             check=check,
         )
 

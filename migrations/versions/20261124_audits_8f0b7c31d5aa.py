@@ -21,7 +21,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("task", sa.String(length=16), nullable=False),
         sa.Column("stage", sa.Integer(), nullable=False),
-        sa.Column("confidence", sa.Float(), nullable=False),
+        sa.Column("confidence", sa.Double(), nullable=False),
         sa.Column("agreed", sa.Boolean(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )

@@ -3,14 +3,15 @@
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from rich.console import Console
 
-from proxy.config import Settings, config_path, load
+from proxy.config import ENGINE_MODEL, ENGINE_URL, Settings, config_path, load, with_engine
 from proxy.pricing.money import parse_usd
 
 if TYPE_CHECKING:
@@ -76,3 +77,34 @@ def with_database(settings: Settings, work: "Callable[[Database], Awaitable[T]]"
 
     upgrade(settings.database.url)
     return asyncio.run(run())
+
+
+def secret_names(settings: Settings) -> tuple[str, ...]:
+    """The variables that vLLM has no business to see."""
+    upstreams = (u.api_key_env for u in (settings.large, *settings.upstreams.values()))
+    names = (*upstreams, settings.server.admin_key_env, settings.small.api_key_env)
+    return tuple(name for name in names if name)
+
+
+def say(line: str) -> None:
+    """Tell how the engine's start goes."""
+    click.echo(f"vllm: {line}", err=True)
+
+
+@contextmanager
+def small_tier(settings: Settings) -> Iterator[Settings]:
+    """Run the vLLM that the settings ask for, if they do, for the time of a command; yield settings that use it."""
+    if settings.small.vllm is None:
+        yield settings
+        return
+    from proxy.backends import vllm  # noqa: PLC0415
+
+    with ExitStack() as stack:
+        try:
+            engine = stack.enter_context(
+                vllm.start(settings.small, secrets=secret_names(settings), progress=say)
+            )
+            engine.wait_ready(say, settings.small.vllm.startup_timeout_s)
+        except vllm.EngineError as e:
+            raise click.ClickException(str(e)) from e
+        yield with_engine(settings, {ENGINE_URL: engine.base_url, ENGINE_MODEL: engine.model})

@@ -20,7 +20,7 @@ from rich.table import Table
 
 from proxy.backends import vllm
 from proxy.cli import main
-from proxy.cli.common import settings_of, with_database
+from proxy.cli.common import say, settings_of, with_database
 from proxy.cli.money import spend_table
 from proxy.config import BUNDLED_MODEL, ENGINE_MODEL, ENGINE_URL, Settings, Small, Vllm
 from proxy.ledger import reports
@@ -71,8 +71,8 @@ def demo(model: str, stay: bool, port: int, folder: Path) -> None:
     large = os.environ.get("COPE_DEMO_LARGE", "gpt-4o-mini") if paid else LOCAL_LARGE
     small = Small(model=model, vllm=Vllm(log_file=str(folder / "vllm.log")))
     console.print("[bold]1/4[/] starting vLLM with the small model (log: %s)" % (folder / "vllm.log"))
-    with vllm.start(small, also=() if paid else (large,), progress=_say) as engine:
-        engine.wait_ready(_say, 600)
+    with vllm.start(small, also=() if paid else (large,), progress=say) as engine:
+        engine.wait_ready(say, 600)
         config = _write_config(folder, model, large, engine.base_url, paid=paid)
         env = {**os.environ, ENGINE_URL: engine.base_url, ENGINE_MODEL: engine.model}
         if not paid:
@@ -203,7 +203,3 @@ def _point_clients(console: Console, base_url: str, config: Path) -> None:
         '  client.chat.completions.create(model="cope", messages=[...])', highlight=False, markup=False
     )
     console.print(f"  cope-proxy requests list --config {config}", highlight=False, markup=False)
-
-
-def _say(line: str) -> None:
-    click.echo(f"  vllm: {line}", err=True)

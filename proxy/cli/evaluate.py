@@ -18,8 +18,9 @@ from rich.progress import (
 from proxy.cascade.confidence import math as maths
 from proxy.cascade.types import TaskKind
 from proxy.cli import main
-from proxy.cli.common import USD, config_option, console, settings_of
+from proxy.cli.common import USD, config_option, console, settings_of, small_tier
 from proxy.config import Settings
+from proxy.errors import ConfigError
 from proxy.evals import items, plot, report, trial
 from proxy.evals.calibration import Rated, frontier, rate, ways
 from proxy.evals.items import Item
@@ -58,7 +59,8 @@ def evaluate(
     """
     settings = settings_of(config)
     asked = items.chosen(items.load(data), limit, seed)
-    trials = asyncio.run(_collect(settings, asked, out, samples, at_once, max_usd))
+    with small_tier(settings) as running:
+        trials = asyncio.run(_collect(running, asked, out, samples, at_once, max_usd))
     if not trials:
         raise click.ClickException("no item was answered by both tiers")
     at = thresholds_of(settings)
@@ -87,6 +89,11 @@ def thresholds_of(settings: Settings) -> At:
 async def _collect(
     settings: Settings, asked: list[Item], out: Path, samples: int | None, at_once: int, max_usd: int | None
 ) -> list[Trial]:
+    runner = await _runner()
+    if runner is None and any(item.task is TaskKind.CODE for item in asked):
+        raise ConfigError(
+            ["code can only be graded in the sandbox; leave these items out, or see `cope-proxy doctor`"]
+        )
     record = Record(out / "calls.jsonl")
     if len(record):
         click.echo(f"{len(record)} calls of an earlier run are in {out} and are not made again", err=True)
@@ -98,7 +105,7 @@ async def _collect(
         TimeRemainingColumn(),
     )
     try:
-        async with open_tiers(settings, record, await _runner(), max_usd) as tiers:
+        async with open_tiers(settings, record, runner, max_usd) as tiers:
             with Progress(*shown, console=Console(stderr=True)) as progress:
                 bar = progress.add_task("items", total=len(asked))
 
@@ -120,5 +127,5 @@ async def _runner() -> Sandbox | None:
     try:
         return await open_sandbox()
     except SandboxError as e:
-        click.echo(f"no sandbox, so no code can be graded: {e}", err=True)
+        click.echo(f"no sandbox: {e}", err=True)
         return None

@@ -10,7 +10,7 @@ import uvicorn
 
 from proxy.backends import vllm
 from proxy.cli import main
-from proxy.cli.common import config_option, pin_config, settings_of, with_database
+from proxy.cli.common import config_option, pin_config, say, secret_names, settings_of, with_database
 from proxy.config import ENGINE_MODEL, ENGINE_URL, Settings
 from proxy.errors import ConfigError
 from proxy.service.gateway import accounts, resolve_prices
@@ -36,7 +36,7 @@ def serve(config: str | None, host: str | None, port: int | None, workers: int |
     with ExitStack() as stack:
         if settings.small.vllm is not None:
             engine = stack.enter_context(
-                vllm.start(settings.small, secrets=_secret_names(settings), progress=_say)
+                vllm.start(settings.small, secrets=secret_names(settings), progress=say)
             )
             os.environ |= {ENGINE_URL: engine.base_url, ENGINE_MODEL: engine.model}
             watch = threading.Thread(
@@ -85,20 +85,9 @@ def _loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _secret_names(settings: Settings) -> tuple[str, ...]:
-    """The variables that vLLM has no business to see."""
-    upstreams = (u.api_key_env for u in (settings.large, *settings.upstreams.values()))
-    names = (*upstreams, settings.server.admin_key_env, settings.small.api_key_env)
-    return tuple(name for name in names if name)
-
-
-def _say(line: str) -> None:
-    click.echo(f"vllm: {line}", err=True)
-
-
 def _report_start(engine: "vllm.EngineProcess", timeout_s: float) -> None:
     try:
-        engine.wait_ready(_say, timeout_s)
-        _say("ready")
+        engine.wait_ready(say, timeout_s)
+        say("ready")
     except vllm.EngineError as e:
-        _say(str(e))
+        say(str(e))

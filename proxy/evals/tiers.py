@@ -1,5 +1,6 @@
 """The two tiers as a run asks them: through the record, so that nothing is asked or paid twice."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,7 +16,7 @@ from proxy.cascade import prompts
 from proxy.cascade.toolcalls import with_calls
 from proxy.cascade.types import Json, Runner, Sample, SmallRequest
 from proxy.config import Settings
-from proxy.errors import NoBudget
+from proxy.errors import ApiError, NoBudget
 from proxy.evals.record import Call, Record, key_of
 from proxy.pricing.money import format_usd
 from proxy.pricing.prices import Price, Usage, cost, worst_case
@@ -84,11 +85,16 @@ class Tiers:
     async def _ask(self, key: str, item: str, sent: Json, model: str) -> Call:
         began = time.monotonic()
         deadline = began + self.settings.large.timeout_s
-        async with self.upstream.post("/chat/completions", sent, deadline) as response:
-            answer = msgspec.json.decode(await response.read())
-        choice = answer["choices"][0]
-        usage = usage_from(answer["usage"]) if answer.get("usage") else None
-        said = choice["message"].get("content") or ""
+        try:
+            async with self.upstream.post("/chat/completions", sent, deadline) as response:
+                answer = msgspec.json.decode(await response.read())
+            choice = answer["choices"][0]
+            said = choice["message"].get("content") or ""
+            usage = usage_from(answer["usage"]) if answer.get("usage") else None
+        except (aiohttp.ClientError, OSError, ValueError, LookupError, TypeError, AttributeError) as e:
+            raise ApiError(
+                502, f"its answer is broken ({type(e).__name__})", "server_error", "upstream_invalid"
+            ) from e
         return Call(
             key=key,
             item=item,
@@ -167,4 +173,9 @@ async def open_tiers(
     async with aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=True) as session:
         pool = SmallPool.of(session, small)
         await pool.probe()
-        yield Tiers(settings, pool, Upstream(session, account), price, record, runner, limit)
+        watching = asyncio.create_task(pool.watch())
+        try:
+            yield Tiers(settings, pool, Upstream(session, account), price, record, runner, limit)
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)

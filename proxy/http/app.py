@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,7 +13,7 @@ from litestar.openapi import OpenAPIConfig
 
 from proxy import __version__
 from proxy.cascade.confidence import math
-from proxy.config import ENGINE_MODEL, ENGINE_URL, Settings, config_path, load
+from proxy.config import config_path, load, with_engine
 from proxy.errors import ApiError
 from proxy.http.admin import routes as admin_routes
 from proxy.http.api import model_endpoints
@@ -61,15 +61,6 @@ def create_app() -> Litestar:
     )
     describe_model_endpoints(app)
     return app
-
-
-def with_engine(settings: Settings, env: Mapping[str, str]) -> Settings:
-    """Use the vLLM that the parent process supervises, where it names one."""
-    url, model = env.get(ENGINE_URL), env.get(ENGINE_MODEL)
-    if not (url and model):
-        return settings
-    small = msgspec.structs.replace(settings.small, base_url=url, model=model, vllm=None)
-    return msgspec.structs.replace(settings, small=small)
 
 
 def _render(error: ApiError) -> Response[bytes]:

@@ -7,6 +7,8 @@ import pytest
 
 from tests.harness import LARGE_MODEL, ProxyProcess
 
+pytestmark = pytest.mark.slow
+
 ITEMS = [
     {"id": f"sum-{i}", "task": "math", "prompt": f"What is {i} + {i}?", "answer": str(2 * i)}
     for i in range(1, 9)

@@ -7,6 +7,8 @@ import pytest
 
 from tests.harness import wait_until
 
+pytestmark = pytest.mark.slow
+
 MATH = "What is 6 times 7? Calculate the number."
 USAGE = {"prompt_tokens": 100, "completion_tokens": 100, "total_tokens": 200}  # 0.00125 USD
 
