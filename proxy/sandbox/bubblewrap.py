@@ -95,7 +95,7 @@ def command() -> list[str]:
         *("--ro-bind", str(_INSIDE), _PLACE),
         *("--proc", "/proc", "--dev", "/dev"),
         *("--size", str(SCRATCH_BYTES), "--tmpfs", "/tmp", "--chdir", "/tmp"),  # noqa: S108  (the sandbox's own)
-        *("--remount-ro", "/"),
+        *("--remount-ro", "/dev", "--remount-ro", "/"),
         *("--", str(python), "-I", "-S", "-B", _PLACE),
     ]
 

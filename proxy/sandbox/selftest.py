@@ -33,6 +33,7 @@ def attempts(port: int) -> dict[str, str]:
         "start a thread": "import threading\nthreading.Thread(target=int).start()",
         "take memory without end": "x = bytearray(2**31)",
         "fill the scratch folder": "for i in range(64): open(str(i), 'wb').write(bytes(2**20))",
+        "write to shared memory": "open('/dev/shm/x', 'w').write('x')",
         "enter another namespace": "import ctypes\nassert ctypes.CDLL(None).unshare(0x10000000) == 0",
         "become somebody else": "import os\nos.setuid(0)",
         "run for ever": "while True: pass",
