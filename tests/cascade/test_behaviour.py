@@ -1,6 +1,7 @@
 """Code that can be run: what a request shows of it, and how samples are compared by what they do."""
 
 import asyncio
+import time
 
 import pytest
 from hypothesis import given
@@ -79,6 +80,30 @@ def test_a_request_that_shows_nothing_to_call_has_no_specification(text):
 def test_any_text_is_read_without_an_error(text):
     """Whatever a client sends, it is a specification or none, and the same one each time."""
     assert specification(text) == specification(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def f(x):\n" + "f(" * 4000,
+        "def f(x):\n" + "f(1)x=" * 1300,
+        "def f(x):\n (\n" + " a,\n" * 1900,
+        "def f(x):\n" + "f(1) == 1, " * 700,
+        "def f(x):\n" + "a\n" * 4000,
+        "def f(x):\n    '''" + "\n" * 7000,
+        "assert f(1) == 1\n" * 450,
+        ">>> f(1)\n1\n" * 700 + "def f(x):\n",
+        "assert f(" + "[" * 3000 + "]" * 3000 + ") == 1",
+        "assert f(" + "-" * 3900 + "1) == 1",
+        "def f(x: " + "List[" * 900 + "int" + "]" * 900 + "): pass",
+    ],
+    ids=lambda text: text[:24],
+)
+def test_no_text_takes_long(text):
+    """What a hostile client sends is read in bounded time, and without an error."""
+    began = time.process_time()
+    specification(text)
+    assert time.process_time() - began < 5
 
 
 def test_programs_that_do_the_same_vote_alike():

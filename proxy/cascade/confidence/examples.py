@@ -13,6 +13,8 @@ from typing import Any
 MOST_CHECKS = 12
 MOST_PROBES = 20
 _LONGEST = 4000
+# What is looked at for examples, so that no text takes long: this runs on the event loop.
+_MOST_CALLS, _LONGEST_LINE, _MOST_EQUALS, _MOST_ENDS = 40, 400, 4, 60
 _SIGNATURE = re.compile(r"^(?:async )?def (\w+)\s*\(", re.MULTILINE)
 _ASSERT = re.compile(r"^[ \t]*(assert\s+.+)$", re.MULTILINE)
 _EQUAL = r"\s*(?:={2,}>?|=>|->|\u279e|\u2192|\u27f6|#\s*=>|(?:should |will |must )?returns?:?|=)\s*"
@@ -107,12 +109,13 @@ def _doctests(text: str) -> Iterator[str]:
 
 def _stated(text: str, entry: str) -> Iterator[str]:
     """Yield what is written as `f(1) == 2`, `f(1) -> 2` or `f(1) returns 2`, a line each."""
-    for match in re.finditer(rf"(?<![\w.])(?=({re.escape(entry)}\(.*))", text):
-        line = match.group(1)
+    called = re.finditer(rf"(?<![\w.])(?=({re.escape(entry)}\(.*))", text)
+    for match in itertools.islice(called, _MOST_CALLS):
+        line = match.group(1)[:_LONGEST_LINE]
         before = text[: match.start()].rsplit("\n", 1)[-1]
         if ">>>" in before or "assert" in before or "def " in before:  # read as what it is, elsewhere
             continue
-        for equal in re.finditer(_EQUAL, line):
+        for equal in itertools.islice(re.finditer(_EQUAL, line), _MOST_EQUALS):
             call, want = line[: equal.start()].strip(), line[equal.end() :].strip().rstrip(".,;`'\"")
             if not _is_call(call, entry):
                 continue
@@ -143,7 +146,7 @@ def _literal(text: str) -> bool:
 def _is_call(source: str, entry: str) -> bool:
     try:
         tree = ast.parse(source, mode="eval").body
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name) and tree.func.id == entry
 
@@ -172,7 +175,7 @@ def _opened(text: str, signature: re.Match[str]) -> str:
     tail = text[signature.start() :]
     source = text[: signature.start()] if _parses(text[: signature.start()]) else ""
     lines = tail.splitlines()
-    for end in range(len(lines), 0, -1):
+    for end in range(len(lines), max(0, len(lines) - _MOST_ENDS), -1):
         begun = "\n".join(lines[:end])
         if _parses(begun):
             return source + begun + "\n"
