@@ -14,7 +14,7 @@ MOST_CHECKS = 12
 MOST_PROBES = 20
 _LONGEST = 4000
 # What is looked at for examples, so that no text takes long: this runs on the event loop.
-_MOST_CALLS, _LONGEST_LINE, _MOST_EQUALS, _MOST_ENDS = 40, 400, 4, 60
+_MOST_CALLS, _LONGEST_LINE, _MOST_EQUALS, _MOST_ENDS = 40, 400, 4, 16
 _SIGNATURE = re.compile(r"^(?:async )?def (\w+)\s*\(", re.MULTILINE)
 _ASSERT = re.compile(r"^[ \t]*(assert\s+.+)$", re.MULTILINE)
 _EQUAL = r"\s*(?:={2,}>?|=>|->|\u279e|\u2192|\u27f6|#\s*=>|(?:should |will |must )?returns?:?|=)\s*"
