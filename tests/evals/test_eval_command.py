@@ -70,6 +70,8 @@ def test_all_modes_are_compared(bench):
         "plot.png",
         "trials.jsonl",
     }
+    drawn = (proxy.folder / "run" / "plot.svg").read_text()
+    assert all(f"<!-- {mode} -->" in drawn for mode in modes)
     assert "full cascade" in (proxy.folder / "run" / "report.md").read_text()
 
 
