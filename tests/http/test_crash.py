@@ -25,6 +25,8 @@ LIMIT = 700_000_000
 HEADERS = {
     "X-COPE-Session": "everybody", "X-COPE-Session-Budget-USD": LIMIT_USD, "X-COPE-On-Budget": "fail",
 }  # fmt: skip
+# Every stream that breaks off counts as a failure: an open breaker would turn away who has money left.
+PATIENT = {"breaker_failures": 10_000}
 BUDGETS = {"wait_s": 120}
 TABLES = ("requests", "calls", "reservations", "budgets")
 
@@ -123,7 +125,9 @@ def test_two_proxies_on_one_postgres(upstream, tmp_path):
         for folder in folders:
             folder.mkdir()
         proxies = [
-            ProxyProcess(f, small.base_url, upstream.base_url, database={"url": url}, budgets=BUDGETS)
+            ProxyProcess(
+                f, small.base_url, upstream.base_url, database={"url": url}, budgets=BUDGETS, large=PATIENT
+            )
             for f in folders
         ]
 
@@ -151,7 +155,7 @@ def test_two_workers_on_sqlite(upstream, tmp_path):
     """One of the workers dies by SIGKILL; the other one takes over."""
     with StandIn([SMALL_MODEL]) as small:
         proxy = ProxyProcess(
-            tmp_path, small.base_url, upstream.base_url, server={"workers": 2}, budgets=BUDGETS
+            tmp_path, small.base_url, upstream.base_url, server={"workers": 2}, budgets=BUDGETS, large=PATIENT
         )
 
         def read():
