@@ -17,6 +17,8 @@ from proxy.errors import SmallRefused, SmallUnavailable
 
 PROBE_EVERY_S = 2.0
 PROBE_TIMEOUT_S = 2.0
+MISSED_PROBES = 3
+"""So many in a row without an answer, and a server is down: a busy one misses some, and is worth waiting for."""
 
 
 @dataclass
@@ -26,7 +28,7 @@ class Server:
     url: str
     in_flight: int = 0
     healthy: bool = False
-    probed: bool = False
+    missed: int = 0
 
 
 class SmallPool:
@@ -87,8 +89,11 @@ class SmallPool:
             async with self._session.get(
                 f"{server.url}/models", headers=self._headers, timeout=aiohttp.ClientTimeout(PROBE_TIMEOUT_S)
             ) as response:
-                server.healthy = response.status < 500
-        except (aiohttp.ClientError, TimeoutError, OSError):
+                server.healthy, server.missed = response.status < 500, 0
+        except TimeoutError:
+            server.missed += 1
+            server.healthy = server.healthy and server.missed < MISSED_PROBES
+        except (aiohttp.ClientError, OSError):
             server.healthy = False
 
     async def stream(self, body: Mapping[str, Any], into: Accumulator) -> None:

@@ -124,6 +124,8 @@ class Sampler:
         key = key_of("small", pool.model, body, request.index)
         call = record.find(key)
         if call is None:
+            # A long run outlives a restart of the engine.
+            await pool.wait_available(self.tiers.settings.small.timeout_s)
             into, began = Accumulator(), time.monotonic()
             await pool.stream(body, into)
             sample = sample_of(request, into)

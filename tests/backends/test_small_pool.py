@@ -1,0 +1,73 @@
+"""The small tier's servers are watched: one that is busy is not taken for dead."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+
+from proxy.backends.small import MISSED_PROBES, SmallPool
+
+pytestmark = pytest.mark.slow
+
+
+@asynccontextmanager
+async def server(answering: asyncio.Event):
+    """A server that accepts every connection, and answers while it may."""
+
+    async def serve(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        if answering.is_set():
+            writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}")
+            await writer.drain()
+        else:
+            await answering.wait()
+        writer.close()
+
+    running = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{running.sockets[0].getsockname()[1]}/v1"
+    finally:
+        answering.set()
+        running.close()
+        await running.wait_closed()
+
+
+def test_a_busy_server_may_miss_probes_but_not_for_ever():
+    """Otherwise one slow second sends everything to the model that is paid."""
+
+    async def scenario():
+        answering = asyncio.Event()
+        answering.set()
+        async with server(answering) as url, aiohttp.ClientSession() as session:
+            pool = SmallPool(session, (url,), "m", None, 10)
+            await pool.probe()
+            assert pool.available
+            answering.clear()
+            for _ in range(MISSED_PROBES - 1):
+                await pool.probe()
+            assert pool.available
+            await pool.probe()
+            assert not pool.available
+            answering.set()
+            await pool.probe()
+            assert pool.available
+
+    asyncio.run(scenario())
+
+
+def test_a_server_that_refuses_connections_is_down_at_once():
+    """Nobody listens there any more."""
+
+    async def scenario():
+        answering = asyncio.Event()
+        answering.set()
+        async with aiohttp.ClientSession() as session:
+            async with server(answering) as url:
+                pool = SmallPool(session, (url,), "m", None, 10)
+                await pool.probe()
+                assert pool.available
+            await pool.probe()
+            assert not pool.available
+
+    asyncio.run(scenario())
