@@ -1,4 +1,4 @@
-"""`cope-proxy audits`: how often accepted local answers are those of the large model."""
+"""`cope-proxy audits`: how often local answers are those of the large model."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -25,15 +25,20 @@ def audits(config: str | None, days: int, as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.encode(found).decode())
         return
-    table = Table("task", "stage", "audits", "agree", "95 % interval", "unclear", "")
+    table = Table("task", "stage", "accepted", "audits", "agree", "95 % interval", "unclear", "")
     for a in found:
         count = a.agreed + a.differed
         low, high = 1 - upper_share(a.differed, count, 0.975), upper_share(a.agreed, count, 0.975)
-        verdict = f"below {100 * settings.audit.expect:g} %" if drifted(a, settings.audit.expect) else ""
+        verdict = (
+            f"below {100 * settings.audit.expect:g} %"
+            if a.accepted and drifted(a, settings.audit.expect)
+            else ""
+        )
         share = f"{100 * a.agreed / count:.1f} %" if count else "-"
         table.add_row(
             a.task,
             str(a.stage),
+            "yes" if a.accepted else "no",
             str(count),
             share,
             f"{100 * low:.1f} to {100 * high:.1f} %",

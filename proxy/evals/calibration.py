@@ -5,10 +5,11 @@ first; the other half, which had no say in that, tests them in this order and st
 that any way so certified misses the target is at most `risk` (learn then test, arXiv 2110.01052).
 """
 
+import itertools
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -21,6 +22,8 @@ from proxy.service.request import NEVER
 
 CASCADES = {"all": "full cascade", "goals": "cascade, goals only", "none": "cascade, no plans"}
 MOST_TESTED = 24
+
+T = TypeVar("T")
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -96,16 +99,12 @@ def calibrate(trials: Sequence[Trial], target: Target, *, risk: float, seed: int
         risk: the chance that the choice misses the target although it was certified, 0..1.
         seed: of the lot that halves the items.
     """
-    order = random.Random(seed).sample(list(trials), len(trials))  # noqa: S311
-    picking, testing = order[: len(order) // 2], order[len(order) // 2 :]
+    picking, testing = _halves(trials, seed)
     test = _test_of(target, trials)
     promising = frontier([rate(way, picking) for way in ways(picking)]) if picking else []
     ranked = sorted(promising, key=lambda r: _p(r.way, picking, test))[:MOST_TESTED]
-    certified = []
-    for rated in ranked:
-        if _p(rated.way, testing, test) > risk:
-            break
-        certified.append(rate(rated.way, trials))
+    held = _certified(ranked, lambda r: _p(r.way, testing, test), risk)
+    certified = [rate(rated.way, trials) for rated in held]
     best = (lambda r: (r.cost, -r.score)) if target.kind == "quality" else (lambda r: (-r.score, r.cost))
     return Choice(
         task=trials[0].task,
@@ -114,6 +113,16 @@ def calibrate(trials: Sequence[Trial], target: Target, *, risk: float, seed: int
         certified=len(certified),
         frontier=frontier([rate(way, trials) for way in ways(trials)]),
     )
+
+
+def _halves(items: Sequence[T], seed: int) -> tuple[list[T], list[T]]:
+    order = random.Random(seed).sample(list(items), len(items))  # noqa: S311
+    return order[: len(order) // 2], order[len(order) // 2 :]
+
+
+def _certified(ranked: Sequence[T], p: Callable[[T], float], risk: float) -> list[T]:
+    """Test in order until one fails: the chance that any of those returned is wrong is at most `risk`."""
+    return list(itertools.takewhile(lambda one: p(one) <= risk, ranked))
 
 
 class AuditChoice(msgspec.Struct, frozen=True):
@@ -127,24 +136,26 @@ class AuditChoice(msgspec.Struct, frozen=True):
     agreed: int
 
 
-def from_audits(found: Sequence[Audited], quality: float, *, risk: float) -> AuditChoice:
+def from_audits(found: Sequence[Audited], quality: float, *, risk: float, seed: int = 0) -> AuditChoice:
     """Choose the lowest confidence from which local answers agree with the large model's in a share of `quality`.
 
-    The thresholds are tested from the highest down, an order that no audit has a say in, until one fails; so the chance
-    that any of those certified is wrong is at most `risk` (learn then test, arXiv 2110.01052). An answer that differs
-    counts as a loss, though it may be as good. Audits are of accepted answers: they can raise a threshold, or say that
-    the one in use holds, but not what a lower one would do.
+    As in `calibrate`, half of the audits say in which order thresholds are tested, and the other half tests them. An
+    answer that differs counts as a loss, though it may be as good. What is found for stage 2 holds while stage 1 lets
+    the same requests through to it.
 
     Args:
-        found: audits of one task kind and stage, all with a verdict.
+        found: audits of one task kind and stage, of accepted and refused answers, all with a verdict.
         quality: the share that has to agree, 0..1.
         risk: the chance of certifying a threshold that does not hold it, 0..1.
+        seed: of the lot that halves the audits.
     """
-    best: float | None = None
-    for threshold in sorted({a.confidence for a in found}, reverse=True):
-        if p_value((float(bool(a.agreed)) for a in found if a.confidence >= threshold), quality) > risk:
-            break
-        best = threshold
+
+    def p(threshold: float, audits: Sequence[Audited]) -> float:
+        return p_value((float(bool(a.agreed)) for a in audits if a.confidence >= threshold), quality)
+
+    picking, testing = _halves(found, seed)
+    ranked = sorted({a.confidence for a in picking}, key=lambda t: p(t, picking))[:MOST_TESTED]
+    best = min(_certified(ranked, lambda t: p(t, testing), risk), default=None)
     kept = [a for a in found if best is not None and a.confidence >= best]
     return AuditChoice(
         found[0].task, found[0].stage, len(found), best, len(kept), sum(bool(a.agreed) for a in kept)

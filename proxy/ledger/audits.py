@@ -1,4 +1,4 @@
-"""What audits have found: how often local answers that were accepted are those of the large model."""
+"""What audits have found: how often local answers are those of the large model."""
 
 from datetime import datetime
 
@@ -19,14 +19,19 @@ class Audited(Struct, frozen=True):
     task: str
     stage: int
     confidence: float
+    accepted: bool
     agreed: bool | None
 
 
 class Agreement(Struct, frozen=True):
-    """How audits of one task kind and stage went; `unclear` ones are in neither of the others."""
+    """How audits of the accepted, or of the refused, answers of one task kind and stage went.
+
+    `unclear` ones are in neither of the other counts.
+    """
 
     task: str
     stage: int
+    accepted: bool
     agreed: int
     differed: int
     unclear: int
@@ -39,20 +44,23 @@ async def keep(engine: AsyncEngine, audited: Audited) -> None:
 
 
 async def agreements(engine: AsyncEngine, since: datetime) -> list[Agreement]:
-    """Return how the audits since a time went, by task kind and stage."""
+    """Return how the audits since a time went, by task kind and stage, accepted answers first."""
     counted = [
         func.sum(case((condition, 1), else_=0))
         for condition in (Audit.agreed.is_(True), Audit.agreed.is_(False), Audit.agreed.is_(None))
     ]
     wanted = (
-        select(Audit.task, Audit.stage, *counted)
+        select(Audit.task, Audit.stage, Audit.accepted, *counted)
         .where(Audit.created_at >= since)
-        .group_by(Audit.task, Audit.stage)
-        .order_by(Audit.task, Audit.stage)
+        .group_by(Audit.task, Audit.stage, Audit.accepted)
+        .order_by(Audit.task, Audit.stage, Audit.accepted.desc())
     )
     async with engine.connect() as connection:
         await connection.execution_options(readonly=True)
-        return [Agreement(t, s, int(a), int(d), int(u)) for t, s, a, d, u in await connection.execute(wanted)]
+        rows = await connection.execute(wanted)
+        return [
+            Agreement(task, stage, accepted, *map(int, counts)) for task, stage, accepted, *counts in rows
+        ]
 
 
 async def verdicts(engine: AsyncEngine, since: datetime) -> list[Audited]:
@@ -61,7 +69,10 @@ async def verdicts(engine: AsyncEngine, since: datetime) -> list[Audited]:
     known = select(*columns).where(Audit.created_at >= since, Audit.agreed.is_not(None))
     async with engine.connect() as connection:
         await connection.execution_options(readonly=True)
-        return [Audited(*row) for row in await connection.execute(known.order_by(Audit.created_at, Audit.id))]
+        return [
+            Audited(*row)
+            for row in await connection.execute(known.order_by(Audit.created_at, Audit.id, Audit.stage))
+        ]
 
 
 async def forget(engine: AsyncEngine, before: datetime) -> int:

@@ -254,18 +254,21 @@ class KeptResponse(Base):
 
 
 class Audit(Base):
-    """A local answer that was compared with the large model's; see `proxy.ledger.audits`."""
+    """A stage's answer that was compared with the large model's; see `proxy.ledger.audits`."""
 
     __tablename__ = "audits"
     __table_args__ = (Index("ix_audits_created_at", "created_at"),)
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     """The request that asked the large model."""
+    stage: Mapped[int] = mapped_column(Integer, primary_key=True)
+    """Whose answer was compared."""
     request_id: Mapped[str] = mapped_column(String(32))
-    """The one that was answered locally."""
+    """The client's."""
     created_at: Mapped[datetime]
     task: Mapped[str] = mapped_column(String(16))
-    stage: Mapped[int] = mapped_column(Integer)
     confidence: Mapped[float]
+    accepted: Mapped[bool]
+    """Whether this answer went to the client."""
     agreed: Mapped[bool | None]
     """`None`: the large model gave nothing to compare with."""

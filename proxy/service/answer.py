@@ -25,6 +25,7 @@ from proxy.errors import (
 from proxy.pricing.prices import Usage, cost
 from proxy.pricing.tokens import count_prompt, count_text
 from proxy.service.admission import admit
+from proxy.service.audit import Audit, answers
 from proxy.service.dialects import Bound, Conversation, Local, NotServed
 from proxy.service.dialects.responses import output_items
 from proxy.service.gateway import Gateway
@@ -170,9 +171,15 @@ async def _try_small(work: Work, task: Task) -> Accepted | Escalated:
     owner = work.request.key_id, work.request.controls.session, work.way.large.name
     page = page_of(owner, task.kind, task.body)
     estimator = estimator_for(task, gateway.sandbox)
+    how = policy(settings.cascade, task.kind, estimator.usual, work.request.controls)
+    # What has to stay on the machine is not sent to be audited, either.
+    audited = not _local_only(work) and work.request.controls.budget != 0 and gateway.audits.drawn()
+    if audited:
+        # Where sampling stops early, a confidence is a bound; calibration needs the whole vote's.
+        how = replace(how, early_stop=False)
     decision = await decide(
         task,
-        policy(settings.cascade, task.kind, estimator.usual, work.request.controls),
+        how,
         estimator,
         small,
         Guide(gateway, work.purse, trace, work.way.large),
@@ -183,10 +190,8 @@ async def _try_small(work: Work, task: Task) -> Accepted | Escalated:
     if page is not None:
         chosen = {p.kind: p.text for p in trace.story.plans if p.chosen}
         gateway.plans.keep(page, Kept(chosen.get("goal"), chosen.get("guideline")))
-    # What has to stay on the machine is not sent to be audited, either.
-    if isinstance(decision, Accepted) and not _local_only(work) and work.request.controls.budget != 0:
-        vote = trace.story.vote(decision.stage, decision.sample.index)
-        gateway.audits.propose(work.request.id, task, estimator, work.way.large, decision, vote)
+    if audited and (found := tuple(answers(trace.story))):
+        gateway.audits.add(Audit(work.request.id, task, estimator, work.way.large, found))
     return decision
 
 

@@ -1,11 +1,13 @@
-"""Which local answers are checked against the large model, to see whether the small one still holds its word."""
+"""Which requests are checked against the large model, to see whether the small one still holds its word."""
 
 import asyncio
 import logging
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from proxy.cascade.types import Accepted, Estimator, Task
+from proxy.cascade.engine import Story
+from proxy.cascade.types import Estimator, Task
 from proxy.config import LargeModel
 from proxy.records import Stage
 
@@ -16,17 +18,25 @@ WAITING = 64
 
 
 @dataclass(frozen=True, slots=True)
+class Local:
+    """A stage's answer: what it stood for in its ballot, how sure that was, and whether the client got it."""
+
+    stage: Stage
+    answer: str
+    vote: str | None
+    confidence: float
+    accepted: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Audit:
-    """A local answer to check: the task, what it stood for in the ballot, and what would have been asked."""
+    """A request to ask the large model, too: the task, and what the stages answered to it."""
 
     request_id: str
     task: Task
     estimator: Estimator
     model: LargeModel
-    stage: Stage
-    confidence: float
-    vote: str | None
-    answer: str
+    answers: tuple[Local, ...]
 
 
 class Audits:
@@ -36,33 +46,25 @@ class Audits:
         self._share = share
         self._waiting: asyncio.Queue[Audit] = asyncio.Queue(WAITING)
 
-    def propose(
-        self,
-        request_id: str,
-        task: Task,
-        estimator: Estimator,
-        model: LargeModel,
-        accepted: Accepted,
-        vote: str | None,
-    ) -> None:
-        """Draw a lot for an accepted answer; what is drawn is audited when its turn comes."""
-        if not self._share or random.random() >= self._share:  # noqa: S311
-            return
-        audit = Audit(
-            request_id,
-            task,
-            estimator,
-            model,
-            accepted.stage,
-            accepted.confidence,
-            vote,
-            accepted.sample.text,
-        )
+    def drawn(self) -> bool:
+        """Draw a lot: whether the request at hand is to be audited."""
+        return random.random() < self._share  # noqa: S311
+
+    def add(self, audit: Audit) -> None:
+        """Let an audit wait for its turn."""
         try:
             self._waiting.put_nowait(audit)
         except asyncio.QueueFull:
-            log.warning("%s is not audited: %d audits wait already", request_id, WAITING)
+            log.warning("%s is not audited: %d audits wait already", audit.request_id, WAITING)
 
     async def next(self) -> Audit:
         """Wait for an audit to do."""
         return await self._waiting.get()
+
+
+def answers(story: Story) -> Iterator[Local]:
+    """Yield what each stage that was reached would have answered."""
+    for stage, verdict in story.verdicts.items():
+        if (winner := verdict.standing.winner) is not None:
+            vote = story.vote(stage, winner.index)
+            yield Local(stage, winner.text, vote, verdict.standing.low, verdict.accepted)

@@ -12,13 +12,14 @@ from datetime import timedelta
 import msgspec
 
 from proxy.cascade.bounds import upper_share
-from proxy.cascade.types import Json, Sample, TaskKind
+from proxy.cascade.types import Json, Sample, Task, TaskKind
 from proxy.errors import ApiError
 from proxy.ledger.audits import Agreement, Audited, agreements, keep
 from proxy.ledger.database import DatabaseError
 from proxy.pricing.prices import Usage
+from proxy.records import Stage
 from proxy.service.answer import answer
-from proxy.service.audit import Audit
+from proxy.service.audit import Audit, Local
 from proxy.service.dialects.chat import Chat
 from proxy.service.gateway import Gateway
 from proxy.service.ids import new_id
@@ -84,48 +85,64 @@ async def _work(gateway: Gateway) -> None:
 
 
 async def _carry_out(gateway: Gateway, audit: Audit) -> None:
-    request = _request(audit)
-    page = _Page()
-    await answer(gateway, request, page)
-    choice = msgspec.json.decode(page.body)["choices"][0]
-    agreed = await _agreed(audit, choice)
-    await keep(
-        gateway.database,
-        Audited(request.id, audit.request_id, now(), audit.task.kind, audit.stage, audit.confidence, agreed),
-    )
-    if agreed is False:
-        await _watch(gateway, audit)
-
-
-def _request(audit: Audit) -> ModelRequest:
-    body = {k: v for k, v in audit.task.body.items() if k not in _LEFT_OUT}
     if audit.task.kind is TaskKind.OPEN:
-        asked = _JUDGE.format(question=audit.task.text, answer=audit.answer)
-        body = {"messages": [{"role": "user", "content": asked}], "max_completion_tokens": _JUDGED_TOKENS}
-    body["model"] = f"direct/{audit.model.name}"
+        for local in audit.answers:
+            id_, choice = await _ask(gateway, audit, _judging(audit.task, local))
+            await _note(gateway, audit, local, id_, _judged(choice))
+        return
+    id_, choice = await _ask(gateway, audit, audit.task.body)
+    for local in audit.answers:
+        await _note(gateway, audit, local, id_, await _agreed(audit, local, choice))
+
+
+async def _ask(gateway: Gateway, audit: Audit, asked: Json) -> tuple[str, Json]:
+    """Pay for one answer; return the id of its request, and its choice."""
+    body = {k: v for k, v in asked.items() if k not in _LEFT_OUT} | {"model": f"direct/{audit.model.name}"}
     size = len(msgspec.json.encode(body))
-    return ModelRequest(
+    request = ModelRequest(
         Chat(), new_id("req"), now(), None, body, size, Controls(mode="large"), audits=audit.task.kind
     )
+    page = _Page()
+    await answer(gateway, request, page)
+    return request.id, msgspec.json.decode(page.body)["choices"][0]
 
 
-async def _agreed(audit: Audit, choice: Json) -> bool | None:
+def _judging(task: Task, local: Local) -> Json:
+    asked = _JUDGE.format(question=task.text, answer=local.answer)
+    return {"messages": [{"role": "user", "content": asked}], "max_completion_tokens": _JUDGED_TOKENS}
+
+
+def _judged(choice: Json) -> bool | None:
+    """Read a verdict; `None` when it is none."""
+    said = str(choice["message"].get("content") or "").strip().lower()
+    if choice.get("finish_reason") == "length" or said[:2] not in ("ye", "no"):
+        return None
+    return said.startswith("ye")
+
+
+async def _agreed(audit: Audit, local: Local, choice: Json) -> bool | None:
     """Say whether the large model's answer is the local one; `None` when it gave nothing to compare with."""
-    message, finish = choice["message"], choice.get("finish_reason") or "stop"
-    if audit.task.kind is TaskKind.OPEN:
-        said = str(message.get("content") or "").strip().lower()
-        return None if finish == "length" or said[:2] not in ("ye", "no") else said.startswith("ye")
-    theirs = Sample(0, message, finish, None, Usage())
-    known = () if audit.vote is None else (audit.vote,)
+    theirs = Sample(0, choice["message"], choice.get("finish_reason") or "stop", None, Usage())
+    known = () if local.vote is None else (local.vote,)
     vote = await audit.estimator.vote(audit.task, theirs, known)
-    return None if vote is None else vote == audit.vote
+    return None if vote is None else vote == local.vote
 
 
-async def _watch(gateway: Gateway, audit: Audit) -> None:
-    """Warn when the answers of a kind agree less often than they have to."""
+async def _note(gateway: Gateway, audit: Audit, local: Local, id_: str, agreed: bool | None) -> None:
+    kind = audit.task.kind
+    found = Audited(id_, audit.request_id, now(), kind, local.stage, local.confidence, local.accepted, agreed)
+    await keep(gateway.database, found)
+    if local.accepted and agreed is False:
+        await _watch(gateway, kind, local.stage)
+
+
+async def _watch(gateway: Gateway, kind: TaskKind, stage: Stage) -> None:
+    """Warn when the accepted answers of a kind agree less often than they have to."""
     expected = gateway.settings.audit.expect
     for found in await agreements(gateway.database, now() - DRIFT_WINDOW):
-        if (found.task, found.stage) == (audit.task.kind.value, audit.stage) and drifted(found, expected):
+        if (found.task, found.stage, found.accepted) == (kind.value, stage, True) and drifted(
+            found, expected
+        ):
             log.warning(
                 "%s answers of stage %d agree with the large model in %d of %d audits of %d days, fewer than the "
                 "expected %g %%: see `cope-proxy audits`",

@@ -130,14 +130,18 @@ def test_the_frontier_is_not_beaten(trials):
         assert not any(r.score > best.score and r.cost <= best.cost for r in rated)
 
 
-def audits(count, agreeing):
+def audits(count, agreeing, accepted_from=0.5):
     """Audits whose chance to agree depends on their confidence."""
     lot = random.Random(8)
     out = []
     for i in range(count):
         confidence = lot.choice(list(agreeing))
         agreed = lot.random() < agreeing[confidence]
-        out.append(Audited(str(i), str(i), datetime.now(UTC), "math", 1, confidence, agreed))
+        out.append(
+            Audited(
+                str(i), str(i), datetime.now(UTC), "math", 1, confidence, confidence >= accepted_from, agreed
+            )
+        )
     return out
 
 
@@ -146,6 +150,22 @@ def test_audits_raise_a_threshold_to_where_answers_agree():
     choice = from_audits(audits(900, {0.75: 0.8, 0.875: 0.99, 1.0: 1.0}), 0.95, risk=0.05)
     assert choice.threshold == 0.875
     assert choice.agreed / choice.accepted >= 0.95
+
+
+def test_audits_lower_a_threshold_that_refuses_what_agrees():
+    """Refused answers are audited, too: those that the large model gives as well need not be refused."""
+    found = audits(900, {0.5: 0.7, 0.625: 0.99, 0.75: 0.99, 1.0: 1.0}, accepted_from=0.75)
+    assert from_audits(found, 0.95, risk=0.05).threshold == 0.625
+
+
+@given(st.lists(st.floats(0.01, 1), min_size=200, max_size=300, unique=True))
+def test_confidences_that_are_all_different_can_be_certified(confidences):
+    """A probability is never seen twice: no single one may have to prove itself alone."""
+    found = [
+        Audited(str(i), str(i), datetime.now(UTC), "open", 1, confidence, True, True)
+        for i, confidence in enumerate(confidences)
+    ]
+    assert from_audits(found, 0.9, risk=0.05).threshold is not None
 
 
 def test_audits_that_do_not_agree_certify_nothing():

@@ -75,6 +75,38 @@ def test_an_answer_that_the_large_model_does_not_give_differs_and_drift_is_told(
     assert (found["task"], found["agreed"], found["differed"]) == ("math", 0, 3)
 
 
+def test_a_refused_answer_is_audited_too(make_proxy, small_server, large_server):
+    """All its samples are drawn, though two of four settle it; what refusing costs in vain is seen, and is no drift."""
+    proxy = make_proxy(
+        audit={"share": 1.0, "budget_usd": 1}, large={"max_output_tokens": 100}, cascade={"samples": 4, "plans": "none"}
+    )  # fmt: skip
+    small_server.say(*(f"\\boxed{{{n}}}" for n in (42, 42, 42, 41, 40, 39, 38, 42)))
+    large_server.say("\\boxed{42}")
+    first = ask(proxy)
+    rows(proxy, 1)
+    second = ask(proxy)
+    assert (first.cope["stages"][0]["drawn"], first.cope["stages"][0]["accepted"]) == (4, True)
+    assert (second.cope["stage"], second.cope["stages"][0]["drawn"]) == (3, 4)
+    found = [(r["stage"], r["confidence"], r["accepted"], r["agreed"]) for r in rows(proxy, 2)]
+    assert found[0] == (1, 0.75, 1, 1)
+    assert found[1][:3] == (1, 0.25, 0)
+    shown = json.loads(proxy.cli("audits", "--json").stdout)
+    assert [(a["accepted"], a["agreed"] + a["differed"]) for a in shown] == [(True, 1), (False, 1)]
+    assert "fewer than the expected" not in proxy.output()
+
+
+def test_each_stage_of_an_audited_request_is_compared(make_proxy, small_server, large_server):
+    """One answer of the large model serves both; an open answer is judged, each by a question of its own."""
+    proxy = make_proxy(
+        audit={"share": 1.0, "budget_usd": 1}, large={"max_output_tokens": 300}, cascade={"samples": 4}
+    )
+    small_server.say("hm")
+    large_server.say("\\boxed{42}")
+    ask(proxy)
+    stages = [(r["stage"], r["accepted"], r["agreed"]) for r in rows(proxy, 2)]
+    assert stages == [(1, 0, 0), (2, 0, 0)]
+
+
 def test_audits_spend_no_more_than_their_budget(make_proxy, small_server, large_server):
     """When it is used up, answers go out as before and nothing more is asked."""
     proxy = make_proxy(audit={"share": 1.0, "budget_usd": Decimal("0.003")}, large={"max_output_tokens": 100})
