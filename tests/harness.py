@@ -350,6 +350,18 @@ class ProxyProcess:
             *args, "--config", str(self.config_file), stdin=stdin, check=check, timeout_s=timeout_s
         )
 
+    def begin_cli(self, *args: str) -> subprocess.Popen[str]:
+        """Start a command of the proxy with the same config, and do not wait for it; the caller ends it."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "proxy.cli", *args, "--config", str(self.config_file)],
+            cwd=self.folder,
+            env=self._env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
     def cli_without_config(
         self, *args: str, stdin: str = "", check: bool = False, timeout_s: float = START_S
     ) -> subprocess.CompletedProcess[str]:

@@ -33,6 +33,9 @@ from proxy.pricing.money import format_usd
 from proxy.sandbox import Sandbox, SandboxError, open_sandbox
 from proxy.service.request import thresholds
 
+INTERRUPTED = 130
+"""The exit code of what Ctrl-C has stopped."""
+
 
 @main.command("eval")
 @click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
@@ -55,14 +58,28 @@ def evaluate(
 ) -> None:  # fmt: skip
     """Put labelled tasks (JSON lines) through both tiers; write tables and a plot.
 
-    Every call is kept in OUT: the same command goes on where it was stopped, and asks and pays nothing twice.
+    Every call is kept in OUT: the same command goes on where it was stopped (Ctrl-C reports what is done), and asks and
+    pays nothing twice.
     """
     settings = settings_of(config)
     asked = items.chosen(items.load(data), limit, seed)
+    done: dict[str, Trial] = {}
+    stopped = False
     with small_tier(settings) as running:
-        trials = asyncio.run(_collect(running, asked, out, samples, at_once, max_usd))
-    if not trials:
+        try:
+            asyncio.run(_collect(running, asked, out, done, samples, at_once, max_usd))
+        except KeyboardInterrupt:
+            stopped = True
+            click.echo("stopped; the same command goes on from here", err=True)
+    if done:
+        _report(settings, asked, [done[item.id] for item in asked if item.id in done], out)
+    if stopped:
+        raise click.exceptions.Exit(INTERRUPTED)
+    if not done:
         raise click.ClickException("no item was answered by both tiers")
+
+
+def _report(settings: Settings, asked: list[Item], trials: list[Trial], out: Path) -> None:
     at = thresholds_of(settings)
     pair = f"{settings.small.model} and {settings.large.model}"
     heading = f"{pair}: {len(trials)} of {len(asked)} items"
@@ -87,8 +104,9 @@ def thresholds_of(settings: Settings) -> At:
 
 
 async def _collect(
-    settings: Settings, asked: list[Item], out: Path, samples: int | None, at_once: int, max_usd: int | None
-) -> list[Trial]:
+    settings: Settings, asked: list[Item], out: Path, done: dict[str, Trial], samples: int | None, at_once: int,
+    max_usd: int | None,
+) -> None:  # fmt: skip
     runner = await _runner()
     if runner is None and any(item.task is TaskKind.CODE for item in asked):
         raise ConfigError(
@@ -117,7 +135,7 @@ async def _collect(
                             f"{item.id}: left out: {problem}", markup=False, highlight=False
                         )
 
-                return await collect(asked, tiers, samples=samples, at_once=at_once, told=told)
+                await collect(asked, tiers, done, samples=samples, at_once=at_once, told=told)
     finally:
         record.close()
         maths.shutdown()

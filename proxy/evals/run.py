@@ -15,15 +15,20 @@ Told = Callable[[Item, str | None], None]
 
 
 async def collect(
-    items: Sequence[Item], tiers: Tiers, *, samples: int | None, at_once: int, told: Told
-) -> list[Trial]:
-    """Return a trial for each item that both tiers answered, in the items' order.
+    items: Sequence[Item],
+    tiers: Tiers,
+    done: dict[str, Trial],
+    *,
+    samples: int | None,
+    at_once: int,
+    told: Told,
+) -> None:
+    """Put a trial into `done`, by its id, for each item that both tiers answered; so it is kept when this is cancelled.
 
     An item that fails is reported and left out; one that no money is left for ends the run.
     """
     graders = Graders(tiers)
     slots = asyncio.Semaphore(at_once)
-    done: dict[str, Trial] = {}
     broke = asyncio.Event()
 
     async def one(item: Item) -> None:
@@ -43,4 +48,3 @@ async def collect(
     async with asyncio.TaskGroup() as group:
         for item in items:
             group.create_task(one(item))
-    return [done[item.id] for item in items if item.id in done]

@@ -82,6 +82,11 @@ def pooled(items) -> float:
     return statistics.auroc([row for answers in items for row in answers])
 
 
+def difference(pairs) -> float:
+    """Return how far the AUROC of each pair's first is ahead of that of its second, over the same answers."""
+    return pooled([one for one, _ in pairs]) - pooled([other for _, other in pairs])
+
+
 async def grade(item: Item, call: Call, sandbox) -> float:
     text = call.message.get("content") or ""
     if item.task is TaskKind.CODE:
@@ -113,14 +118,22 @@ async def main() -> None:
         print(
             f"\n{task}: {len(right)} answers to {len(own)} items, {100 * sum(right) / len(right):.1f} % right"
         )
-        print("| confidence | AUROC (95 %) | best of an item right, % |\n| --- | --- | ---: |")
+        print(
+            "| confidence | AUROC (95 %) | ahead of probability (95 %) | best of an item right, % |\n| --- | --- | --- | ---: |"
+        )
         for name, values in rated.items():
             # An item's answers stay together in a resample: they are not independent of each other.
             rows = [tuple(zip(values[i], scores[i], strict=True)) for i in own]
             low, high = statistics.interval(rows, pooled)
+            pairs = [
+                (row, tuple(zip(rated["probability"][i], scores[i], strict=True)))
+                for row, i in zip(rows, own, strict=True)
+            ]
+            behind, ahead = statistics.interval(pairs, difference)
             best = [max(zip(values[i], scores[i], strict=True))[1] for i in own]
             print(
-                f"| {name} | {pooled(rows):.3f} ({low:.2f} to {high:.2f}) | {100 * sum(best) / len(best):.1f} |"
+                f"| {name} | {pooled(rows):.3f} ({low:.2f} to {high:.2f})"
+                f" | {difference(pairs):+.3f} ({behind:+.3f} to {ahead:+.3f}) | {100 * sum(best) / len(best):.1f} |"
             )
     maths.shutdown()
 

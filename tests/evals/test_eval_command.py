@@ -2,10 +2,12 @@
 
 import json
 import re
+import signal
 
 import pytest
 
-from tests.harness import LARGE_MODEL, ProxyProcess
+from proxy.evals import items
+from tests.harness import LARGE_MODEL, ProxyProcess, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -165,3 +167,21 @@ def test_one_target_is_needed(bench):
     assert "name one target" in proxy.cli_without_config("calibrate", "run").stderr
     done = proxy.cli_without_config("calibrate", "run", "--quality", "1")
     assert "no run of `cope-proxy eval`" in done.stderr
+
+
+def test_a_run_that_is_interrupted_reports_what_is_done(bench, large_server):
+    """Ctrl-C: the finished items are in the report, the exit code says why, and the same command goes on."""
+    proxy, data = bench
+    last = items.chosen(items.load([data]), None, seed=0)[-1]
+    hanging = {"match": {"contains": last.prompt}, "reply": {"content": "4", "release": "end"}}
+    large_server.script(hanging, GUIDELINE, *at_length(right(range(1, 9))))
+    running = proxy.begin_cli("eval", str(data), "--out", "run", "--at-once", "1")
+    wait_until(lambda: large_server.state()["waiting"].get("end"), "the last item's large answer", 60)
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "the same command goes on from here" in said
+    assert report(proxy)[0]["large alone"]["items"] == 7
+    large_server.open_gate("end")
+    assert evaluate(proxy, data).returncode == 0
+    assert report(proxy)[0]["large alone"]["items"] == 8
