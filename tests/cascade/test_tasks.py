@@ -71,6 +71,100 @@ def test_the_kind_is_told_from_the_text(text, kind):
 
 
 @pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("open", "Translate to French: 'How many apples do you want? Two or three?'"),
+        ("open", "What was the greatest battle of World War 2?"),
+        ("open", "Give me a recipe for two people, with how much flour I need."),
+        ("open", "¿Cuánto cuesta vivir en Madrid? Dame tres consejos."),
+        ("open", "東京に3日間旅行します。おすすめの場所を2つ教えてください。全部でいくらかかりますか。"),
+        ("open", "Summarise this e-mail: Dear team, the total amount is 340 euros for 2 seats. How many do you need?"),
+        ("open", "Write a cover letter for a Java developer position."),
+        ("open", "Write an email to my class about the program for Friday."),
+        ("open", "A. Introduction\nB. Methods\nC. Results\nImprove this outline."),
+        ("open", "A: Hi, how are you?\nB: Hello, fine.\nA: Shall we go?\nContinue the dialogue."),
+        ("open", "Which phone is better, the $300 one or the one for $500 with 8 GB?"),
+        ("open", "How do I get a job in tech with 2+ years of experience?"),
+        ("open", "Is the support line open 24/7?"),
+        ("open", "How long did World War 1 last?"),
+        ("open", "Write a blog post about Python decorators."),
+        ("open", "Write a script for a 3 minute YouTube video about coffee."),
+        ("open", "Give me a 4 week workout program for beginners."),
+        ("open", "Answer these questions in two sentences each:\na) What is inflation?\nb) Why do banks fail?"),
+        ("open", "Fasse den Text in drei Sätzen zusammen: Die Firma hat 300 Mitarbeiter. Wie viele bleiben, ist offen."),
+        ("open", "Schreibe eine Bewerbung als Java-Entwickler."),
+        ("open", "Wie viel kostet ein Urlaub auf Kreta im Jahr 2024?"),
+        ("open", "Traduis en anglais : « Combien coûtent ces deux livres ? »"),
+        ("open", "Donne-moi cinq idées de cadeaux et dis combien ils coûtent."),
+        ("open", "Escribe un poema sobre la programación."),
+        ("open", "Scrivi un'email al mio professore per chiedere due giorni in più."),
+        ("open", "Escreva uma carta sobre quanto gosto dos meus dois gatos."),
+        ("open", "Vertaal naar het Engels: 'Hoeveel kosten deze 3 boeken?'"),
+        ("open", "Napisz list do babci o trzech dniach w górach."),
+        ("open", "İki kişilik bir akşam yemeği tarifi ver."),
+        ("open", "Объясни, почему небо голубое."),
+        ("open", "给我推荐三本关于二战的书，每本多少钱？"),
+        ("open", "パイソンという蛇について説明してください。"),
+        ("open", "회사에서 2년 일했습니다. 사직서를 작성해 주세요."),
+        ("open", "اكتب قصة قصيرة عن البحر."),
+        ("open", "मेरे दो दोस्तों के लिए एक कविता लिखो।"),
+        ("math", "Ein Zug fährt 300 km in 2 Stunden. Wie schnell fährt er?"),
+        ("math", "Quel est le prix de 12 stylos à 3 euros ?"),
+        ("math", "What's the square root of 144?"),
+        ("math", "What is 15% of 240?"),
+        ("math", "Solve for x: 3x + 5 = 20"),
+        ("math", "A shirt costs $40 and is 25% off. What is the sale price?"),
+        ("math", "If 5 machines make 5 parts in 5 minutes, how long do 100 machines need for 100 parts? Explain your reasoning."),
+        ("math", "Paul écrit 3 lettres par jour. Combien de lettres écrit-il en 2 semaines ?"),
+        ("math", "James writes 3 letters a week. How many letters does he write in 4 weeks?"),
+        ("math", "Un tren recorre 240 km en 3 horas. ¿A qué velocidad va?"),
+        ("math", "Un libro costa 12 euro e una penna 3. Quanto costano insieme?"),
+        ("math", "Um carro percorre 180 km em 2 horas. Qual é a velocidade média?"),
+        ("math", "Een fiets kost 400 euro en is 10% afgeprijsd. Wat is de nieuwe prijs?"),
+        ("math", "Oblicz pole prostokąta o bokach 4 i 7."),
+        ("math", "Ali'nin 12 elması var, 5 tanesini yedi. Kaç elması kaldı?"),
+        ("math", "Поезд проехал 120 км за 2 часа. С какой скоростью он ехал?"),
+        ("math", "一辆汽车2小时行驶120公里，它的速度是多少？"),
+        ("math", "時速60kmで3時間走ると何km進みますか。"),
+        ("math", "연필 한 자루가 500원입니다. 7자루는 얼마입니까?"),
+        ("math", "لدى أحمد 12 تفاحة وأعطى صديقه 5. كم تفاحة بقيت معه؟"),
+        ("math", "राम के पास 15 आम हैं और वह 6 खा लेता है। कितने आम बचे?"),
+        ("open", "Write two paragraphs about the class system and the Python."),
+        ("code", "Write an email validation function."),
+        ("code", "Show me how to sort a list in Python."),
+        ("code", "How do I reverse a linked list in Java?"),
+        ("code", "SQL: select the top 3 customers by revenue"),
+        ("code", "用Python写一个快速排序"),
+        ("code", "Напиши на питоне сортировку пузырьком"),
+        ("code", "اكتب برنامج بايثون لترتيب قائمة."),
+        ("code", "पायथन में एक फ़ंक्शन लिखो जो सूची को उल्टा करे।"),
+        ("code", "Write a program that sends an email to 3 people."),
+        ("code", "Convert this Python function to Rust."),
+        ("code", "Wie kann ich in Python eine Datei einlesen?"),
+        ("code", "Comment trier un dictionnaire en Python ?"),
+        ("code", "Crea una consulta SQL que cuente los pedidos por cliente."),
+        ("code", "Napisz funkcję, która sprawdza, czy liczba jest pierwsza."),
+        ("code", "Python'da bir listeyi ters çeviren fonksiyon yaz."),
+        ("code", "Pythonで素数を判定する関数を書いて。"),
+        ("code", "파이썬으로 버블 정렬을 구현해 줘."),
+        ("choice", "What is the largest planet?\n(a) Mars\n(b) Jupiter\n(c) Venus"),
+        ("choice", "The chemical symbol of gold is\nA. Ag\nB. Au\nC. Fe\nAnswer:"),
+        ("choice", "Welche Stadt ist die Hauptstadt von Österreich?\na) Graz\nb) Wien"),
+        ("choice", "中国的首都是哪里？\nA、上海\nB、北京\nC、广州"),
+        ("choice", "日本の首都はどこですか？\nＡ．大阪\nＢ．東京"),
+        ("choice", "下列哪个是素数？\nA．4\nB．7\nC．9"),
+        ("choice", "Столица России?\nА) Киев\nБ) Москва\nВ) Минск"),
+        ("choice", "Quelle est la capitale de l'Italie ?\nA) Milan\nB) Rome"),
+        ("choice", "¿Cuál de estos números es primo? A) 4 B) 7 C) 9"),
+        ("choice", "ما هي عاصمة مصر؟\nA) القاهرة\nB) دبي"),
+    ],
+)  # fmt: skip
+def test_realistic_prompts(kind, text):
+    """What people ask in fifteen languages is told apart, also where words of another kind appear in it."""
+    assert detect(ask(text)).kind == kind
+
+
+@pytest.mark.parametrize(
     ("fields", "kind"),
     [
         ({"tools": [TOOL]}, "agent"),
@@ -112,6 +206,10 @@ def test_the_last_user_message_counts():
         ("B) x\nC) y", ""),
         ("Mr. A. Smith and B. Jones", ""),
         ("let $f(A) = g(B)$", ""),
+        ("(a) x\n(b) y", "AB"),
+        ("A、甲\nB、乙", "AB"),
+        ("Ａ．甲\nＢ．乙", "AB"),
+        ("А) x\nБ) y\nВ) z", "АБВ"),
     ],
 )
 def test_options_are_letters_without_a_gap(text, letters):
@@ -129,7 +227,8 @@ def test_a_header_can_force_the_kind():
 def test_long_texts_take_no_time():
     """Text that invites backtracking is told apart in well under a second."""
     started = time.monotonic()
-    for text in ("\n" * 10**6, "1+" * 10**6, "what is the " + "a-" * 10**6, "A) " * 10**6, "$" * 10**6):
+    for text in ("\n" * 10**6, "1+" * 10**6, "what is the " + "a-" * 10**6, "A) " * 10**6, "$" * 10**6,
+                 "how to write " * 10**5, "\u0301Ａ" * 10**6, "ﷺ" * 10**6, "in " * 10**6):  # fmt: skip
         detect(ask(text))
     assert time.monotonic() - started < 2
 

@@ -4,23 +4,43 @@ import re
 from collections.abc import Sequence
 
 from proxy.cascade.confidence.votes import cut_off, share_standing, votes_needed, votes_wanted
-from proxy.cascade.tasks import options
+from proxy.cascade.tasks import ALPHABETS, halfwidth, options
 from proxy.cascade.types import Ballot, Sample, Standing, Task
 
-_ANY = "ABCDEFGHIJ"  # when a header says "choice" and the options are in a form we do not read
-_LETTER = r"((?-i:[A-Z]))"  # the words around it are read in any case
-_SAYS = r"\b\s*(?:is|are|ist|lautet|est|es|:)*[\s:*_\"'$]*(?:option\s+|choice\s+)?[*_\"'$(\[]*"
+_ANY = ALPHABETS[0]  # when a header says "choice" and the options are in a form we do not read
+_BIG, _SMALL = r"A-Z\u0410-\u041a", r"a-j\u0430-\u043a"  # Latin and Cyrillic
+_CAPITAL = rf"(?-i:[{_BIG}])"  # the words around it are read in any case
+# A letter can be a word: a capital one goes on in none ("D'accord", "Answer: A man"), and a
+# small one ends its line or stands in a parenthesis.
+_LETTER = (
+    rf"({_CAPITAL}(?![a-z0-9_'À-ӿ])(?!(?<=:[ ][AE\u0410\u0412\u0418\u041a])[ ](?!because|since)\w)"
+    rf"|(?-i:[{_SMALL}])(?=\)|[*_.\"'`]{{0,4}}[ \t]{{0,9}}$))"
+)
+_ANSWER = (
+    r"(?:answer|antwort|antwoord|réponse|respuesta|risposta|resposta|odpowiedź(?:\s+to)?|cevap|ответ"
+    r"|الإجابة|الجواب|उत्तर|答案|正解|答え|回答|정답|답)(?:\s+(?:corr\w{3,6}|الصحيحة))?"
+)
+_GAP = r"[\s:=*_\"'$(\[—-]{0,9}"  # bounded, so that the gaps take no time
+_SAYS = (
+    rf"{_GAP}(?:is|are|ist|lautet|est|es|è|é|هي|هو|是|为|為|は|은|는)?{_GAP}(?:(?:option|choice)\s)?{_GAP}"
+)
 _STATED = tuple(
-    re.compile(pattern, re.IGNORECASE)
+    re.compile(pattern, re.IGNORECASE | re.MULTILINE)
     for pattern in (
-        rf"\\boxed\{{\s*(?:\\text(?:bf|rm)?\s*\{{)?\s*\(?{_LETTER}\)?[.:]?\s*\}}",
-        rf"(?:answer|antwort|réponse|respuesta){_SAYS}{_LETTER}(?![\w'])",
-        rf"(?:choice|option){_SAYS}{_LETTER}(?![\w'])",
-        rf"\*\*\s*\(?{_LETTER}[).:]?\s*(?:\*\*|[).:])",
+        rf"\\boxed\{{\s*(?:\\text(?:bf|rm)?\s*\{{)?\s*\(?({_CAPITAL})\)?[.:]?\s*\}}",
+        rf"{_ANSWER}{_SAYS}{_LETTER}",
+        rf"(?:choice|option){_SAYS}{_LETTER}",
+        rf"\*\*\s*\(?({_CAPITAL})[).:]?\s*(?:\*\*|[).:])",
     )
 )
-_NAMED = tuple(re.compile(p, re.MULTILINE) for p in (r"^[ \t]*\(?([A-Z])[).:](?!\w)", r"\(([A-Z])\)"))
-_BARE = re.compile(r"[\s*_\"'`$(\[]*([A-Za-z])[\s*_\"'`$)\].:]*")
+_NAMED = tuple(
+    re.compile(pattern, re.MULTILINE)
+    for pattern in (
+        rf"^[ \t]*\(?([{_BIG}](?=[).:、])|[{_SMALL}](?=\)))[).:、](?![A-Za-z0-9_])",
+        rf"(?<!\w)\(([{_BIG}{_SMALL}])\)",
+    )
+)
+_BARE = re.compile(rf"[\s*_\"'`$(\[]*([{_BIG}{_SMALL}])[\s*_\"'`$)\].:。]*")
 
 
 class ChoiceEstimator:
@@ -47,14 +67,14 @@ class ChoiceEstimator:
 
 def letter(text: str, offered: Sequence[str]) -> str | None:
     """Return the option that an answer settles on; `None` when that is unclear, or none of those offered."""
-    found = _found(text)
-    return found if found in offered else None
+    found = _found(halfwidth(text))
+    return found.upper() if found and found.upper() in offered else None
 
 
 def _found(text: str) -> str | None:
     bare = _BARE.fullmatch(text)
     if bare:
-        return bare.group(1).upper()
+        return bare.group(1)
     for stated in _STATED:
         letters = stated.findall(text)
         if letters:
