@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from proxy.cascade.types import Behaviour, Program
 
 SCRATCH_BYTES = 8 * 2**20
@@ -22,6 +24,7 @@ WALL_SECONDS = 20.0
 MOST_OUTPUT_BYTES = 2**20
 """What a run may tell us; the rest is left unread and the run counts as failed."""
 
+_CHUNK_BYTES = 2**16
 _INSIDE = Path(__file__).with_name("inside.py")
 _PLACE = "/cope/inside.py"
 
@@ -47,10 +50,7 @@ class Sandbox:
             "scratch": SCRATCH_BYTES,
         }
         async with self.slots:
-            told = await _run(job)
-        if told is None:
-            return Behaviour(loaded=False, passed=False)
-        return Behaviour(bool(told["loaded"]), bool(told["passed"]), tuple(map(str, told["outcomes"])))
+            return await _run(job) or Behaviour(loaded=False, passed=False)
 
 
 async def open_sandbox() -> Sandbox:
@@ -100,7 +100,7 @@ def command() -> list[str]:
     ]
 
 
-async def _run(job: Mapping[str, Any]) -> dict[str, Any] | None:
+async def _run(job: Mapping[str, Any]) -> Behaviour | None:
     process = await asyncio.create_subprocess_exec(
         *command(),
         stdin=asyncio.subprocess.PIPE,
@@ -116,12 +116,12 @@ async def _run(job: Mapping[str, Any]) -> dict[str, Any] | None:
             process.stdin.write(json.dumps(job).encode() + b"\n")
             process.stdin.close()
             line = await process.stdout.readline()
-            await process.wait()
-        told = json.loads(line)
-        return told if isinstance(told, dict) and {"loaded", "passed", "outcomes"} <= told.keys() else None
-    except (TimeoutError, ValueError, OSError):
+        return msgspec.json.decode(line, type=Behaviour)
+    except (TimeoutError, ValueError, OSError, RecursionError):  # the report may be forged
         return None
     finally:
         if process.returncode is None:
             process.kill()  # ends the namespace, and with it all that the program has started
-            await process.wait()
+        while await process.stdout.read(_CHUNK_BYTES):
+            pass  # a pipe that is full would keep `wait` from returning
+        await process.wait()

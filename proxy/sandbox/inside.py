@@ -8,7 +8,10 @@ then a wrong answer like another, and no harm.
 """
 
 import ast
+import contextlib
 import ctypes
+import io
+import itertools
 import json
 import os
 import platform
@@ -17,7 +20,7 @@ import signal
 import struct
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -25,10 +28,10 @@ T = TypeVar("T")
 SECONDS_LOAD, SECONDS_CHECK, SECONDS_PROBE = 2.0, 3.0, 0.25
 """Processor time, not the clock's: a busy machine must not change what a program is said to do."""
 SECONDS_PROBES = 2.0
-MOST_CHARACTERS = 2000
+MOST_CHARACTERS, MOST_PRINTED, MOST_YIELDED = 2000, 1000, 100
 
-# System calls that start processes, reach the network, or widen what the kernel lets one do; their numbers on x86-64
-# and on AArch64 ("-": it has none).
+# System calls that start processes, reach the network, hold memory that no limit counts, or widen what the kernel lets
+# one do; their numbers on x86-64 and on AArch64 ("-": it has none).
 _REFUSED = """
 fork 57 -, vfork 58 -, clone 56 220, clone3 435 435, execve 59 221, execveat 322 281,
 socket 41 198, socketpair 53 199, bind 49 200, listen 50 201, connect 42 203, accept 43 202, accept4 288 242,
@@ -39,6 +42,7 @@ open_tree 428 428, move_mount 429 429, fsopen 430 430, mount_setattr 442 442,
 open_by_handle_at 304 265, name_to_handle_at 303 264,
 bpf 321 280, perf_event_open 298 241, userfaultfd 323 282, seccomp 317 277,
 io_uring_setup 425 425, io_uring_enter 426 426, io_uring_register 427 427,
+shmget 29 194, shmat 30 196, semget 64 190, msgget 68 186, mq_open 240 180, memfd_create 319 279,
 add_key 248 217, request_key 249 218, keyctl 250 219,
 init_module 175 105, finit_module 313 273, delete_module 176 106,
 kexec_load 246 104, kexec_file_load 320 294, reboot 169 142
@@ -127,14 +131,31 @@ def _check(check: str, namespace: dict[str, Any]) -> bool:
 
 
 def _probe(probe: str, namespace: dict[str, Any]) -> str:
-    """Return what an expression comes to, as text: its value, or the kind of error."""
+    """Return what shows of a call, as text: what it does, or the kind of error ("!")."""
     try:
-        value = _within(SECONDS_PROBE, eval, compile(probe, "probe.py", "eval"), dict(namespace))
-        return _text(value)[:MOST_CHARACTERS]
+        return _within(SECONDS_PROBE, _called, probe, namespace)[:MOST_CHARACTERS]
     except _TooLong:
         return _TOO_LONG
     except BaseException as e:  # noqa: BLE001
         return "!" + type(e).__name__
+
+
+def _called(call: str, namespace: dict[str, Any]) -> str:
+    """Make a call and write its value; of one that returns nothing, what it has printed and how it left its arguments."""
+    name = call.partition("(")[0]
+    function = eval(name, namespace)  # noqa: S307
+    arguments = eval(call, {name: lambda *given: given})  # noqa: S307
+    before = _text(arguments)
+    printed = io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace", write_through=True)
+    with contextlib.redirect_stdout(printed):
+        told = _text(function(*arguments))  # an iterator works only while it is read
+    if told != "None":
+        return told
+    printed.seek(0)
+    if text := printed.read(MOST_PRINTED):
+        told += f", printed {text!r}"
+    after = _text(arguments)
+    return told if after == before else f"{told}, left {after}"
 
 
 class _TooLong(BaseException):
@@ -155,7 +176,10 @@ def _within(seconds: float, do: Callable[..., T], *args: Any) -> T:
 
 
 def _text(value: Any, depth: int = 0) -> str:
-    """Write a value so that equal ones are written alike: 2.0 is 2, sets and dicts have an order."""
+    """Write a value so that equal ones are written alike: 2.0 is 2, sets and dicts have an order.
+
+    One that has no text of its own, but for its address, is told by its type ("?").
+    """
     if depth > 20:
         return "..."
     if isinstance(value, float):
@@ -171,9 +195,11 @@ def _text(value: Any, depth: int = 0) -> str:
     if isinstance(value, (list, tuple)):
         inner = ", ".join(_text(v, depth + 1) for v in value)
         return f"[{inner}]" if isinstance(value, list) else f"({inner})"
-    if value is None or isinstance(value, (bool, int, str, bytes, complex)):
-        return repr(value)
-    return type(value).__name__
+    if isinstance(value, Iterator):
+        return f"iter({', '.join(_text(v, depth + 1) for v in itertools.islice(value, MOST_YIELDED))})"
+    written = repr(value)
+    opaque = " at 0x" in written and not isinstance(value, (str, bytes))
+    return f"?{type(value).__name__}" if opaque else written
 
 
 if __name__ == "__main__":

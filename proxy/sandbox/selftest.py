@@ -32,6 +32,9 @@ def attempts(port: int) -> dict[str, str]:
         "start a program": "import subprocess\nsubprocess.run(['/usr/bin/env'], check=True)",
         "start a thread": "import threading\nthreading.Thread(target=int).start()",
         "take memory without end": "x = bytearray(2**31)",
+        "take memory that outlives its use": "import ctypes\nlibc = ctypes.CDLL(None)\n"
+        "kept = libc.shmget(0, 4096, 0o1600)\nlibc.shmctl(kept, 0, None)\n"
+        "assert kept >= 0 or libc.memfd_create(b'x', 0) >= 0",
         "fill the scratch folder": "for i in range(64): open(str(i), 'wb').write(bytes(2**20))",
         "write to shared memory": "open('/dev/shm/x', 'w').write('x')",
         "enter another namespace": "import ctypes\nassert ctypes.CDLL(None).unshare(0x10000000) == 0",

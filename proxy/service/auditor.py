@@ -82,6 +82,8 @@ async def _work(gateway: Gateway) -> None:
             log.warning("the audit of %s was not made: %s", audit.request_id, e.message)
         except (OSError, DatabaseError) as e:
             log.warning("the audit of %s is not on record (%s)", audit.request_id, type(e).__name__)
+        except Exception:  # one that breaks must not end the others
+            log.exception("the audit of %s failed", audit.request_id)
 
 
 async def _carry_out(gateway: Gateway, audit: Audit) -> None:

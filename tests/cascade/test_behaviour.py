@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from proxy.cascade.confidence import estimator_for
 from proxy.cascade.confidence.behaviour import BehaviourEstimator
 from proxy.cascade.confidence.examples import specification
+from proxy.cascade.confidence.program import program_label
 from proxy.cascade.types import Ballot, Sample, Task, TaskKind
 from proxy.pricing.prices import Usage
 from proxy.sandbox import Sandbox
@@ -117,6 +118,55 @@ def test_programs_that_do_the_same_vote_alike():
     assert one == same
     assert other is not None
     assert other != one
+
+
+@pytest.mark.parametrize(
+    ("asked", "right", "alike", "wrong"),
+    [
+        (
+            "def fizz(n: int) -> None:\n    '''Print fizz or n.'''\n",
+            "def fizz(n):\n    print('fizz' if n % 3 == 0 else n)",
+            "def fizz(n):\n    if n % 3: print(n)\n    else: print('fizz')",
+            "def fizz(n): pass",
+        ),
+        (
+            "def rotate(nums: List[int], k: int) -> None:\n    '''Rotate in place.'''\n",
+            "def rotate(nums, k):\n    k %= len(nums) or 1\n    nums[:] = nums[-k:] + nums[:-k]",
+            "def rotate(nums, k):\n    for _ in range(k % (len(nums) or 1)): nums.insert(0, nums.pop())",
+            "def rotate(nums, k):\n    nums = nums[-k:] + nums[:-k]",
+        ),
+        (
+            "def odd(n: int):\n    '''Yield odd numbers from n on.'''\n",
+            "def odd(n):\n    while True:\n        if n % 2: yield n\n        n += 1",
+            "import itertools\ndef odd(n): return itertools.count(n if n % 2 else n + 1, 2)",
+            "def odd(n):\n    while True:\n        yield n\n        n += 1",
+        ),
+    ],
+    ids=["prints", "changes its argument", "yields without end"],
+)
+def test_what_a_program_does_besides_returning_counts(asked, right, alike, wrong):
+    """One that prints, changes its arguments or yields is not the same as one that does nothing."""
+    votes = [vote(asked, f"```python\n{source}\n```") for source in (right, alike, wrong)]
+    assert votes[0] == votes[1] is not None
+    assert votes[2] != votes[0]
+
+
+def test_what_a_program_prints_beside_its_value_does_not_count():
+    """A trace, or a list sorted on the way, makes no other answer."""
+    asked = "def largest(values: List[int]) -> int:\n    '''Return the largest.'''\n"
+    plain = "```python\ndef largest(values):\n    return max(values) if values else 0\n```"
+    chatty = "```python\ndef largest(values):\n    values.sort()\n    print(values)\n    return values[-1] if values else 0\n```"
+    assert vote(asked, plain) == vote(asked, chatty) is not None
+
+
+def test_programs_that_show_nothing_are_compared_as_text():
+    """Values that cannot be told apart, and errors beside them, are no agreement."""
+    asked = "def make(n: int):\n    '''Return a thing.'''\n"
+    thing = "```python\nclass Thing:\n    def __init__(self, n): self.n = {}\ndef make(n):\n    if n < 0: raise ValueError\n    return Thing(n)\n```"
+    one, other = thing.format("n"), thing.format("n + 1")
+    assert vote(asked, one) == program_label(one)
+    assert vote(asked, other) == program_label(other)
+    assert program_label(one) != program_label(other)
 
 
 @pytest.mark.parametrize(

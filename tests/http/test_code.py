@@ -2,6 +2,8 @@
 
 import pytest
 
+from tests.harness import wait_until
+
 ASKED = "Write a function to add one.\nYour code should pass this test:\nassert inc([1, 2])==[2, 3]"
 RIGHT = (
     "```python\ndef inc(v):\n    return [x + 1 for x in v]\n```",
@@ -52,6 +54,24 @@ def test_an_answer_that_attacks_is_only_a_wrong_answer(sandboxed, small_server, 
     assert ask(sandboxed).cope["stage"] == 3
     small_server.say(*RIGHT)
     assert ask(sandboxed).cope["stage"] == 1
+
+
+def test_an_audit_that_breaks_does_not_end_auditing(make_proxy, small_server, large_server):
+    """An answer of a shape that nobody foresaw is logged, and the next audit is made."""
+    proxy = make_proxy(
+        sandbox={"enabled": True},
+        audit={"share": 1.0, "budget_usd": 1},
+        large={"max_output_tokens": 100},
+    )
+    small_server.say(*RIGHT)
+    strange = {"index": 0, "message": {"role": "assistant", "content": 5}, "finish_reason": "stop"}
+    large_server.script({"reply": [{"extra": {"choices": [strange]}}, {"content": RIGHT[0]}]})
+    broken, audited = ask(proxy), ask(proxy)
+    rows = wait_until(lambda: proxy.rows("SELECT request_id, agreed FROM audits"), "the second audit")
+    assert [tuple(row.values()) for row in rows] == [(audited.cope["request_id"], 1)]
+    assert f"the audit of {broken.cope['request_id']} failed" in proxy.output()
+    assert "TypeError" in proxy.output()
+    assert "add one" not in proxy.output()
 
 
 def test_doctor_says_whether_code_is_run(sandboxed, proxy):

@@ -9,8 +9,9 @@ from contextlib import closing
 
 import pytest
 
-from proxy.cascade.types import Program
+from proxy.cascade.types import Behaviour, Program
 from proxy.sandbox import Sandbox, SandboxError, open_sandbox
+from proxy.sandbox.bubblewrap import WALL_SECONDS
 from proxy.sandbox.selftest import SECRET, attempts, find_holes
 
 SQUARE = "def f(x):\n    return x * x\n"
@@ -40,6 +41,7 @@ HARMLESS_OUTSIDE = [
     "read our variables",
     "start a program",
     "start a thread",
+    "take memory that outlives its use",
 ]
 
 
@@ -77,6 +79,68 @@ def test_a_hostile_program_gains_nothing(source):
     assert run(SQUARE, checks=("assert f(3) == 9",)).passed
 
 
+@pytest.mark.parametrize(
+    "report",
+    [
+        '{"loaded": true, "passed": true, "outcomes": 5}',
+        '{"loaded": true, "passed": true, "outcomes": [5]}',
+        '{"loaded": true, "passed": true, "outcomes": ["\\ud800"]}',
+        '{"passed": true}',
+        "[" * 60_000,
+        '{"outcomes": ' + "[" * 60_000,
+        "",
+    ],
+    ids=lambda report: report[:48],
+)
+def test_a_forged_report_of_another_shape_is_a_failed_run(report):
+    """It is neither an error of ours nor a verdict."""
+    told = run(f"import os\nos.write(3, {report!r}.encode() + b'\\n')\nos._exit(0)")
+    assert told == Behaviour(loaded=False, passed=False)
+
+
+def test_a_program_that_never_stops_reporting_is_ended():
+    """Neither its flood nor the pipe that it fills keeps the run open."""
+    source = (
+        'import os\nos.write(3, b\'{"loaded": true, "passed": true, "outcomes": []}\\n\')\n'
+        "while True: os.write(3, b'x' * 2**16)"
+    )
+
+    async def ended():
+        async with asyncio.timeout(WALL_SECONDS + 10):
+            await Sandbox().run(Program((source,)))
+
+    asyncio.run(ended())
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "shmget(0, 4096, 0o1600)",
+        "shmat(-1, None, 0)",
+        "semget(0, 1, 0o1600)",
+        "msgget(0, 0o1600)",
+        "mq_open(b'/x', 0o102, 0o600, None)",
+        "memfd_create(b'x', 0)",
+    ],
+)
+def test_memory_that_no_limit_counts_is_refused(call):
+    """The kernel would keep it for the program beyond what its address space may hold."""
+    source = f"import ctypes, errno\nctypes.CDLL(None, use_errno=True).{call}\n"
+    assert run(source, checks=("assert ctypes.get_errno() == errno.EPERM",)).passed
+
+
+def test_ordinary_programs_have_their_library():
+    """The filter takes nothing away that a program for a task would use."""
+    used = (
+        "import asyncio, bisect, collections, copy, csv, dataclasses, datetime, decimal, fractions, functools, hashlib, heapq, "
+        "io, itertools, json, logging, math, operator, os, pathlib, queue, random, re, statistics, string, tempfile, "
+        "textwrap, threading, time, typing, unittest, uuid, zlib\n"
+        "with tempfile.TemporaryFile() as file: file.write(hashlib.sha256(uuid.uuid4().bytes).digest())\n"
+        "with threading.Lock(): x = [0] * 10**6\n"
+    )
+    assert run(used).loaded
+
+
 def test_nothing_is_left_from_one_program_to_the_next():
     """The scratch folder is each program's own."""
     assert run("open('left', 'w').write('x')").loaded
@@ -99,6 +163,60 @@ def test_probes_tell_values_so_that_equal_ones_read_alike():
         "!ZeroDivisionError",
         "!NameError",
     )
+
+
+def test_probes_tell_what_a_call_prints_and_changes_and_yields():
+    """What a function does is seen where it returns nothing; one without an end is seen as far as it goes."""
+    source = """
+def show(n):
+    for i in range(n):
+        print(i)
+def rotate(values):
+    values.append(values.pop(0))
+def both(values):
+    print(values.pop())
+    return len(values)
+def count(n):
+    yield from range(n)
+def grouped(text):
+    import itertools
+    return itertools.groupby(text)
+def endless():
+    while True:
+        yield 0
+def stuck():
+    yield 0
+    while True: pass
+def flood():
+    while True: print('x' * 1000)
+"""
+    probes = (
+        *("show(2)", "rotate([1, 2, 3])", "rotate([1, 1])", "both([1, 2])", "count(3)", "map(str, [1])", "grouped('aab')"),
+        *("endless()", "stuck()", "flood()"),
+    )  # fmt: skip
+    zeros = ", ".join(["0"] * 100)
+    assert run(source, probes=probes).outcomes == (
+        "None, printed '0\\n1\\n'",
+        "None, left ([2, 3, 1])",
+        "None",
+        "1",
+        "iter(0, 1, 2)",
+        "iter('1')",
+        "iter(('a', iter('a', 'a')), ('b', iter('b')))",
+        f"iter({zeros})",
+        "!too long",
+        "!too long",
+    )
+
+
+def test_a_value_that_does_not_write_itself_is_told_by_its_type():
+    """An address would differ from run to run; what has a text of its own is told by it."""
+    source = "from fractions import Fraction\nclass Thing: pass\ndef f(n): return [Thing(), Fraction(1, 2), range(3), f][n]\n"
+    probes = ("f(0)", "f(1)", "f(2)", "f(3)", "print('x' * 9999)")
+    told = run(source, probes=probes).outcomes
+    assert told[:4] == ("?Thing", "Fraction(1, 2)", "range(0, 3)", "?function")
+    assert told[4].startswith("None, printed 'xxx")
+    assert len(told[4]) < 2100
 
 
 def test_the_first_source_that_runs_counts():

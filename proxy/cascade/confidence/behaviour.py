@@ -1,21 +1,26 @@
 """Code, run: do the samples do what the request shows, and the same as each other?"""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
 from proxy.cascade.confidence.examples import Specification, specification
-from proxy.cascade.confidence.program import source_of
+from proxy.cascade.confidence.program import program_label, source_of
 from proxy.cascade.confidence.votes import cut_off, reaches, share, share_standing, votes_lacking
 from proxy.cascade.types import Ballot, Program, Runner, Sample, Standing, Task, digest
+
+_SILENT = re.compile(r"None|\?\w+|!.*", re.DOTALL)
+"""Outcomes that any program may have: nothing, an object that cannot be told from others of its type, an error."""
 
 
 class BehaviourEstimator:
     """Confidence = share of the largest group of samples that behave alike.
 
     Behaviour is what a program returns on the inputs of the request's examples and on others made from them (minimum
-    Bayes risk by execution, MBR-exec, arXiv 2204.11454). Where the request shows examples, a program that fails one
-    stands alone, and one that passes all has half of the confidence from that alone: (1 + share) / 2. COPE's paper takes
-    any sample that passes; that is a threshold of 0.5.
+    Bayes risk by execution, MBR-exec, arXiv 2204.11454), or, where that is nothing, what it prints and changes; where
+    none of that shows, programs are compared as text. Where the request shows examples, a program that fails one stands
+    alone, and one that passes all has half of the confidence from that alone: (1 + share) / 2. COPE's paper takes any
+    sample that passes; that is a threshold of 0.5.
     """
 
     usual = (0.5, 0.5)
@@ -32,6 +37,8 @@ class BehaviourEstimator:
         behaviour = await self._runner.run(program(wanted, source))
         if not behaviour.passed or all(outcome.startswith("!") for outcome in behaviour.outcomes):
             return None
+        if all(map(_SILENT.fullmatch, behaviour.outcomes)):
+            return program_label(sample.text)
         return f"{wanted.entry[:40]} {digest(chr(0).join(behaviour.outcomes))}"
 
     def standing(self, ballot: Ballot, total: int) -> Standing:
