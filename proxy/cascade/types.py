@@ -48,6 +48,7 @@ class Sample:
             sent none.
         usage: tokens, as the model reported them.
         logprobs: the `logprobs` object for the client, when it asked for it.
+        lowest_logprob: the same mean over the least likely run of tokens (see `confidence.open`).
     """
 
     index: int
@@ -56,6 +57,7 @@ class Sample:
     logprob: float | None
     usage: Usage
     logprobs: Json | None = None
+    lowest_logprob: float | None = None
 
     @property
     def text(self) -> str:
@@ -144,7 +146,7 @@ class Program:
     Attributes:
         sources: its text, and other readings of it; the first one that runs counts.
         checks: statements that have to run without an error after it.
-        probes: expressions whose values are wanted.
+        probes: calls of a function, `name(arguments)`, of which is wanted what they do.
     """
 
     sources: tuple[str, ...]

@@ -4,6 +4,7 @@ import asyncio
 import time
 
 from proxy.backends.sse import Accumulator
+from proxy.cascade.confidence.open import lowest_run
 from proxy.cascade.toolcalls import with_calls
 from proxy.cascade.types import Sample, SmallRequest
 from proxy.errors import SmallRefused, SmallUnavailable
@@ -73,4 +74,5 @@ def sample_of(request: SmallRequest, generated: Accumulator) -> Sample:
         logprob=generated.logprob,
         usage=generated.usage or Usage(completion_tokens=generated.chunks),
         logprobs={"content": generated.logprobs, "refusal": None} if generated.logprobs else None,
+        lowest_logprob=lowest_run([t["logprob"] for t in generated.logprobs if t.get("logprob") is not None]),
     )

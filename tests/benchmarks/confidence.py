@@ -4,8 +4,8 @@ RUN is a folder of `cope-proxy eval`, DATA are the data sets that it was made fr
 graded; each confidence is rated by how well it tells right from wrong answers (AUROC), over all answers, and by how often
 the answer that it likes best of an item's is right. They are those that text and log-probabilities allow:
 
-- probability: exp of the mean token log-probability, 1 / perplexity (what `open` tasks use)
-- least token, lowest window: the least likely token, the least likely run of 16
+- probability: exp of the mean token log-probability, 1 / perplexity (what COPE's paper takes for open tasks)
+- least token, lowest window: the least likely token, the least likely run of 16 (what `open` tasks use)
 - peaked: how peaked the distributions are (DeepConf, arXiv 2508.15260; the top-k form of self-certainty, arXiv 2502.18581)
 - peaked, lowest tenth: the same over the least sure tenth of the tokens
 - short: fewer tokens
@@ -19,14 +19,13 @@ from collections import defaultdict
 from pathlib import Path
 
 from proxy.cascade.confidence import math as maths
+from proxy.cascade.confidence.open import lowest_run
 from proxy.cascade.types import TaskKind
 from proxy.evals import statistics
 from proxy.evals.grading import calls_accepted, passes, same_value
 from proxy.evals.items import Item, load
 from proxy.evals.record import Call, calls
 from proxy.sandbox import open_sandbox
-
-WINDOW = 16
 
 
 def probability(call: Call) -> float:
@@ -38,9 +37,7 @@ def least_token(call: Call) -> float:
 
 
 def lowest_window(call: Call) -> float:
-    values = [lp for lp, _ in call.tokens]
-    ends = range(WINDOW, len(values) + 1) or range(len(values), len(values) + 1)
-    return min(sum(values[max(0, end - WINDOW) : end]) for end in ends)
+    return lowest_run([lp for lp, _ in call.tokens])
 
 
 def peaked(call: Call) -> float:

@@ -52,6 +52,18 @@ def test_early_stop_draws_only_what_the_verdict_needs(proxy, small_server):
     assert (stage["drawn"], stage["of"], stage["agreed"], stage["accepted"]) == (3, 4, 3, True)
 
 
+def test_the_surest_open_answer_is_the_one_without_a_weak_stretch(proxy, small_server):
+    """Open text counts by its least likely run of words: a bad guess is not outweighed by a long and easy rest."""
+    even = {"content": "steady " * 40, "logprob": -0.35}
+    easy = {"content": "easy " * 36 + "guess " * 4, "logprob": -0.01, "logprob_of": {"guess": -3.0}}
+    small_server.script({"reply": [easy, even]})
+    with proxy.client() as client:
+        answer = ask(client, "Tell me about the sea.", extra_headers={"X-COPE-Threshold": "0.5"})
+    assert answer.choices[0].message.content == "steady " * 40
+    assert (answer.cope["task"], answer.cope["stage"]) == ("open", 1)
+    assert answer.cope["confidence"] == pytest.approx(0.705, abs=0.01)
+
+
 def test_guideline_makes_stage_2_agree(proxy, small_server, large_server):
     """Disagreement pays for one guideline; agreement under it ends there, with that one paid call."""
     small_server.script(

@@ -128,7 +128,13 @@ class Answer:
         if value is None or not self._body.get("logprobs"):
             return None
         tokens = [
-            {"token": p, "logprob": value, "bytes": list(p.encode()), "top_logprobs": []} for p in pieces
+            {
+                "token": p,
+                "logprob": self._reply.logprob_of.get(p.strip(), value),
+                "bytes": list(p.encode()),
+                "top_logprobs": [],
+            }
+            for p in pieces
         ]
         return {"content": tokens, "refusal": None}
 

@@ -37,6 +37,7 @@ class Reply(Struct, forbid_unknown_fields=True, frozen=True):
     tool_calls: tuple[Json, ...] = ()  # OpenAI's shape, or short: {"name": ..., "arguments": {...}}
     finish_reason: str | None = None
     logprob: float | None = -0.1  # of each token, for a request that asks for logprobs; None: none are sent
+    logprob_of: dict[str, float] = field(default_factory=dict)  # of these words, instead
     usage: Json | None = None  # instead of the count of words
     usage_details: Json = field(default_factory=dict)  # merged into the usage
     omit_usage: bool = False
