@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from proxy.cascade.confidence.votes import largest, odds, reaches, share
+from proxy.cascade.confidence.votes import outlook, reaches
 from proxy.cascade.types import Ballot, Estimator, Sample, Standing, Task
 
 
@@ -43,9 +43,9 @@ async def draw(
         threshold: the confidence to reach.
         inclusive: whether equality is enough.
         early_stop: whether to stop before all are drawn.
-        stop_error: for votes by share: also stop once the verdict of full voting would differ with no more than this
-            chance (see `odds`); 0 stops for certainty alone.
-        told: is told the odds of acceptance after each sample of a vote by share.
+        stop_error: for votes by share: also stop once the verdict or the answer of full voting would differ with no
+            more than this chance (see `outlook`); 0 stops for certainty alone.
+        told: is told the chance of acceptance, or more, after each sample of a vote by share.
     """
     ballot = Ballot()
     running: set[asyncio.Task[Sample]] = set()
@@ -62,10 +62,12 @@ async def draw(
                 accepted = reaches(standing.low, threshold, inclusive=inclusive)
                 return Verdict(accepted and standing.winner is not None, ballot, standing)
             if needed is not None and ballot.samples:
-                chance = odds(largest(ballot), len(ballot.samples), total, needed)
-                told(chance)
-                if early_stop and stop_error and min(chance, 1 - chance) <= stop_error:
-                    return _likely(ballot, standing, accepted=chance > 0.5)
+                reached, kept = outlook(ballot, total, needed)
+                told(reached)
+                if early_stop and (reached <= stop_error or 1 - kept <= stop_error) and stop_error:
+                    # On the estimator's own scale, as if no more had been asked for.
+                    so_far = estimator.standing(ballot, len(ballot.samples))
+                    return Verdict(reached > stop_error and so_far.winner is not None, ballot, so_far)
             wanted = (
                 max(1, estimator.wanted(ballot, total, threshold, inclusive=inclusive))
                 if early_stop
@@ -83,11 +85,3 @@ async def draw(
             rest.cancel()
         # Of several samples that failed together one is raised; the others are taken note of here.
         await asyncio.gather(*running, *done, return_exceptions=True)
-
-
-def _likely(ballot: Ballot, standing: Standing, *, accepted: bool) -> Verdict:
-    """Close a ballot whose verdict is likely enough; its confidence is the leader's share of what was drawn."""
-    confidence = share(largest(ballot), len(ballot.samples))
-    return Verdict(
-        accepted and standing.winner is not None, ballot, replace(standing, low=confidence, high=confidence)
-    )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from proxy.cascade.confidence.behaviour import BehaviourEstimator
 from proxy.cascade.confidence.code import CodeEstimator
-from proxy.cascade.confidence.open import OpenEstimator
+from proxy.cascade.confidence.open import RUN, OpenEstimator, lowest_run
 from proxy.cascade.confidence.structured import StructuredEstimator
 from proxy.cascade.confidence.votes import odds, reaches, share_standing, votes_needed, votes_wanted
 from proxy.cascade.sampling import draw
@@ -43,7 +43,8 @@ ESTIMATORS = {
 
 
 def sample(index: int, logprob: float | None = -0.5) -> Sample:
-    return Sample(index, {"role": "assistant", "content": ""}, "stop", logprob, Usage())
+    message = {"role": "assistant", "content": ""}
+    return Sample(index, message, "stop", logprob, Usage(), lowest_logprob=logprob)
 
 
 @st.composite
@@ -209,6 +210,17 @@ def test_code_and_open_want_no_more_than_is_outstanding(ballot, threshold, inclu
         assert OpenEstimator().wanted(part, total, threshold, inclusive=inclusive) == total - length
 
 
+@given(st.lists(st.floats(-9, 0), max_size=60))
+def test_the_lowest_run_is_the_least_likely_stretch(logprobs):
+    """Of an answer that is shorter than a run it is the mean; else that of the worst sixteen tokens in a row."""
+    found = lowest_run(logprobs)
+    if len(logprobs) <= RUN:
+        assert found == (pytest.approx(sum(logprobs) / len(logprobs)) if logprobs else None)
+    else:
+        ends = range(RUN, len(logprobs) + 1)
+        assert found == pytest.approx(min(sum(logprobs[end - RUN : end]) / RUN for end in ends))
+
+
 def test_open_labels_are_unique():
     """Each open sample has a label of its own, which shows its probability."""
     vote = OpenEstimator().vote
@@ -298,3 +310,25 @@ def test_the_statistical_rule_errs_no_more_than_it_says():
         drawn_early += len(early.ballot.samples)
     assert differs <= rounds * error
     assert drawn_early < rounds * 16 * 0.8
+
+
+@pytest.mark.parametrize("threshold", [0.25, 0.5, 0.75])
+def test_the_statistical_rule_keeps_the_answer_too(threshold):
+    """Where several groups may win, whichever is ahead, the verdict or the winning answer differs no more often, either."""
+    lot = random.Random(4)
+    rounds, error = 1500, 0.05
+    differs = 0
+    for _ in range(rounds):
+        leaning = lot.random()
+        votes = ["a" if lot.random() < leaning else "b" for _ in range(12)]
+        early = decided(votes, threshold, early_stop=True, stop_error=error)
+        full = decided(votes, threshold, early_stop=False)
+        answers = [group_of(v.ballot, v.standing.winner) for v in (early, full)]
+        differs += early.accepted != full.accepted or (early.accepted and answers[0] != answers[1])
+    assert differs <= rounds * error
+
+
+def test_the_statistical_rule_does_not_stop_at_the_first_group_that_is_large_enough():
+    """Two of eight votes reach a threshold of a quarter, and six others overtake them."""
+    early = decided("AABBBBBB", 0.25, early_stop=True, stop_error=0.05)
+    assert early.standing.winner.text == "B"

@@ -102,9 +102,25 @@ def odds(leading: int, drawn: int, total: int, needed: int) -> float:
     return max(0.0, 1.0 - below)
 
 
-def largest(ballot: Ballot) -> int:
-    """Return the votes of the largest group."""
-    return _largest(list(ballot.groups().values()))
+def outlook(ballot: Ballot, total: int, needed: int) -> tuple[float, float]:
+    """Return the chance that some group ends with the votes needed, and that the leader does and still leads, by `odds`.
+
+    The first is bounded from above and the second from below, by sums over the groups that may get there.
+    """
+    drawn, missing = len(ballot.samples), _missing(ballot, total)
+    voted, lone = list(ballot.groups().values()), _lone(ballot)
+    leader = min(voted + lone, key=_rank)
+    may_grow = [(len(g), min(first_index(g), missing)) for g in voted if g is not leader] + [(0, missing)]
+    if leader in lone:  # and stays alone
+        return min(1.0, (needed <= 1) + sum(odds(size, drawn, total, needed) for size, _ in may_grow)), 0.0
+    leads = odds(len(leader), drawn, total, needed)
+    reached = leads + sum(odds(size, drawn, total, needed) for size, _ in may_grow)
+    overtaken = sum(
+        # Of equals the one with the lower index leads.
+        odds(size, drawn, total, len(leader) + (first_index(leader) < start))
+        for size, start in may_grow
+    )
+    return min(1.0, reached), max(0.0, leads - overtaken)
 
 
 def best(group: Group) -> Sample | None:
