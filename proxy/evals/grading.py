@@ -127,7 +127,12 @@ def _accepted(arguments: Any, expected: Mapping[str, list[Any]]) -> bool:
 
 
 def _one_of(value: Any, accepted: list[Any]) -> bool:
-    return any(_plain(value) == _plain(one) for one in accepted)
+    return any(_plain(value) == _plain(one) or _object(value, one) for one in accepted)
+
+
+def _object(value: Any, one: Any) -> bool:
+    """Say whether an object is one whose fields each have a list of accepted values."""
+    return isinstance(one, dict) and all(isinstance(v, list) for v in one.values()) and _accepted(value, one)
 
 
 def _plain(value: Any) -> str:
@@ -146,6 +151,6 @@ def _plain(value: Any) -> str:
 def same_json(text: str, answer: Any) -> bool:
     """Say whether a text is the right JSON value."""
     try:
-        return dumps(parse(text)) == dumps(answer)
+        return dumps(parse(text)) == dumps(parse(dumps(answer)))
     except (ValueError, RecursionError):
         return False

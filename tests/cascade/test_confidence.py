@@ -67,6 +67,12 @@ def test_an_answer_that_was_cut_off_stands_alone(kind):
         ("so x + 3 = 5y + 2", "5y+2"),
         ("She pays $1,250.50 in total.", "1250.50"),
         ("It costs 3.50.", "3.50"),
+        ("The final answer is: 10 - 4 = 6", "6"),
+        ("The answer is 3 + 4 = 7 dollars.", "7"),
+        ("The answer is 2 * 3 + 1 = 6 + 1 = 7.", "7"),
+        ("The answer is x = 5 apples in all.", "5"),
+        ("It takes 2/2 = 1 bolt of white fiber, so the total is 3 bolts.", "3"),
+        ("\\boxed{\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}}", "\\begin{pmatrix}1\\\\2\\end{pmatrix}"),
         ("I do not know.", None),
         ("", None),
     ],
@@ -158,11 +164,32 @@ def test_a_worker_that_died_is_replaced():
         ("Die Antwort ist C", "C"), ("First I thought the answer is A. The answer is C.", "C"),
         ("A) is wrong.\nB) is right?\n", None), ("The answer is (D).", None),
         ("The answer is a matter of taste", None), ("", None),
+        ("答案：B", "B"), ("答案是Ｂ。", "B"), ("正解はBです。", "B"), ("정답은 B입니다.", "B"), ("La risposta è B", "B"),
+        ("A resposta é B.", "B"), ("La respuesta correcta es B.", "B"), ("Ответ: B", "B"), ("Poprawna odpowiedź to B.", "B"),
+        ("الإجابة الصحيحة هي B.", "B"), ("Answer: b", "B"), ("The answer is (b).", "B"), ("b) Paris", "B"),
+        ("Answer: **b**\n", "B"), ("Answer: d", None), ("Ответ: Б", None), ("Answer: a man", None),
+        ("Answer: A man did it.", None), ("A resposta: A capital é Paris.", None), ("答案不是B", None), ("Answer: A because it is.", "A"),
+        ("Which planet(s)? (B)", "B"),
     ],
 )  # fmt: skip
 def test_letters(text, letter):
     """The letter is read from each of the usual forms, and has to be on offer."""
     assert vote("choice", text, text="Which?\nA) x\nB) y\nC) z") == letter
+
+
+def test_cyrillic_letters():
+    """Options of another alphabet are answered in it: a letter that only looks the same is none of them."""
+    question = "Столица?\nА) Киев\nБ) Москва\nВ) Минск"
+    answers = {"Ответ: Б": "Б", "б": "Б", "Б) Москва": "Б", "Ответ: В Москве": None, "Ответ: B": None}
+    assert {text: vote("choice", text, text=question) for text in answers} == answers
+
+
+@pytest.mark.parametrize("text", ["answer " * 10**5, "answer" + " " * 10**6, "option:" * 10**5, "(" * 10**6])
+def test_letters_take_no_time(text):
+    """An answer that invites backtracking is read in well under a second."""
+    started = time.monotonic()
+    vote("choice", text, text="Which?\nA) x\nB) y")
+    assert time.monotonic() - started < 2
 
 
 def fenced(code, language="python"):

@@ -17,6 +17,7 @@ _SAID = re.compile(
     re.IGNORECASE,
 )
 _SPAN = re.compile(r"(?<!\\)\$\$?(.+?)(?<!\\)\$\$?|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
+_CALCULATION = re.compile(r"[\d\s.,+\-*/\u00d7\u00b7\u00f7()$€%=]+")
 _EQUATION_AT_END = re.compile(r"=\s*([^=\n]{1,80})\s*$")
 # A tower of powers or a factorial can take the algebra for ever, and is compared as text.
 _ENDLESS = re.compile(r"\^\s*\{?[^{}^]*\^|\^\s*\{?\s*\d{5}|\d{3}\s*!|\\sum|\\prod|\\int")
@@ -114,7 +115,7 @@ _REWRITES = (
     (r"\\[dt]frac", r"\\frac"),
     (r"\\frac\s*(\d)\s*(\d)", r"\\frac{\1}{\2}"),
     (r"\\!", ""),
-    (r"\\(?:left|right|displaystyle|quad|qquad)(?![A-Za-z])|\\[,;: ]|~", " "),
+    (r"\\(?:left|right|displaystyle|quad|qquad)(?![A-Za-z])|(?<!\\)\\[,;: ]|~", " "),
     (r"(?<=[\d}])\s*\\(?:text|mathrm|mbox|textrm)\s*\{[^{}]*\}(?:\^\{?\d\}?)?\s*$", ""),  # a unit
     (r"\\(?:text|textbf|textrm|mathrm|mathbf|mbox)\s*\{([^{}]*)\}", r"\1"),
     (r"\^\s*\{?\s*\\circ\s*\}?|\\degree|°", ""),
@@ -162,7 +163,8 @@ def _after_phrase(text: str) -> str | None:
 def _equation_at_end(text: str) -> str | None:
     last = text.rstrip().rsplit("\n", 1)[-1].rstrip(" $.*\\])")
     found = _EQUATION_AT_END.search(last)
-    return _core(found.group(1)) if found else None
+    # What follows a comma is another clause, and may hold another number.
+    return _core(found.group(1)) if found and not re.search(r"[,;]\s", found.group(1)) else None
 
 
 def _last_number(text: str) -> str | None:
@@ -176,6 +178,9 @@ def _core(said: str) -> str | None:
     if span:
         return next(g for g in span.groups() if g is not None)
     sentence = re.split(r"(?<=\S)\.(?=\s|$)|,\s(?!\d|and\b)|\s+(?:because|since|weil|car|porque)\b", said)[0]
+    calculation, equals, result = sentence.rpartition("=")
+    if equals and _CALCULATION.fullmatch(calculation):
+        sentence = result.strip()
     if re.fullmatch(rf"(?:(?:{_NUMBER})(?:,? and |, ?)?){{2,}}", sentence):
         return re.sub(r",? and ", ", ", sentence)
     if len(sentence.split()) <= 3 and not re.search(r"\d\s+[A-Za-z]{2}", sentence):
