@@ -126,12 +126,21 @@ class Temperatures(Section, frozen=True):
     stage2: Temperature = 0.8
 
 
+class Certified(Section, frozen=True):
+    """A pair of thresholds on the scale of the estimator that has these usual ones; `cope-proxy calibrate` writes it."""
+
+    usual: tuple[Share, Share]
+    stage1: Share | Literal["never"]
+    stage2: Share | Literal["never"]
+
+
 class Thresholds(Section, frozen=True):
     stage1: Share | Literal["never"] | None = None
     stage2: Share | Literal["never"] | None = None
     samples: Positive | None = None
     plans: Plans | None = None
     skip: bool | None = None
+    certified: Certified | None = None
 
 
 class Cascade(Section, frozen=True):
@@ -281,10 +290,13 @@ def _contradictions(s: Settings) -> list[str]:
         )
     if s.small.base_url is not None and s.small.model == BUNDLED_MODEL:
         out.append("small.model: name the model that the server at small.base_url serves")
-    if s.cascade.samples > s.cascade.max_samples:
-        out.append(
-            f"cascade.samples: {s.cascade.samples} is more than cascade.max_samples ({s.cascade.max_samples})"
-        )
+    # Thresholds that were certified for n samples say nothing of fewer.
+    counts = {f"cascade.thresholds.{kind}": t.samples or 0 for kind, t in s.cascade.thresholds.items()}
+    out += [
+        f"{section}.samples: {count} is more than cascade.max_samples ({s.cascade.max_samples})"
+        for section, count in {"cascade": s.cascade.samples, **counts}.items()
+        if count > s.cascade.max_samples
+    ]
     names = {"small", *s.cascade.aliases} & set(s.large_models)
     if names:
         taken = ", ".join(sorted(names))

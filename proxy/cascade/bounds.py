@@ -1,5 +1,6 @@
 """Tests of a mean that hold for any number of items, whatever their distribution."""
 
+import math
 from collections.abc import Iterable
 
 _LARGEST_BET = 0.9
@@ -49,10 +50,11 @@ def upper_share(bad: int, of: int, level: float = 0.95) -> float:
 
 
 def _at_most(bad: int, of: int, share: float) -> float:
-    """Return the chance of at most so many bad ones."""
-    term = (1 - share) ** of
+    """Return the chance of at most so many bad ones, from the likeliest number down: that of none soon underflows."""
+    ways = math.lgamma(of + 1) - math.lgamma(bad + 1) - math.lgamma(of - bad + 1)
+    term = math.exp(ways + bad * math.log(share) + (of - bad) * math.log1p(-share))
     out = term
-    for k in range(bad):
-        term *= (of - k) / (k + 1) * share / (1 - share)
+    for k in range(bad, 0, -1):
+        term *= k / (of - k + 1) * (1 - share) / share
         out += term
     return out

@@ -1,6 +1,7 @@
 """`cope-proxy calibrate`: thresholds for a target, with a guarantee, from the runs of `cope-proxy eval`."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 
 import click
@@ -10,7 +11,7 @@ from proxy.cli import main
 from proxy.cli.common import USD, config_option, console, settings_of, with_database
 from proxy.config import Settings
 from proxy.evals import trial
-from proxy.evals.calibration import Choice, Rated, Target, calibrate, from_audits
+from proxy.evals.calibration import AuditChoice, Choice, Rated, Target, calibrate, from_audits
 from proxy.ledger.audits import verdicts
 from proxy.pricing.money import format_usd
 
@@ -46,7 +47,7 @@ def calibrate_command(
     if audited:
         if quality is None or cost is not None:
             raise click.UsageError("audits tell of quality alone: --quality 0.95")
-        _from_audits(settings_of(config), days, quality, risk, out)
+        _from_audits(settings_of(config), days, quality, risk, seed, out)
         return
     if (quality is None) == (cost is None):
         raise click.UsageError("name one target: --quality 0.99, or --max-usd-per-1000 0.5")
@@ -62,37 +63,46 @@ def calibrate_command(
     click.echo(f'written to {out}; `serve` applies it with cascade.calibration = "{out}"')
 
 
-def _from_audits(settings: Settings, days: int, quality: float, risk: float, out: Path) -> None:
+def _from_audits(settings: Settings, days: int, quality: float, risk: float, seed: int, out: Path) -> None:
     since = datetime.now(UTC) - timedelta(days=days)
     found = with_database(settings, lambda engine: verdicts(engine, since))
     if not found:
         raise click.ClickException(f"no audits in {days} days; audit.share says how many answers are audited")
-    kinds = sorted({(a.task, a.stage) for a in found})
     choices = [
-        from_audits([a for a in found if (a.task, a.stage) == kind], quality, risk=risk) for kind in kinds
+        from_audits([a for a in found if a.task == task], quality, risk=risk, seed=seed)
+        for task in sorted({a.task for a in found})
     ]
-    table = Table("task", "stage", "audits", "accept from", "of them", "agree")
-    tables: dict[str, list[str]] = {}
-    for c in choices:
-        threshold = "never" if c.threshold is None else f"{c.threshold:.4g}"
-        agree = f"{100 * c.agreed / c.accepted:.1f} %" if c.accepted else "-"
-        table.add_row(c.task, str(c.stage), str(c.audits), threshold, str(c.accepted), agree)
-        tables.setdefault(c.task, []).append(
-            f"stage{c.stage} = {_threshold(2.0 if c.threshold is None else c.threshold)}"
-        )
-    console().print(table)
-    heading = f"# Written by `cope-proxy calibrate --audited`: {100 * quality:g} % agree, at a risk of {100 * risk:g} %."
-    parts = [heading, *(f"\n[{task}]\n" + "\n".join(lines) for task, lines in tables.items())]
-    out.write_text("\n".join(parts) + "\n")
+    console().print(_audit_table(choices))
+    for _, second in choices:
+        if not second.audits:
+            click.echo(f"{second.task}: no audits tell of stage 2 behind this stage 1, so it accepts nothing")
+    lines = [
+        f"# Written by `cope-proxy calibrate --audited`: {100 * quality:g} % agree, at a risk of {100 * risk:g} %."
+    ]
+    for pair in choices:
+        lines += ["", f"[{pair[0].task}]"]
+        lines += [f"stage{c.stage} = {_threshold(c.threshold)}" for c in pair]
+    out.write_text("\n".join(lines) + "\n")
     click.echo(f'written to {out}; `serve` applies it with cascade.calibration = "{out}"')
 
 
+def _audit_table(choices: list[tuple[AuditChoice, AuditChoice]]) -> Table:
+    table = Table("task", "stage", "audits", "accept from", "of them", "agree")
+    for c in chain.from_iterable(choices):
+        threshold = "never" if c.threshold is None else f"{c.threshold:.4g}"
+        agree = f"{100 * c.agreed / c.accepted:.1f} %" if c.accepted else "-"
+        table.add_row(c.task, str(c.stage), str(c.audits), threshold, str(c.accepted), agree)
+    return table
+
+
 def _table(choice: Choice) -> Table:
+    shown, out = list(choice.frontier), choice.left_out
+    left = f"{out} of {shown[0].items + out} items left out: their confidences are on another scale"
     table = Table(
         "", "plans", "stage 1 from", "stage 2 from", "quality %", "of large %", "USD per 1,000", "of large %",
         title=f"{choice.task}: {choice.certified} of {choice.tested} tested ways certified",
+        caption=left if out else None,
     )  # fmt: skip
-    shown = list(choice.frontier)
     if choice.chosen is not None and choice.chosen.way not in [r.way for r in shown]:
         shown.append(choice.chosen)
     for rated in shown:
@@ -141,15 +151,17 @@ def _toml(choices: list[Choice], target: Target, risk: float) -> str:
             ]
             continue
         r = choice.chosen
+        pair = f"stage1 = {_threshold(r.way.stage1)}, stage2 = {_threshold(r.way.stage2)}"
         lines += [
             f"# on {r.items} items: {100 * r.quality_share:.1f} % of the quality at {100 * r.cost_share:.1f} % of the cost",
             f'plans = "{r.way.plans}"',
-            f"stage1 = {_threshold(r.way.stage1)}",
-            f"stage2 = {_threshold(r.way.stage2)}",
+            f"samples = {choice.samples}",
+            # The confidences of an estimator with other usual thresholds were not tested.
+            f"certified = {{ usual = {list(choice.usual)}, {pair} }}",
         ]
     return "\n".join(lines) + "\n"
 
 
-def _threshold(value: float) -> str:
-    """Write a confidence so that it is read as the very same one."""
-    return '"never"' if value > 1 else repr(float(value))
+def _threshold(value: float | None) -> str:
+    """Write a confidence so that it is read as the very same one; `None` as one that is never enough."""
+    return '"never"' if value is None or value > 1 else repr(float(value))

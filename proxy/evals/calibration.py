@@ -7,6 +7,8 @@ that any way so certified misses the target is at most `risk` (learn then test, 
 
 import itertools
 import random
+import statistics
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
@@ -15,6 +17,7 @@ import msgspec
 
 from proxy.cascade.bounds import p_value
 from proxy.cascade.types import Plans
+from proxy.errors import ConfigError
 from proxy.evals.modes import MODES, Outcome, Thresholds
 from proxy.evals.trial import Trial
 from proxy.ledger.audits import Audited
@@ -39,6 +42,10 @@ class Way(msgspec.Struct, frozen=True):
     plans: Plans
     stage1: float
     stage2: float
+
+
+FREE = (Way("none", 0.0, NEVER), Way("goals", 0.0, NEVER))
+"""Whatever the small model answers is accepted, so that nothing is ever paid."""
 
 
 class Rated(msgspec.Struct, frozen=True):
@@ -67,6 +74,9 @@ class Choice(msgspec.Struct, frozen=True):
 
     Attributes:
         task: the kind.
+        samples: n of the votes that were tested.
+        usual: the usual thresholds of their estimator: what is chosen holds on the scale of its confidences.
+        left_out: items whose confidences are on another scale: code that cannot be run, among code that can.
         chosen: the way to run it, rated on all items; `None` when none is certified: the large model alone then.
         tested: how many ways were tested.
         certified: how many of them hold the target.
@@ -74,6 +84,9 @@ class Choice(msgspec.Struct, frozen=True):
     """
 
     task: str
+    samples: int
+    usual: tuple[float, float]
+    left_out: int
     chosen: Rated | None
     tested: int
     certified: int
@@ -82,7 +95,7 @@ class Choice(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class _Test:
-    """How a way is tested: a value of 0..1 for each item, whose mean has to be more than the bound."""
+    """How a way is tested: a value of 0..1 for each item, whose mean has to be more than the bound; 0 holds always."""
 
     value: Callable[[Outcome, Outcome], float]
     bound: float
@@ -91,28 +104,57 @@ class _Test:
 def calibrate(trials: Sequence[Trial], target: Target, *, risk: float, seed: int = 0) -> Choice:
     """Choose how to run the cascade for one task kind.
 
-    Among the certified ways the cheapest is chosen for a quality, the best for a cost.
+    Among the certified ways the cheapest is chosen for a quality, the best for a cost, where a free one needs no test.
 
     Args:
         trials: of one task kind.
         target: what has to hold.
         risk: the chance that the choice misses the target although it was certified, 0..1.
         seed: of the lot that halves the items.
+
+    Raises:
+        ConfigError: items occur twice, or their votes are of different sizes.
     """
-    picking, testing = _halves(trials, seed)
-    test = _test_of(target, trials)
-    promising = frontier([rate(way, picking) for way in ways(picking)]) if picking else []
-    ranked = sorted(promising, key=lambda r: _p(r.way, picking, test))[:MOST_TESTED]
-    held = _certified(ranked, lambda r: _p(r.way, testing, test), risk)
-    certified = [rate(rated.way, trials) for rated in held]
+    samples, usual = _samples(trials), statistics.mode(t.usual for t in trials)
+    measured = [t for t in trials if t.usual == usual]
+    tested, held = _hold(measured, target, risk, seed)
+    certified = [rate(way, measured) for way in (*held, *(FREE if target.kind == "cost" else ()))]
     best = (lambda r: (r.cost, -r.score)) if target.kind == "quality" else (lambda r: (-r.score, r.cost))
     return Choice(
         task=trials[0].task,
+        samples=samples,
+        usual=usual,
+        left_out=len(trials) - len(measured),
         chosen=min(certified, key=best, default=None),
-        tested=len(ranked),
-        certified=len(certified),
-        frontier=frontier([rate(way, trials) for way in ways(trials)]),
+        tested=tested,
+        certified=len(held),
+        frontier=frontier([rate(way, measured) for way in ways(measured)]),
     )
+
+
+def _samples(trials: Sequence[Trial]) -> int:
+    """Return n, when there is one and every item is new evidence."""
+    task, sizes = trials[0].task, sorted({len(t.plain.samples) for t in trials})
+    twice = [item for item, count in Counter(t.item for t in trials).items() if count > 1]
+    problems = []
+    if twice:
+        problems.append(f"{task}: {len(twice)} items occur twice, such as {twice[0]!r}; name each run once")
+    if len(sizes) > 1:
+        mixed = ", ".join(map(str, sizes))
+        problems.append(f"{task}: votes of {mixed} samples; name runs with the same --samples")
+    if problems:
+        raise ConfigError(problems)
+    return sizes[0]
+
+
+def _hold(trials: Sequence[Trial], target: Target, risk: float, seed: int) -> tuple[int, list[Way]]:
+    """Return how many ways were tested, and those that hold the target."""
+    picking, testing = _halves(trials, seed)
+    test = _test_of(target, trials)
+    promising = frontier([rate(way, picking) for way in ways(picking)]) if picking else []
+    # Where any way holds the target, the best are the promising ones.
+    ranked = sorted(promising, key=lambda r: (_p(r.way, picking, test), -r.score))[:MOST_TESTED]
+    return len(ranked), _certified([r.way for r in ranked], lambda way: _p(way, testing, test), risk)
 
 
 def _halves(items: Sequence[T], seed: int) -> tuple[list[T], list[T]]:
@@ -126,7 +168,7 @@ def _certified(ranked: Sequence[T], p: Callable[[T], float], risk: float) -> lis
 
 
 class AuditChoice(msgspec.Struct, frozen=True):
-    """What audits say of one task kind and stage: `threshold` is `None` where no confidence is enough."""
+    """What audits say of one task kind and stage: `threshold` is `None` where no confidence is known to be enough."""
 
     task: str
     stage: int
@@ -136,37 +178,59 @@ class AuditChoice(msgspec.Struct, frozen=True):
     agreed: int
 
 
-def from_audits(found: Sequence[Audited], quality: float, *, risk: float, seed: int = 0) -> AuditChoice:
-    """Choose the lowest confidence from which local answers agree with the large model's in a share of `quality`.
+def from_audits(
+    found: Sequence[Audited], quality: float, *, risk: float, seed: int = 0
+) -> tuple[AuditChoice, AuditChoice]:
+    """Choose for each stage the lowest confidence from which a share of `quality` agrees with the large model's answers.
 
     As in `calibrate`, half of the audits say in which order thresholds are tested, and the other half tests them. An
-    answer that differs counts as a loss, though it may be as good. What is found for stage 2 holds while stage 1 lets
-    the same requests through to it.
+    answer that differs counts as a loss, though it may be as good. Stage 2 is tested on the requests that the stage 1
+    chosen here lets through.
 
     Args:
-        found: audits of one task kind and stage, of accepted and refused answers, all with a verdict.
+        found: audits of one task kind, of accepted and refused answers, all with a verdict.
         quality: the share that has to agree, 0..1.
-        risk: the chance of certifying a threshold that does not hold it, 0..1.
+        risk: the chance, for each stage, of certifying a threshold that does not hold it, 0..1.
         seed: of the lot that halves the audits.
     """
+    task = found[0].task
+    at_first = [a for a in found if a.stage == 1]
+    first = _least(at_first, quality, risk, seed)
+    at_second = _let_through(found, NEVER if first is None else first)
+    second = _least(at_second, quality, risk, seed)
+    return _audit_choice(task, 1, at_first, first), _audit_choice(task, 2, at_second, second)
 
-    def p(threshold: float, audits: Sequence[Audited]) -> float:
-        return p_value((float(bool(a.agreed)) for a in audits if a.confidence >= threshold), quality)
 
-    picking, testing = _halves(found, seed)
+def _let_through(found: Sequence[Audited], stage1: float) -> list[Audited]:
+    """Return stage 2's audits of the requests that such a stage 1 refuses; none when it used to accept some of them.
+
+    What stage 2 would have made of those, nobody knows.
+    """
+    accepted = {a.request_id: a.accepted for a in found if a.stage == 1 and a.confidence < stage1}
+    if any(accepted.values()):
+        return []
+    return [a for a in found if a.stage == 2 and a.request_id in accepted]
+
+
+def _least(audits: Sequence[Audited], quality: float, risk: float, seed: int) -> float | None:
+    def p(threshold: float, some: Sequence[Audited]) -> float:
+        return p_value((float(bool(a.agreed)) for a in some if a.confidence >= threshold), quality)
+
+    picking, testing = _halves(audits, seed)
     ranked = sorted({a.confidence for a in picking}, key=lambda t: p(t, picking))[:MOST_TESTED]
-    best = min(_certified(ranked, lambda t: p(t, testing), risk), default=None)
-    kept = [a for a in found if best is not None and a.confidence >= best]
-    return AuditChoice(
-        found[0].task, found[0].stage, len(found), best, len(kept), sum(bool(a.agreed) for a in kept)
-    )
+    return min(_certified(ranked, lambda t: p(t, testing), risk), default=None)
+
+
+def _audit_choice(task: str, stage: int, audits: Sequence[Audited], threshold: float | None) -> AuditChoice:
+    kept = [a for a in audits if threshold is not None and a.confidence >= threshold]
+    return AuditChoice(task, stage, len(audits), threshold, len(kept), sum(bool(a.agreed) for a in kept))
 
 
 def ways(trials: Sequence[Trial]) -> list[Way]:
     """Return every way that the items can tell apart; a threshold above 1 means that the stage accepts nothing."""
     plain = sorted({t.plain.confidence for t in trials})
     firsts = [*sorted({t.first.confidence for t in trials}), NEVER]
-    seconds = [*sorted({t.second.confidence for t in trials}), NEVER]
+    seconds = [*sorted({t.second.confidence for t in trials if t.second is not None}), NEVER]
     return [
         *(Way("none", c, NEVER) for c in plain),
         *(Way("goals", c, NEVER) for c in firsts[:-1]),
@@ -203,6 +267,8 @@ def _pair(way: Way, trial: Trial) -> tuple[Outcome, Outcome]:
 
 
 def _p(way: Way, trials: Sequence[Trial], test: _Test) -> float:
+    if test.bound <= 0:
+        return 0.0  # no value is below it
     return p_value((test.value(*_pair(way, t)) for t in trials), test.bound)
 
 
@@ -214,5 +280,6 @@ def _test_of(target: Target, trials: Sequence[Trial]) -> _Test:
             lambda o, base: (o.score - share * base.score + share) / (1 + share), share / (1 + share)
         )
     # The dearest item seen, twice over, stands for the dearest that there is.
-    most = 2.0 * max((t.plan_cost + max(t.guided.cost, t.large.cost) for t in trials), default=1)
-    return _Test(lambda o, _: 1 - min(1.0, o.cost / most), max(0.0, 1 - target.value / most))
+    most = 2.0 * max(t.plan_cost + max(t.guided.cost, t.large.cost) for t in trials)
+    bound = 0.0 if target.value >= most else 1 - target.value / most
+    return _Test(lambda o, _: 1 - min(1.0, o.cost / most), bound)

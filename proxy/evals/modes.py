@@ -59,7 +59,7 @@ def _goals_only(trial: Trial, at: Thresholds) -> Outcome:
 def _cascade(trial: Trial, at: Thresholds) -> Outcome:
     if _accepted(trial.first, at.stage1):
         return Outcome(trial.first.score, 0, 1)
-    if _accepted(trial.second, at.stage2):
+    if trial.second is not None and _accepted(trial.second, at.stage2):
         return Outcome(trial.second.score, trial.plan_cost, 2)
     return Outcome(trial.guided.score, trial.plan_cost + trial.guided.cost, 3)
 

@@ -47,6 +47,9 @@ class Record:
     def __len__(self) -> int:
         return len(self._calls)
 
+    def __iter__(self) -> Iterator[Call]:
+        return iter(self._calls.values())
+
     def find(self, key: str) -> Call | None:
         """Return a call that was made before."""
         return self._calls.get(key)

@@ -75,7 +75,9 @@ def confidences(trials: Sequence[Trial]) -> list[Confidence]:
     for task in sorted({t.task for t in trials}):
         own = [t for t in trials if t.task == task]
         for name in ("plain", "first", "second"):
-            rows = [(vote.confidence, vote.score) for t in own for vote in [getattr(t, name)]]
+            rows = [(vote.confidence, vote.score) for t in own if (vote := getattr(t, name)) is not None]
+            if not rows:
+                continue
             out.append(
                 Confidence(
                     task=task,

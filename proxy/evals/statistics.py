@@ -1,5 +1,6 @@
 """How sure the figures are."""
 
+import math
 import random
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
@@ -11,13 +12,21 @@ Rows = Sequence[tuple[float, ...]]
 
 
 def interval(rows: Rows, figure: Callable[[Rows], float], level: float = 0.95) -> tuple[float, float]:
-    """Return a percentile bootstrap interval of a figure over items (Efron, 1979); rows of one item stay together."""
+    """Return a percentile bootstrap interval of a figure over items (Efron, 1979); rows of one item stay together.
+
+    Resamples in which the figure is not defined are left out; where it never is, both ends are NaN.
+    """
     if not rows:
         return (0.0, 0.0)
     lot = random.Random(_SEED)  # noqa: S311
-    figures = sorted(figure(lot.choices(rows, k=len(rows))) for _ in range(RESAMPLES))
+    drawn = (figure(lot.choices(rows, k=len(rows))) for _ in range(RESAMPLES))
+    # NaN compares with nothing: among others it would leave a list unsorted.
+    figures = sorted(value for value in drawn if not math.isnan(value))
+    if not figures:
+        return (math.nan, math.nan)
     tail = (1 - level) / 2
-    return figures[int(tail * RESAMPLES)], figures[min(RESAMPLES - 1, int((1 - tail) * RESAMPLES))]
+    last = len(figures) - 1
+    return figures[min(last, int(tail * len(figures)))], figures[min(last, int((1 - tail) * len(figures)))]
 
 
 def mean(rows: Rows) -> float:

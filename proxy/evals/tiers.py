@@ -13,6 +13,7 @@ from proxy.backends.large import Upstream
 from proxy.backends.small import SmallPool
 from proxy.backends.sse import Accumulator
 from proxy.cascade import prompts
+from proxy.cascade.confidence.open import lowest_run
 from proxy.cascade.toolcalls import with_calls
 from proxy.cascade.types import Json, Runner, Sample, SmallRequest
 from proxy.config import Settings
@@ -54,8 +55,12 @@ class Tiers:
     runner: Runner | None = None
     limit: int | None = None
     """Most that the run may spend, in nano-USD."""
-    spent: int = 0
+    spent: int = field(init=False)
     _reserved: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        """Count what the record says was paid."""
+        self.spent = sum(cost(self.price, call.usage) for call in self.record if call.tier == "large")
 
     async def ask(self, item: str, body: Json, max_tokens: int) -> Answer:
         """Ask the large model.
@@ -78,9 +83,8 @@ class Tiers:
             finally:
                 self._reserved -= worst
             self.record.add(call)
-        paid = cost(self.price, call.usage)
-        self.spent += paid
-        return Answer(call.message, call.usage, paid)
+            self.spent += cost(self.price, call.usage)
+        return Answer(call.message, call.usage, cost(self.price, call.usage))
 
     async def _ask(self, key: str, item: str, sent: Json, model: str) -> Call:
         began = time.monotonic()
@@ -141,7 +145,14 @@ class Sampler:
                 tokens=[_peaked(token) for token in into.logprobs] if request.role == "executor" else [],
             )
             record.add(call)
-        return Sample(request.index, call.message, call.finish_reason, call.logprob, call.usage)
+        return Sample(
+            request.index,
+            call.message,
+            call.finish_reason,
+            call.logprob,
+            call.usage,
+            lowest_logprob=lowest_run([logprob for logprob, _ in call.tokens]),
+        )
 
     async def guideline(self, body: Json) -> str | None:
         """Pay for one guideline; see `proxy.cascade.types.LargePlanner`."""

@@ -12,8 +12,8 @@ from proxy.cascade.capability import unserved
 from proxy.cascade.confidence import estimator_for
 from proxy.cascade.engine import Story, decide
 from proxy.cascade.sampling import Verdict
-from proxy.cascade.types import Json, Kept, Policy
-from proxy.errors import ConfigError
+from proxy.cascade.types import Escalated, Json, Kept, Policy
+from proxy.errors import ConfigError, NoBudget
 from proxy.evals.items import Item
 from proxy.evals.tiers import Answer, Sampler, Tiers
 from proxy.service.request import NEVER, Controls, policy
@@ -58,7 +58,7 @@ class Trial(msgspec.Struct, frozen=True):
         single: how right one plain sample of the small model is, on average over its n samples.
         plain: the vote of the n samples without a plan.
         first: stage 1's vote.
-        second: stage 2's.
+        second: stage 2's; `None` where the large planner wrote no guideline, so that there is no such stage.
         plan_cost: of the guideline, in nano-USD.
         large: the large model alone.
         guided: the large model with the guideline, which is stage 3.
@@ -71,7 +71,7 @@ class Trial(msgspec.Struct, frozen=True):
     single: float
     plain: Vote
     first: Vote
-    second: Vote
+    second: Vote | None
     plan_cost: int
     large: Paid
     guided: Paid
@@ -123,7 +123,11 @@ async def run(item: Item, tiers: Tiers, grade: Grader, samples: int | None) -> T
 
     async def voted(how: Policy) -> Story:
         story = Story()
-        await decide(task, how, estimator, sampler, sampler, story, bound, Kept())
+        outcome = await decide(task, how, estimator, sampler, sampler, story, bound, Kept())
+        if isinstance(outcome, Escalated) and outcome.stopped:
+            raise NoBudget(
+                outcome.stopped
+            )  # an item without its guideline would look like one that needs none
         return story
 
     async with asyncio.TaskGroup() as group:
@@ -140,10 +144,8 @@ async def run(item: Item, tiers: Tiers, grade: Grader, samples: int | None) -> T
             "temperature": 0,
         }
         guided = await tiers.ask(item.id, with_plan, output)
-    first = story.verdicts[1]
-    votes = [
-        await _vote(item, v, grade) for v in (plain.result().verdicts[1], first, story.verdicts.get(2, first))
-    ]
+    votes = [await _vote(item, v, grade) for v in (plain.result().verdicts[1], story.verdicts[1])]
+    second = story.verdicts.get(2)
     return Trial(
         item=item.id,
         task=item.task,
@@ -152,7 +154,7 @@ async def run(item: Item, tiers: Tiers, grade: Grader, samples: int | None) -> T
         single=sum(s.score for s in votes[0].samples) / len(votes[0].samples),
         plain=votes[0],
         first=votes[1],
-        second=votes[2],
+        second=None if second is None else await _vote(item, second, grade),
         plan_cost=sampler.plan_cost,
         large=await _paid(item, alone.result(), grade),
         guided=await _paid(item, guided, grade),

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from proxy.cascade.types import Plans, Policy, TaskKind
-from proxy.config import Cascade, LargeModel, Settings
+from proxy.config import Cascade, LargeModel, Settings, Thresholds
 from proxy.errors import ApiError, bad_request, not_found
 from proxy.ledger.keys import ApiKey
 from proxy.records import Stage
@@ -150,13 +150,17 @@ def _unknown_model(settings: Settings, name: str, param: str) -> ApiError:
 
 
 def thresholds(cascade: Cascade, kind: TaskKind, usual: tuple[float, float]) -> tuple[float, float]:
-    """Return the confidences from which stages 1 and 2 accept a task: the config's for its kind, else the usual ones."""
-    table = cascade.thresholds.get(kind.value)
-    first, second = usual
-    if table is not None:
-        first = first if table.stage1 is None else _number(table.stage1)
-        second = second if table.stage2 is None else _number(table.stage2)
-    return first, second
+    """Return the confidences from which stages 1 and 2 accept a task.
+
+    The config's for its kind; else those certified on the scale of its estimator, which `usual` tells; else the usual ones.
+    """
+    table = cascade.thresholds.get(kind.value, Thresholds())
+    found = table.certified
+    first, second = (found.stage1, found.stage2) if found and found.usual == usual else usual
+    return (
+        _number(first if table.stage1 is None else table.stage1),
+        _number(second if table.stage2 is None else table.stage2),
+    )
 
 
 def _number(threshold: float | Literal["never"]) -> float:

@@ -3,14 +3,25 @@
 import random
 from datetime import UTC, datetime
 
+import msgspec
+import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.cascade.types import TaskKind
+from proxy.cli import main
+from proxy.config import load
+from proxy.errors import ConfigError
+from proxy.evals import trial as trials_of
 from proxy.evals.calibration import Target, calibrate, from_audits, rate, ways
 from proxy.evals.modes import MODES, Thresholds
-from proxy.evals.trial import Paid, Trial, Vote
+from proxy.evals.trial import Drawn, Paid, Trial, Vote
 from proxy.ledger.audits import Audited
+from proxy.service.request import NEVER, Controls, policy
 
+USUAL = (0.75, 0.5)
+BEHAVIOUR = (0.5, 0.5)
 SHARES = st.sampled_from([0.25, 0.5, 0.75, 1.0])
 RIGHT = st.sampled_from([0.0, 1.0])
 VOTES = st.builds(Vote, SHARES, RIGHT)
@@ -21,30 +32,31 @@ TRIALS = st.lists(
         st.just("x"),
         st.just("math"),
         st.just("math"),
-        st.just((0.75, 0.5)),
+        st.just(USUAL),
         RIGHT,
         VOTES,
         VOTES,
-        VOTES,
+        st.none() | VOTES,
         st.integers(0, 1000),
         PAID,
         PAID,
     ),
     min_size=1,
     max_size=12,
-)
+).map(lambda found: [msgspec.structs.replace(t, item=str(i)) for i, t in enumerate(found)])
 
 
-def drawn(count, seed, *, sure_right, unsure_right, large_right):
+def drawn(count, seed, *, sure_right, unsure_right, large_right, n=4, task="math", usual=USUAL):
     """Trials of a small model that is sure of half of the items."""
     lot = random.Random(seed)
     out = []
     for i in range(count):
         sure = lot.random() < 0.5
         score = float(lot.random() < (sure_right if sure else unsure_right))
-        vote = Vote(1.0 if sure else 0.25, score)
+        vote = Vote(1.0 if sure else 0.25, score, [Drawn("42", score, 10, None)] * n)
         large = Paid(float(lot.random() < large_right), 1000, 100)
-        out.append(Trial(str(i), "math", "math", (0.75, 0.5), score, vote, vote, vote, 200, large, large))
+        item = f"{usual}-{seed}-{i}"
+        out.append(Trial(item, task, task, usual, score, vote, vote, vote, 200, large, large))
     return out
 
 
@@ -95,6 +107,119 @@ def test_a_cost_target_is_held():
     assert fresh.cost <= limit
 
 
+def test_a_cost_that_is_out_of_reach_is_held_without_paying():
+    """The large model alone would be the dearest: what the small one says is free, and needs no test."""
+    for limit in (0.0, 1.0):
+        choice = calibrate(
+            drawn(40, 4, sure_right=0.9, unsure_right=0.1, large_right=0.8), Target("cost", limit), risk=0.05
+        )
+        assert choice.chosen is not None
+        assert (choice.chosen.way.stage1, choice.chosen.cost) == (0.0, 0.0)
+
+
+def test_a_cost_that_no_request_reaches_leaves_the_choice_free():
+    """Every way holds such a target, so the best is chosen."""
+    choice = calibrate(
+        drawn(40, 4, sure_right=0.9, unsure_right=0.1, large_right=0.8), Target("cost", 10.0**9), risk=0.05
+    )
+    assert choice.chosen is not None
+    assert choice.chosen.score == max(r.score for r in choice.frontier)
+    assert choice.chosen.cost > 0
+
+
+def test_items_that_cost_nothing_hold_any_cost():
+    """A large model of one's own is free, too."""
+    free = [
+        msgspec.structs.replace(t, plan_cost=0, large=Paid(1.0, 0, 1), guided=Paid(1.0, 0, 1))
+        for t in drawn(8, 4, sure_right=1, unsure_right=0, large_right=1)
+    ]
+    choice = calibrate(free, Target("cost", 0.0), risk=0.05)
+    assert choice.chosen is not None
+    assert choice.chosen.score == 1.0
+
+
+def test_an_item_is_counted_once():
+    """The same run named five times proves no more than once: it is refused."""
+    once = drawn(20, 4, sure_right=1, unsure_right=1, large_right=1)
+    with pytest.raises(ConfigError, match="math: 20 items occur twice"):
+        calibrate(once * 5, Target("quality", 0.9), risk=0.05)
+
+
+def test_runs_of_another_n_are_not_mixed():
+    """A confidence of four samples is another than one of eight: the kind is named."""
+    mixed = [drawn(20, n, sure_right=1, unsure_right=1, large_right=1, n=n) for n in (4, 8)]
+    with pytest.raises(ConfigError, match="math: votes of 4, 8 samples"):
+        calibrate(mixed[0] + mixed[1], Target("quality", 0.9), risk=0.05)
+
+
+def test_items_without_a_second_stage_are_rated():
+    """Where the planner wrote no guideline, the full cascade goes from stage 1 to stage 3."""
+    bare = [
+        msgspec.structs.replace(t, second=None)
+        for t in drawn(20, 4, sure_right=1, unsure_right=0, large_right=1)
+    ]
+    assert {way.stage2 for way in ways(bare)} == {NEVER}
+    assert calibrate(bare, Target("quality", 0.9), risk=0.05).frontier
+
+
+def calibrated(folder, trials, own="", *target):
+    """The settings of a proxy whose config names the file that `calibrate` made of a run, and what it said."""
+    trials_of.write(folder, trials)
+    file = folder / "found.toml"
+    said = CliRunner().invoke(main, ["calibrate", str(folder), "--out", str(file), *target])
+    assert said.exit_code == 0, said.output
+    config = folder / "cope.toml"
+    config.write_text(f'[small.vllm]\n[cascade]\ncalibration = "{file}"\n{own}')
+    return load(config, {}), said.output
+
+
+def code(settings, usual):
+    return policy(settings.cascade, TaskKind.CODE, usual, Controls())
+
+
+CODE = drawn(600, 1, sure_right=0.99, unsure_right=0.1, large_right=0.8, task="code", usual=BEHAVIOUR)
+
+
+def test_ballots_are_as_large_as_those_tested(tmp_path):
+    """A run with four samples is certified for four, whatever `cascade.samples` says."""
+    settings, _ = calibrated(tmp_path, CODE, "", "--quality", "0.95")
+    assert (code(settings, BEHAVIOUR).samples, settings.cascade.samples) == (4, 8)
+    (tmp_path / "cope.toml").write_text(
+        (tmp_path / "cope.toml").read_text() + "samples = 2\nmax_samples = 2\n"
+    )
+    with pytest.raises(ConfigError, match=r"cascade\.thresholds\.code\.samples: 4 is more than"):
+        load(tmp_path / "cope.toml", {})
+
+
+def test_thresholds_hold_on_the_scale_that_was_tested(tmp_path):
+    """Code that is compared as text has confidences of another kind, and keeps its usual thresholds."""
+    settings, _ = calibrated(tmp_path, CODE, "", "--quality", "0.95")
+    assert code(settings, BEHAVIOUR).threshold1 == 1.0
+    assert (code(settings, USUAL).threshold1, code(settings, USUAL).threshold2) == USUAL
+
+
+def test_thresholds_that_a_person_writes_hold_on_every_scale(tmp_path):
+    """They win over what was calibrated, each by itself."""
+    settings, _ = calibrated(tmp_path, CODE, "[cascade.thresholds.code]\nstage1 = 0.9\n", "--quality", "0.95")
+    assert code(settings, BEHAVIOUR).threshold1 == code(settings, USUAL).threshold1 == 0.9
+    assert code(settings, USUAL).threshold2 == 0.5
+
+
+def test_items_on_another_scale_are_left_out_and_counted(tmp_path):
+    """A few functions without a signature do not spoil a run, and nothing is claimed for them."""
+    text = drawn(5, 9, sure_right=0, unsure_right=0, large_right=1, task="code")
+    settings, said = calibrated(tmp_path, CODE + text, "", "--quality", "0.95")
+    assert "5 of 605 items left out" in said
+    assert code(settings, BEHAVIOUR).threshold1 == 1.0
+
+
+def test_a_cost_target_never_asks_for_the_large_model_alone(tmp_path):
+    """Not when it is out of reach, and not when any way holds it."""
+    for cost in ("0", "0.0001", "1000"):
+        settings, _ = calibrated(tmp_path, CODE, "", "--max-usd-per-1000", cost)
+        assert settings.cascade.thresholds["code"].skip is None
+
+
 def test_too_few_items_certify_nothing():
     """Four items prove nothing, however well they went."""
     assert (
@@ -130,24 +255,22 @@ def test_the_frontier_is_not_beaten(trials):
         assert not any(r.score > best.score and r.cost <= best.cost for r in rated)
 
 
-def audits(count, agreeing, accepted_from=0.5):
-    """Audits whose chance to agree depends on their confidence."""
+def audits(count, agreeing, accepted_from=0.5, stage=1, reached=()):
+    """Audits whose chance to agree depends on their confidence; of the requests `reached`, else of new ones."""
     lot = random.Random(8)
     out = []
     for i in range(count):
         confidence = lot.choice(list(agreeing))
         agreed = lot.random() < agreeing[confidence]
-        out.append(
-            Audited(
-                str(i), str(i), datetime.now(UTC), "math", 1, confidence, confidence >= accepted_from, agreed
-            )
-        )
+        accepted = confidence >= accepted_from
+        request = reached[i] if reached else str(i)
+        out.append(Audited(str(i), request, datetime.now(UTC), "math", stage, confidence, accepted, agreed))
     return out
 
 
 def test_audits_raise_a_threshold_to_where_answers_agree():
     """What is below is not certified, and what is certified agrees as often as was asked."""
-    choice = from_audits(audits(900, {0.75: 0.8, 0.875: 0.99, 1.0: 1.0}), 0.95, risk=0.05)
+    choice, _ = from_audits(audits(900, {0.75: 0.8, 0.875: 0.99, 1.0: 1.0}), 0.95, risk=0.05)
     assert choice.threshold == 0.875
     assert choice.agreed / choice.accepted >= 0.95
 
@@ -155,16 +278,50 @@ def test_audits_raise_a_threshold_to_where_answers_agree():
 def test_audits_lower_a_threshold_that_refuses_what_agrees():
     """Refused answers are audited, too: those that the large model gives as well need not be refused."""
     found = audits(900, {0.5: 0.7, 0.625: 0.99, 0.75: 0.99, 1.0: 1.0}, accepted_from=0.75)
-    assert from_audits(found, 0.95, risk=0.05).threshold == 0.625
+    assert from_audits(found, 0.95, risk=0.05)[0].threshold == 0.625
 
 
 def test_confidences_that_are_all_different_can_be_certified():
     """A probability is never seen twice: no single one may have to prove itself alone."""
     agreeing = {0.4 + i / 1000: 1.0 for i in range(600)}
-    assert from_audits(audits(300, agreeing), 0.95, risk=0.05).threshold is not None
+    assert from_audits(audits(300, agreeing), 0.95, risk=0.05)[0].threshold is not None
 
 
 def test_audits_that_do_not_agree_certify_nothing():
     """However high the confidence, and however few the audits."""
-    assert from_audits(audits(500, {0.75: 0.7, 1.0: 0.8}), 0.95, risk=0.05).threshold is None
-    assert from_audits(audits(5, {1.0: 1.0}), 0.95, risk=0.05).threshold is None
+    assert from_audits(audits(500, {0.75: 0.7, 1.0: 0.8}), 0.95, risk=0.05)[0].threshold is None
+    assert from_audits(audits(5, {1.0: 1.0}), 0.95, risk=0.05)[0].threshold is None
+
+
+def refused(found):
+    return [a.request_id for a in found if not a.accepted]
+
+
+def test_stage_2_is_tested_behind_the_stage_1_that_is_chosen():
+    """A lower stage 1 keeps the easy requests to itself: on the hard ones alone what stage 2 is sure of is wrong."""
+    first = audits(1800, {0.5: 0.0, 0.625: 1.0, 1.0: 1.0}, accepted_from=0.75)
+    hard, easy = ([a.request_id for a in first if a.confidence == c] for c in (0.5, 0.625))
+    sure = audits(len(easy), {1.0: 1.0}, stage=2, reached=easy)
+    wrong = audits(len(hard), {i / 10: 0.0 for i in range(1, 11)}, stage=2, reached=hard)
+    chosen = from_audits(first + sure + wrong, 0.85, risk=0.05)
+    assert [(c.threshold, c.audits) for c in chosen] == [(0.625, 1800), (None, len(hard))]
+
+
+def test_stage_2_is_certified_where_the_audits_cover_it():
+    """Stage 1 stays where it was, so that what it refuses has been audited."""
+    first = audits(900, {0.5: 0.5, 1.0: 1.0}, accepted_from=0.75)
+    second = audits(len(refused(first)), {0.5: 0.5, 0.75: 1.0}, stage=2, reached=refused(first))
+    assert [c.threshold for c in from_audits(first + second, 0.95, risk=0.05)] == [1.0, 0.75]
+
+
+def test_a_stage_1_that_is_raised_leaves_stage_2_untested():
+    """What it accepted until now has never come to stage 2, which then accepts nothing."""
+    first = audits(900, {0.5: 0.5, 0.75: 0.5, 1.0: 1.0}, accepted_from=0.75)
+    second = audits(len(refused(first)), {1.0: 1.0}, stage=2, reached=refused(first))
+    chosen = from_audits(first + second, 0.95, risk=0.05)
+    assert [(c.threshold, c.audits) for c in chosen] == [(1.0, 900), (None, 0)]
+
+
+def test_without_audits_of_stage_2_it_accepts_nothing():
+    """Its usual threshold has not been tested."""
+    assert from_audits(audits(500, {1.0: 0.5}), 0.95, risk=0.05)[1].threshold is None

@@ -102,6 +102,37 @@ def test_a_run_spends_no_more_than_it_may(bench, large_server):
     assert re.search(r"\d of 8 items", (proxy.folder / "run" / "report.md").read_text())
 
 
+def test_what_earlier_runs_paid_counts(bench, large_server):
+    """The cap is the folder's: other items, asked later, find what the first ones have left."""
+    proxy, data = bench
+    assert evaluate(proxy, data, "--limit", "4").returncode == 0
+    asked = len(large_server.chats())
+    done = evaluate(proxy, data, "--seed", "3", "--max-usd", "0.017")
+    assert "may spend 0.017 USD" in done.stderr
+    assert len(large_server.chats()) == asked
+
+
+def test_an_item_whose_guideline_is_not_paid_for_is_left_out(bench, small_server, large_server):
+    """It would look like one that needs no guideline."""
+    proxy, data = bench
+    data.write_text(json.dumps(ITEMS[0]) + "\n")
+    done = evaluate(proxy, data, "--max-usd", "0.003")
+    assert len(large_server.chats()) == 1
+    assert "left out" in done.stderr
+    assert done.returncode == 1
+
+
+def test_a_planner_that_needs_no_guideline_goes_to_the_large_model(bench, large_server):
+    """There is no second stage then, neither in the modes nor among the confidences."""
+    proxy, data = bench
+    large_server.script({**GUIDELINE, "reply": {"content": "None."}}, *at_length(right(range(1, 9))))
+    assert evaluate(proxy, data).returncode == 0
+    modes, whole = report(proxy)
+    assert modes["full cascade"]["stages"] == [0.75, 0.0, 0.25]
+    assert modes["full cascade"]["score"] == 1.0
+    assert {c["vote"] for c in whole["confidences"]} == {"no plans", "stage 1"}
+
+
 def test_an_item_that_fails_is_named_and_left_out(bench, large_server):
     """The others are reported all the same."""
     proxy, data = bench
@@ -158,6 +189,35 @@ def test_a_calibration_is_applied_by_the_proxy(bench, small_server, large_server
             extra_headers={"X-COPE-Mode": "cascade"},
         )
         assert by_name.cope["stage"] == 1
+
+
+def test_a_cost_that_cannot_be_held_is_answered_locally_by_the_proxy(bench, small_server, large_server):
+    """Nothing is free but the small model: it answers whatever it votes for, at the n of the run."""
+    proxy, data = bench
+    assert evaluate(proxy, data, "--samples", "2").returncode == 0
+    done = proxy.cli_without_config("calibrate", "run", "--max-usd-per-1000", "0", "--out", "found.toml")
+    assert done.returncode == 0, done.stderr
+    changed = ProxyProcess(
+        proxy.folder,
+        small_server.base_url,
+        large_server.base_url,
+        cascade={"calibration": str(proxy.folder / "found.toml")},
+    )
+    with changed:
+        answer = changed.client().chat.completions.create(
+            model="cope", messages=[{"role": "user", "content": "What is 8 + 8?"}]
+        )
+    assert (answer.cope["stage"], answer.cope["cost_usd"]) == (1, "0")
+    assert answer.cope["stages"][0]["of"] == 2
+
+
+def test_a_run_that_is_named_twice_is_refused(bench):
+    """Its items would be counted as new evidence."""
+    proxy, data = bench
+    assert evaluate(proxy, data).returncode == 0
+    done = proxy.cli_without_config("calibrate", "run", "run", "--quality", "0.9")
+    assert done.returncode != 0
+    assert "math: 8 items occur twice" in done.stderr
 
 
 def test_one_target_is_needed(bench):

@@ -60,6 +60,15 @@ def test_auroc_of_one_kind_of_answer_is_not_a_number():
     assert math.isnan(statistics.auroc([(0.5, 1), (0.7, 1)]))
 
 
+def test_an_interval_leaves_out_resamples_without_a_figure():
+    """Few right answers are missing from many resamples, which then have no AUROC."""
+    rows = [(0.7, 1.0), *((i / 40, 0.0) for i in range(40))]
+    low, high = statistics.interval(rows, statistics.auroc)
+    assert low < statistics.auroc(rows) < high
+    assert (low, high) == pytest.approx((0.56, 0.84), abs=0.06)
+    assert all(map(math.isnan, statistics.interval([(0.7, 1.0), (0.2, 1.0)], statistics.auroc)))
+
+
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=40))
 def test_an_interval_contains_its_figure_and_a_calibration_counts_every_row(rows):
     """The bootstrap's interval is around the mean, within what was seen; no row is lost between bins."""

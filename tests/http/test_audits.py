@@ -1,10 +1,15 @@
 """Audits: a share of the local answers is checked against the large model, from a budget of its own."""
 
+import asyncio
 import json
+import random
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
 
+from proxy.ledger.audits import Audited, keep
+from proxy.ledger.database import open_database
 from tests.harness import wait_until
 
 pytestmark = pytest.mark.slow
@@ -168,5 +173,47 @@ def test_thresholds_are_calibrated_from_audits(audited, small_server, large_serv
     rows(audited, 3)
     done = audited.cli("calibrate", "--audited", "--quality", "0.95", "--out", "found.toml")
     assert done.returncode == 0, done.stderr
-    assert (audited.folder / "found.toml").read_text().endswith('[math]\nstage1 = "never"\n')
+    assert (
+        (audited.folder / "found.toml").read_text().endswith('[math]\nstage1 = "never"\nstage2 = "never"\n')
+    )
+    assert "math: no audits tell of stage 2 behind this stage 1" in done.stdout
     assert "quality alone" in audited.cli("calibrate", "--audited", "--max-usd-per-1000", "1").stderr
+
+
+def kept(proxy, found):
+    """Put audits on record as the proxy does."""
+
+    async def keep_all():
+        engine = open_database(f"sqlite+aiosqlite:///{proxy.database}")
+        for i, (request, stage, confidence, accepted, agreed) in enumerate(found):
+            await keep(
+                engine,
+                Audited(f"a{i}", request, datetime.now(UTC), "math", stage, confidence, accepted, agreed),
+            )
+        await engine.dispose()
+
+    asyncio.run(keep_all())
+
+
+def from_audits(proxy, *options):
+    done = proxy.cli("calibrate", "--audited", "--quality", "0.9", "--out", "found.toml", *options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout, (proxy.folder / "found.toml").read_text()
+
+
+def test_stage_2_is_calibrated_behind_the_new_stage_1(audited):
+    """Stage 1 may accept from 0.5 on; on the hard requests that it then leaves, stage 2 is always wrong."""
+    hard = [(f"h{i}", stage, 0.25 * stage, False, False) for i in range(40) for stage in (1, 2)]
+    easy = [(f"e{i}", stage, 0.5 * stage, stage == 2, True) for i in range(300) for stage in (1, 2)]
+    kept(audited, random.Random(1).sample(hard + easy, len(hard + easy)))
+    said, text = from_audits(audited)
+    assert text.endswith('[math]\nstage1 = 0.5\nstage2 = "never"\n')
+    assert "no audits tell" not in said
+
+
+def test_the_lot_that_halves_audits_has_a_seed(audited):
+    """Few audits at the border: other halves come to other thresholds."""
+    lot = random.Random(2)
+    sure = [lot.choice((0.5, 0.75, 1.0)) for _ in range(120)]
+    kept(audited, [(f"r{i}", 1, c, True, lot.random() < 0.9 + c / 10) for i, c in enumerate(sure)])
+    assert from_audits(audited, "--seed", "0")[1] != from_audits(audited, "--seed", "1")[1]

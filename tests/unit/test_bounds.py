@@ -1,4 +1,4 @@
-"""The prompt bound against what is published about OpenAI's message format.
+"""Bounds: of a share against exact arithmetic, of a prompt against what is published about OpenAI's message format.
 
 Reference: OpenAI cookbook, "How to count tokens with tiktoken": 3 tokens a message, 1 a name, 3 for the reply's start;
 for tools 7 a function, 3 its parameters, 3 a property, -3 and 3 an item for enums, 12 at the end. Images: OpenAI's
@@ -6,12 +6,14 @@ guide to vision, "Calculating costs": 2833 + 5667 a tile for gpt-4o-mini, the de
 """
 
 import math
+from fractions import Fraction
 
 import pytest
 import tiktoken
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proxy.cascade.bounds import upper_share
 from proxy.pricing.prices import Price, Usage, cost, output_that_fits, worst_case
 from proxy.pricing.tokens import count_text, prompt_bound
 
@@ -140,3 +142,22 @@ def test_the_output_that_fits_is_the_largest_that_does(price, prompt, available)
         assert worst_case(price, prompt, 0) > available
     else:
         assert worst_case(price, prompt, output) <= available < worst_case(price, prompt, output + 1)
+
+
+def at_most(bad, of, share):
+    """The chance of at most so many bad ones, in exact arithmetic."""
+    p = Fraction(share)
+    return sum(math.comb(of, k) * p**k * (1 - p) ** (of - k) for k in range(bad + 1))
+
+
+@pytest.mark.parametrize(("bad", "of"), [(0, 10), (3, 20), (196, 200), (355, 400), (30, 600), (570, 600)])
+def test_an_upper_share_is_exact_for_many_items_too(bad, of):
+    """At the bound, so few bad ones have a chance of one in twenty."""
+    assert float(at_most(bad, of, upper_share(bad, of))) == pytest.approx(0.05, rel=1e-6)
+
+
+@pytest.mark.parametrize("of", [10, 1000, 10**5])
+def test_upper_shares_that_are_known(of):
+    """Clopper and Pearson's have a closed form where none, and where all but one, are bad."""
+    assert upper_share(0, of) == pytest.approx(1 - 0.05 ** (1 / of), rel=1e-9)
+    assert 1 - upper_share(of - 1, of) == pytest.approx(1 - 0.95 ** (1 / of), rel=1e-6)
