@@ -37,6 +37,11 @@ OURS = ("--model", "--served-model-name", "--host", "--port", "--api-key", "--ud
 CPU_ARGS = ("--dtype", "float32", "--enforce-eager", "--max-model-len", "4096")
 """bfloat16 answers garbage on some CPUs, and compiling costs minutes at each start."""
 CPU_ENV = {"VLLM_TARGET_DEVICE": "cpu", "VLLM_CPU_KVCACHE_SPACE": "2"}
+FEW_CORES = 4
+"""Up to so many cores the engine gets all of them: else vLLM keeps one free, for a process that only polls the other."""
+ONE_PROCESS_ARGS = ("--distributed-executor-backend", "uni")
+ONE_PROCESS_ENV = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+"""Without the first variable vLLM's CPU platform overrules the argument; the API server ignores it otherwise."""
 QUIET_ENV = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
 
 _HOST = "127.0.0.1"
@@ -108,6 +113,7 @@ def command(
     also: Sequence[str] = (),
     environ: Mapping[str, str] = os.environ,
     secrets: Sequence[str] = (),
+    cores: int | None = None,
 ) -> tuple[list[str], dict[str, str]]:
     """Return the argument list and the whole environment of the engine.
 
@@ -122,6 +128,7 @@ def command(
         also: further names for the same model.
         environ: the proxy's variables; its secrets are left out.
         secrets: names of further variables to leave out.
+        cores: of this machine, as far as this process may use them (default: found out).
 
     Raises:
         EngineError: when `small.vllm.args` has an argument that the proxy sets itself.
@@ -131,21 +138,30 @@ def command(
         if argument.split("=")[0].replace("_", "-") in OURS:
             raise EngineError(f"small.vllm.args: cope-proxy sets {argument.split('=')[0]} itself; remove it")
     on_cpu = engine.kind == "cpu"
+    cores = cores or _cores()
+    alone = on_cpu and cores <= FEW_CORES
     argv = [
         *(python, "-m", "vllm.entrypoints.openai.api_server"),
         *("--model", str(model), "--served-model-name", *dict.fromkeys((served_name(small), *also))),
         *("--host", _HOST, "--port", str(port), "--disable-uvicorn-access-log"),
         *(CPU_ARGS if on_cpu else ()),
+        *(ONE_PROCESS_ARGS if alone else ()),
         *own.args,
     ]
     env = {
         **QUIET_ENV,
         **(CPU_ENV if on_cpu else {}),
+        **({**ONE_PROCESS_ENV, "OMP_NUM_THREADS": str(cores)} if alone else {}),
         **({"HF_HUB_OFFLINE": "1"} if isinstance(model, Path) else {}),
         **clean_env(environ, secrets),
         **own.env,
     }
     return argv, env
+
+
+def _cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class EngineProcess:

@@ -45,7 +45,7 @@ async def draw(
         early_stop: whether to stop before all are drawn.
         stop_error: for votes by share: also stop once the verdict or the answer of full voting would differ with no
             more than this chance (see `outlook`); 0 stops for certainty alone.
-        told: is told the chance of acceptance, or more, after each sample of a vote by share.
+        told: is told the odds of acceptance after each sample of a vote by share.
     """
     ballot = Ballot()
     running: set[asyncio.Task[Sample]] = set()
@@ -62,12 +62,13 @@ async def draw(
                 accepted = reaches(standing.low, threshold, inclusive=inclusive)
                 return Verdict(accepted and standing.winner is not None, ballot, standing)
             if needed is not None and ballot.samples:
-                reached, kept = outlook(ballot, total, needed)
-                told(reached)
-                if early_stop and (reached <= stop_error or 1 - kept <= stop_error) and stop_error:
+                chance = outlook(ballot, total, needed)
+                told(chance.leads)
+                refused, certain = chance.reached <= stop_error, 1 - chance.kept <= stop_error
+                if early_stop and stop_error and (refused or certain):
                     # On the estimator's own scale, as if no more had been asked for.
                     so_far = estimator.standing(ballot, len(ballot.samples))
-                    return Verdict(reached > stop_error and so_far.winner is not None, ballot, so_far)
+                    return Verdict(certain and so_far.winner is not None, ballot, so_far)
             wanted = (
                 max(1, estimator.wanted(ballot, total, threshold, inclusive=inclusive))
                 if early_stop

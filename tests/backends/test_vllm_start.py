@@ -120,7 +120,9 @@ def test_the_command_on_a_cpu(model: Path):
         model=str(model), vllm=Vllm(args=("--max-model-len", "512"), env={"VLLM_CPU_KVCACHE_SPACE": "8"})
     )
     environ = {"PATH": "/bin", "OPENAI_API_KEY": "secret", "OTHER": "secret"}
-    argv, env = command(small, CPU, "py", model, 8001, also=("big",), environ=environ, secrets=("OTHER",))
+    argv, env = command(
+        small, CPU, "py", model, 8001, also=("big",), environ=environ, secrets=("OTHER",), cores=8
+    )
     assert " ".join(argv) == (
         f"py -m vllm.entrypoints.openai.api_server --model {model} --served-model-name my-model big "
         "--host 127.0.0.1 --port 8001 --disable-uvicorn-access-log "
@@ -134,6 +136,19 @@ def test_the_command_on_a_cpu(model: Path):
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
     }
+
+
+def test_few_cores_are_all_for_the_engine(model: Path):
+    """With up to four cores vLLM runs in one process on all of them, unless the user says otherwise."""
+    argv, env = command(Small(model=str(model), vllm=Vllm()), CPU, "py", model, 1, environ={}, cores=2)
+    assert argv[-2:] == ["--distributed-executor-backend", "uni"]
+    assert (env["OMP_NUM_THREADS"], env["VLLM_CPU_OMP_THREADS_BIND"]) == ("2", "nobind")
+    own = Vllm(args=("--distributed-executor-backend", "mp"), env={"OMP_NUM_THREADS": "1"})
+    argv, env = command(Small(model=str(model), vllm=own), CPU, "py", model, 1, environ={}, cores=2)
+    assert argv[-2:] == ["--distributed-executor-backend", "mp"]
+    assert env["OMP_NUM_THREADS"] == "1"
+    _, env = command(Small(model=str(model), vllm=Vllm()), CPU, "py", model, 1, environ={}, cores=5)
+    assert "OMP_NUM_THREADS" not in env
 
 
 def test_the_command_on_a_gpu_with_a_model_of_the_hub():

@@ -45,7 +45,9 @@ async def main() -> None:
         # Nothing is run here: that there is a sandbox only tells which estimator held the ballot.
         real = estimator_for(task, object())  # type: ignore[arg-type]
         for name, stage in (("plain", 0), ("first", 0), ("second", 1)):
-            drawn = getattr(one, name).samples
+            if (vote := getattr(one, name)) is None:
+                continue
+            drawn = vote.samples
 
             async def sample(index: int, drawn=drawn) -> Sample:
                 usage = Usage(completion_tokens=drawn[index].tokens)

@@ -13,7 +13,7 @@ TEXT = "text"
 class AgentEstimator:
     """Confidence = vote share of the next action: tool names and arguments, or an answer in text."""
 
-    usual = (0.75, 0.5)
+    usual = (0.85, 0.85)
 
     async def vote(self, task: Task, sample: Sample, groups: Sequence[str]) -> str | None:
         """Label a sample with its action; `None` when the action cannot be carried out as asked."""

@@ -29,7 +29,7 @@ _worker = Worker()
 class MathEstimator:
     """Confidence = share of the largest group of equivalent final answers."""
 
-    usual = (0.75, 0.5)
+    usual = (0.75, 0.75)
 
     async def vote(self, task: Task, sample: Sample, groups: Sequence[str]) -> str | None:
         """Join the group with an equivalent answer, else open one; `None` when there is no answer."""

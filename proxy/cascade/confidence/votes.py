@@ -1,6 +1,7 @@
 """Confidence as the share of samples that agree: the arithmetic that all voting task kinds use."""
 
 import math
+from dataclasses import dataclass
 
 from proxy.cascade.types import Ballot, Sample, Standing
 
@@ -102,25 +103,36 @@ def odds(leading: int, drawn: int, total: int, needed: int) -> float:
     return max(0.0, 1.0 - below)
 
 
-def outlook(ballot: Ballot, total: int, needed: int) -> tuple[float, float]:
-    """Return the chance that some group ends with the votes needed, and that the leader does and still leads, by `odds`.
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """Chances of how a ballot ends, by `odds`.
 
-    The first is bounded from above and the second from below, by sums over the groups that may get there.
+    Attributes:
+        leads: that the leader ends with the votes needed.
+        reached: that any group does, at most: a sum over the groups.
+        kept: that the leader does and still leads, at least.
     """
+
+    leads: float
+    reached: float
+    kept: float
+
+
+def outlook(ballot: Ballot, total: int, needed: int) -> Outlook:
+    """Return how a ballot that has begun is likely to end."""
     drawn, missing = len(ballot.samples), _missing(ballot, total)
     voted, lone = list(ballot.groups().values()), _lone(ballot)
     leader = min(voted + lone, key=_rank)
     may_grow = [(len(g), min(first_index(g), missing)) for g in voted if g is not leader] + [(0, missing)]
-    if leader in lone:  # and stays alone
-        return min(1.0, (needed <= 1) + sum(odds(size, drawn, total, needed) for size, _ in may_grow)), 0.0
-    leads = odds(len(leader), drawn, total, needed)
+    stays_alone = leader in lone
+    leads = float(needed <= 1) if stays_alone else odds(len(leader), drawn, total, needed)
     reached = leads + sum(odds(size, drawn, total, needed) for size, _ in may_grow)
     overtaken = sum(
         # Of equals the one with the lower index leads.
         odds(size, drawn, total, len(leader) + (first_index(leader) < start))
         for size, start in may_grow
     )
-    return min(1.0, reached), max(0.0, leads - overtaken)
+    return Outlook(leads, min(1.0, reached), 0.0 if stays_alone else max(0.0, leads - overtaken))
 
 
 def best(group: Group) -> Sample | None:
