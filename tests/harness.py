@@ -9,8 +9,8 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -350,9 +350,10 @@ class ProxyProcess:
             *args, "--config", str(self.config_file), stdin=stdin, check=check, timeout_s=timeout_s
         )
 
-    def begin_cli(self, *args: str) -> subprocess.Popen[str]:
-        """Start a command of the proxy with the same config, and do not wait for it; the caller ends it."""
-        return subprocess.Popen(
+    @contextmanager
+    def begun_cli(self, *args: str) -> Iterator[subprocess.Popen[str]]:
+        """Start a command of the proxy with the same config, as from a terminal; what is left of it is killed at the end."""
+        with subprocess.Popen(
             [sys.executable, "-m", "proxy.cli", *args, "--config", str(self.config_file)],
             cwd=self.folder,
             env=self._env,
@@ -360,7 +361,13 @@ class ProxyProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-        )
+            # Where the tests run in the background of a shell, Ctrl-C is ignored, and children inherit that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
     def cli_without_config(
         self, *args: str, stdin: str = "", check: bool = False, timeout_s: float = START_S

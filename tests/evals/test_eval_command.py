@@ -235,10 +235,10 @@ def test_a_run_that_is_interrupted_reports_what_is_done(bench, large_server):
     last = items.chosen(items.load([data]), None, seed=0)[-1]
     hanging = {"match": {"contains": last.prompt}, "reply": {"content": "4", "release": "end"}}
     large_server.script(hanging, GUIDELINE, *at_length(right(range(1, 9))))
-    running = proxy.begin_cli("eval", str(data), "--out", "run", "--at-once", "1")
-    wait_until(lambda: large_server.state()["waiting"].get("end"), "the last item's large answer", 60)
-    running.send_signal(signal.SIGINT)
-    _, said = running.communicate(timeout=60)
+    with proxy.begun_cli("eval", str(data), "--out", "run", "--at-once", "1") as running:
+        wait_until(lambda: large_server.state()["waiting"].get("end"), "the last item's large answer", 60)
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=60)
     assert running.returncode == 130
     assert "the same command goes on from here" in said
     assert report(proxy)[0]["large alone"]["items"] == 7
