@@ -53,6 +53,7 @@ def main() -> None:
                 )
             )
         for item in items:
+            taken = {}
             for rule, proxy in proxies.items():
                 before, began = generated(client, url), time.perf_counter()
                 headers = {"X-COPE-Max-Stage": "1", "X-COPE-Task": item.task}
@@ -61,8 +62,15 @@ def main() -> None:
                     f"{proxy.base_url}/chat/completions", json=body, headers=headers
                 ).raise_for_status()
                 took = time.perf_counter() - began
+                taken[rule] = 1, generated(client, url) - before, took
+            print(
+                item.id,
+                *(f"{rule}: {t:.0f} tokens, {s:.0f} s;" for rule, (_, t, s) in taken.items()),
+                flush=True,
+            )
+            for rule, values in taken.items():
                 so_far = sums.setdefault((item.task, rule), [0, 0.0, 0.0])
-                for i, value in enumerate((1, generated(client, url) - before, took)):
+                for i, value in enumerate(values):
                     so_far[i] += value
     print("| task | rule | items | tokens | of all n | seconds | of all n |")
     print("| --- | --- | ---: | ---: | ---: | ---: | ---: |")
