@@ -2,8 +2,9 @@
 
 BASE_URL is a vLLM server's, such as http://127.0.0.1:8001/v1, that serves MODEL and nobody else. So many items of each task kind
 go through stage 1 (n = 8 samples, each under a goal; nothing goes upstream) of three proxies, one item at a time: one draws all
-samples, the baseline, one stops when the verdict is certain, one by odds. Prints the tokens that the engine generated (its own
-counter) and the seconds until the answer, and their ratios to the baseline.
+samples, the baseline, one stops when the verdict is certain, one by odds. The engine has read each item once before, so that all
+find its prompt in the prefix cache. Prints the tokens that the engine generated (its own counter) and the seconds until the
+answer, and their ratios to the baseline.
 """
 
 import re
@@ -54,6 +55,8 @@ def main() -> None:
             )
         for item in items:
             taken = {}
+            first = {"model": model, "max_tokens": 1, **item.request()}
+            client.post(f"{url}/chat/completions", json=first).raise_for_status()
             for rule, proxy in proxies.items():
                 before, began = generated(client, url), time.perf_counter()
                 headers = {"X-COPE-Max-Stage": "1", "X-COPE-Task": item.task}

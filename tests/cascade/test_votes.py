@@ -287,6 +287,34 @@ def test_early_stop_equals_full_voting_on_every_sequence(votes, threshold, inclu
         assert group_of(early.ballot, early.standing.winner) == group_of(full.ballot, full.standing.winner)
 
 
+@pytest.mark.parametrize("total", [4, 8, 32])
+def test_samples_that_go_astray_are_not_drawn_one_at_a_time(total):
+    """Where one vote is enough and none comes, twice as many are drawn in each turn: a refusal takes log2(n) turns, not n."""
+    launched_after: list[int] = []
+    finished = 0
+
+    async def one(index):
+        nonlocal finished
+        launched_after.append(finished)
+        await asyncio.sleep(0)
+        finished += 1
+        return sample(index)
+
+    class Astray(Labelled):
+        async def vote(self, task, drawn, groups):
+            return None
+
+        def standing(self, ballot, total):
+            return share_standing(ballot, total, lone_may_win=False)
+
+    task = Task(TaskKind.CODE, {}, "")
+    how = {"threshold": 1 / total, "inclusive": True, "early_stop": True}
+    verdict = asyncio.run(draw(task, Astray(), one, total=total, **how))
+    assert (verdict.accepted, len(verdict.ballot.samples)) == (False, total)
+    assert launched_after[0] == launched_after[1] - 1 == 0
+    assert len(set(launched_after)) == math.log2(total) + 1
+
+
 @given(VOTES, st.floats(0, 1), st.floats(0, 1))
 def test_a_higher_threshold_never_accepts_more(votes, one, other):
     """What is accepted at a threshold is accepted at every lower one, with early stop and without."""
