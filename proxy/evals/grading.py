@@ -1,7 +1,8 @@
 """How right an answer is."""
 
 import re
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -55,8 +56,12 @@ class Graders:
                 return float(await passes(item, text, self._tiers.runner))
             case TaskKind.AGENT:
                 return float(calls_accepted(message, item.answer))
+            case TaskKind.STRUCTURED if item.meta.get("accepted"):
+                return float(fields_accepted(text, item.answer))
             case TaskKind.STRUCTURED:
                 return float(same_json(text, item.answer))
+            case TaskKind.OPEN if item.answer is not None:
+                return float(names_one(text, item.answer))
             case TaskKind.OPEN:
                 return await self._judged(item, text)
 
@@ -146,6 +151,27 @@ def _plain(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value)
+
+
+def fields_accepted(text: str, answer: Mapping[str, list[Any]]) -> bool:
+    """Say whether a text is a JSON object each field of which has one of the values accepted."""
+    try:
+        return _accepted(parse(text), answer)
+    except (ValueError, RecursionError):
+        return False
+
+
+def names_one(text: str, accepted: Iterable[str]) -> bool:
+    """Say whether a text has one of the names in it, as words of their own, in any case and without accents."""
+    said = _unaccented(text)
+    names = (re.escape(_unaccented(name)) for name in accepted)
+    # Scripts without spaces between words have no bounds to look for.
+    return any(re.search(rf"(?<![a-z0-9]){name}(?![a-z0-9])", said) for name in names)
+
+
+def _unaccented(text: str) -> str:
+    letters = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    return " ".join(re.sub(r"[\W_]+", " ", letters.casefold()).split())
 
 
 def same_json(text: str, answer: Any) -> bool:

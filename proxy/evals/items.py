@@ -26,10 +26,12 @@ class Item(msgspec.Struct, frozen=True):
         task: the task kind that it is.
         prompt: what the user asks.
         answer: the right one: a value (`math`), a letter (`choice`), calls by name with the accepted values of each
-            argument (`agent`), a JSON value (`structured`).
+            argument (`agent`), a JSON value (`structured`), names of which one has to be in the text (`open`; without them
+            the large model judges).
         tests: Python source which passes when it exits 0 after the candidate (`code`).
         entry_point: the function that the tests call.
-        meta: `messages` and `tools` where the request is more than the prompt; `reference` for a judge.
+        meta: `messages`, `tools` and `response_format` where the request is more than the prompt; `reference` for a judge;
+            `accepted` where a `structured` answer has the accepted values of each field.
     """
 
     id: str

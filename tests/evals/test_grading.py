@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from proxy.evals.grading import calls_accepted, same_json, same_value
+from proxy.evals.grading import calls_accepted, fields_accepted, names_one, same_json, same_value
 
 
 def call(name, arguments):
@@ -49,3 +49,37 @@ def test_documents_are_compared_by_value():
     assert same_json('{"a": 1.0}', {"a": 1.0})
     assert same_json('{"a": 1}', {"a": 1.0})
     assert not same_json('{"a": 2}', {"a": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        ('{"city": "Paris", "days": 2}', True),
+        ('{"city": "paris"}', True),
+        ('{"city": "Paris", "days": 5}', False),
+        ('{"city": "Paris", "hotel": "Ritz"}', False),
+        ('{"days": 2}', False),
+        ('["Paris"]', False),
+        ("Paris, for two days", False),
+    ],
+)
+def test_a_document_may_have_accepted_values_for_each_field(text, right):
+    """As an action's arguments do: an empty string among them says that the field may be missing."""
+    assert fields_accepted(text, {"city": ["Paris"], "days": [2, ""]}) is right
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        ("The capital is **Yaoundé**.", True),
+        ("YAOUNDE", True),
+        ("It is Douala, not Yaoundes.", False),
+        ("首都はヤウンデです。", True),
+        ("It is N'Djamena", True),
+        ("It is N Djamenas", False),
+        ("", False),
+    ],
+)
+def test_an_open_answer_is_right_when_it_has_an_accepted_name(text, right):
+    """In any case, without accents and punctuation, and not as a part of another word."""
+    assert names_one(text, ["Yaoundé", "ヤウンデ", "N'Djamena"]) is right
