@@ -69,12 +69,11 @@ async def draw(
                     # On the estimator's own scale, as if no more had been asked for.
                     so_far = estimator.standing(ballot, len(ballot.samples))
                     return Verdict(certain and so_far.winner is not None, ballot, so_far)
-            wanted = outstanding
-            if early_stop:
-                lacking = estimator.wanted(ballot, total, threshold, inclusive=inclusive)
-                # The more went astray, the likelier is a refusal, which takes them all: not one after the other.
-                leading = max(map(len, ballot.groups().values()), default=0)
-                wanted = max(1, lacking, len(ballot.samples) - leading)
+            wanted = (
+                max(1, estimator.wanted(ballot, total, threshold, inclusive=inclusive))
+                if early_stop
+                else outstanding
+            )
             while launched < total and len(running) < wanted:
                 running.add(asyncio.ensure_future(sample(launched)))
                 launched += 1

@@ -134,7 +134,7 @@ class Estimator(Protocol):
     def wanted(self, ballot: Ballot, total: int, threshold: float, *, inclusive: bool) -> int:
         """Return how many samples should be in flight now, 0..`total` - drawn.
 
-        For votes: as many as the leader still lacks, so that nothing is drawn in vain when all agree.
+        For votes: as many as end the ballot if all of them agree with the leader, so that nothing is drawn in vain then.
         """
         ...
 

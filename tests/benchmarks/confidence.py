@@ -1,4 +1,4 @@
-"""Confidences of single answers compared: `python tests/benchmarks/confidence.py RUN DATA...`.
+"""Confidences of single answers compared: `python tests/benchmarks/confidence.py RUN DATA... [--embeddings BASE_URL MODEL]`.
 
 RUN is a folder of `cope-proxy eval`, DATA are the data sets that it was made from. Every answer of the small model is
 graded; each confidence is rated by how well it tells right from wrong answers (AUROC), over all answers, and by how often
@@ -9,20 +9,29 @@ the answer that it likes best of an item's is right. They are those that text an
 - peaked: how peaked the distributions are (DeepConf, arXiv 2508.15260; the top-k form of self-certainty, arXiv 2502.18581)
 - peaked, lowest tenth: the same over the least sure tenth of the tokens
 - short: fewer tokens
-- meaning: mean cosine of the answer's embedding with those of the item's other answers; needs the package wordllama
+- words: how many words it shares with the item's other answers (mean F1 of the words, each as often as it occurs)
+- meaning: mean cosine of the answer's embedding with those of the item's other answers, where there is a server of embeddings
+  at BASE_URL (a second vLLM, `--runner pooling`)
+- words, meaning x lowest window: the products
 """
 
+import argparse
 import asyncio
 import math
-import sys
-from collections import defaultdict
+import re
+from collections import Counter, defaultdict
 from pathlib import Path
 
+import httpx2
+import numpy as np
+
 from proxy.cascade.confidence import math as maths
+from proxy.cascade.confidence.choice import letter
 from proxy.cascade.confidence.open import lowest_run
+from proxy.cascade.tasks import options
 from proxy.cascade.types import TaskKind
 from proxy.evals import statistics
-from proxy.evals.grading import calls_accepted, passes, same_value
+from proxy.evals.grading import calls_accepted, fields_accepted, names_one, passes, same_value
 from proxy.evals.items import Item, load
 from proxy.evals.record import Call, calls
 from proxy.sandbox import open_sandbox
@@ -63,15 +72,30 @@ MEASURES = {
 }
 
 
-def meanings(answers: list[Call]) -> list[float]:
-    """Return each answer's mean cosine with the others."""
-    import wordllama  # type: ignore[import-not-found]
+def text_of(answer: Call) -> str:
+    return answer.message.get("content") or ""
 
-    # The package carries its model, and looks for the tokenizer in its cache: that is itself, then.
-    model = wordllama.WordLlama.load(cache_dir=Path(wordllama.__file__).parent, disable_download=True)
-    vectors = model.embed([a.message.get("content") or "" for a in answers], norm=True)
-    alike = vectors @ vectors.T
-    return [float((row.sum() - 1) / max(1, len(answers) - 1)) for row in alike]
+
+def words(answers: list[Call]) -> list[float]:
+    """Return how many words each answer shares with each other one, on average."""
+    said = [Counter(re.findall(r"\w+", text_of(a).casefold())) for a in answers]
+
+    def shared(one: Counter[str], other: Counter[str]) -> float:
+        return 2 * (one & other).total() / max(1, one.total() + other.total())
+
+    return [
+        sum(shared(one, other) for j, other in enumerate(said) if j != i) / (len(said) - 1)
+        for i, one in enumerate(said)
+    ]
+
+
+def meanings(answers: list[Call], url: str, model: str) -> list[float]:
+    """Return each answer's mean cosine with the others."""
+    body = {"model": model, "input": [text_of(a) or "-" for a in answers], "truncate_prompt_tokens": 256}
+    reply = httpx2.post(f"{url}/embeddings", json=body, timeout=120).raise_for_status().json()
+    vectors = [row["embedding"] for row in reply["data"]]
+    unit = np.array(vectors) / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return [float((row.sum() - 1) / (len(answers) - 1)) for row in unit @ unit.T]
 
 
 def pooled(items) -> float:
@@ -85,38 +109,60 @@ def difference(pairs) -> float:
 
 
 async def grade(item: Item, call: Call, sandbox) -> float:
-    text = call.message.get("content") or ""
-    if item.task is TaskKind.CODE:
-        return float(await passes(item, text, sandbox))
-    if item.task is TaskKind.AGENT:
-        return float(calls_accepted(call.message, item.answer))
-    return float(await same_value(text, str(item.answer)))
+    text = text_of(call)
+    match item.task:
+        case TaskKind.CODE:
+            return float(await passes(item, text, sandbox))
+        case TaskKind.AGENT:
+            return float(calls_accepted(call.message, item.answer))
+        case TaskKind.CHOICE:
+            return float(letter(text, options(item.prompt)) == item.answer)
+        case TaskKind.STRUCTURED:
+            return float(fields_accepted(text, item.answer))
+        case TaskKind.OPEN:
+            return float(names_one(text, item.answer))
+        case TaskKind.MATH:
+            return float(await same_value(text, str(item.answer)))
+
+
+def rate(answers: list[Call], embeddings: list[str]) -> dict[str, list[float]]:
+    """Return each confidence in each answer to an item."""
+    rated = {name: [measure(a) for a in answers] for name, measure in MEASURES.items()}
+    windows = [math.exp(lp) for lp in rated["lowest window"]]
+    agreed = {"words": words(answers)}
+    if embeddings:
+        agreed["meaning"] = meanings(answers, *embeddings)
+    for name, values in agreed.items():
+        rated[name] = values
+        rated[f"{name} x lowest window"] = [v * w for v, w in zip(values, windows, strict=True)]
+    return rated
 
 
 async def main() -> None:
-    run, *data = map(Path, sys.argv[1:])
-    items = {item.id: item for item in load(data)}
+    said = argparse.ArgumentParser()
+    said.add_argument("run", type=Path)
+    said.add_argument("data", type=Path, nargs="+")
+    said.add_argument("--embeddings", nargs=2, default=[])
+    given = said.parse_args()
+    items = {item.id: item for item in load(given.data)}
     sandbox = await open_sandbox()
     found = defaultdict(list)
-    for call in calls(run / "calls.jsonl"):
+    for call in calls(given.run / "calls.jsonl"):
         if call.tier == "small" and call.tokens and call.item in items:
             found[call.item].append(call)
     for task in sorted({items[i].task for i in found}):
         own = {i: answers for i, answers in found.items() if items[i].task == task and len(answers) > 1}
         scores = {i: [await grade(items[i], a, sandbox) for a in answers] for i, answers in own.items()}
-        rated = {
-            name: {i: [m(a) for a in answers] for i, answers in own.items()} for name, m in MEASURES.items()
-        }
-        try:
-            rated["meaning"] = {i: meanings(answers) for i, answers in own.items()}
-        except ModuleNotFoundError:
-            print("(no wordllama: no embeddings)")
+        rates = {i: rate(answers, given.embeddings) for i, answers in own.items()}
+        names = next(iter(rates.values()))
+        rated = {name: {i: rates[i][name] for i in own} for name in names}
         right = [s for values in scores.values() for s in values]
         print(
             f"\n{task}: {len(right)} answers to {len(own)} items, {100 * sum(right) / len(right):.1f} % right"
         )
         print(
-            "| confidence | AUROC (95 %) | ahead of probability (95 %) | best of an item right, % |\n| --- | --- | --- | ---: |"
+            "| confidence | AUROC (95 %) | ahead of probability (95 %) | best of an item right, % | AUROC of the best (95 %) |\n"
+            "| --- | --- | --- | ---: | --- |"
         )
         for name, values in rated.items():
             # An item's answers stay together in a resample: they are not independent of each other.
@@ -127,10 +173,12 @@ async def main() -> None:
                 for row, i in zip(rows, own, strict=True)
             ]
             behind, ahead = statistics.interval(pairs, difference)
-            best = [max(zip(values[i], scores[i], strict=True))[1] for i in own]
+            best = [max(row, key=lambda pair: pair[0]) for row in rows]
+            least, most = statistics.interval(best, statistics.auroc)
             print(
                 f"| {name} | {pooled(rows):.3f} ({low:.2f} to {high:.2f})"
-                f" | {difference(pairs):+.3f} ({behind:+.3f} to {ahead:+.3f}) | {100 * sum(best) / len(best):.1f} |"
+                f" | {difference(pairs):+.3f} ({behind:+.3f} to {ahead:+.3f}) | {100 * sum(score for _, score in best) / len(best):.1f}"
+                f" | {statistics.auroc(best):.3f} ({least:.2f} to {most:.2f}) |"
             )
     maths.shutdown()
 

@@ -148,23 +148,33 @@ def test_fixed_is_as_early_as_can_be(ballot, more):
 
 
 @given(ballot=drawn(), more=st.integers(0, 5), threshold=st.floats(0, 1), inclusive=INCLUSIVE)
-def test_wanted_is_what_the_leader_lacks(ballot, more, threshold, inclusive):
-    """No more samples are wanted than are outstanding, and if all agree with the leader they suffice."""
+def test_wanted_is_what_ends_the_ballot_if_all_agree(ballot, more, threshold, inclusive):
+    """No more samples are wanted than are outstanding, and if all agree with the leader the ballot can be closed."""
     total = len(ballot.samples) + more
-    wanted = votes_wanted(ballot, total, threshold, inclusive=inclusive)
-    assert 0 <= wanted <= more
-    leading = max((len(g) for g in ballot.groups().values()), default=0)
     needed = votes_needed(threshold, total, inclusive=inclusive)
-    if needed <= leading + more:
-        assert leading + wanted >= needed or (needed == 1 and ballot.samples)
+    wanted = votes_wanted(ballot, total, needed)
+    assert 0 <= wanted <= more
     if needed > total:
         assert wanted == 0
+        return
+    groups = ballot.groups()
+    label = min(groups, key=lambda v: (-len(groups[v]), min(s.index for s in groups[v])), default="fresh")
+
+    def certain_after(follow):
+        rest = tuple(sample(i) for i in range(len(ballot.samples), len(ballot.samples) + follow))
+        agreed = Ballot(ballot.samples + rest, (*ballot.votes, *[label] * follow))
+        end = share_standing(agreed, total, lone_may_win=False)
+        return reaches(end.low, threshold, inclusive=inclusive) and end.fixed
+
+    assert certain_after(wanted) or wanted == more
+    assert wanted == 0 or not certain_after(wanted - 1)
 
 
 def test_nothing_drawn_is_no_confidence():
     """An empty ballot has no winner and everything open."""
     assert share_standing(Ballot(), 4) == Standing(0.0, 1.0, None, fixed=False)
-    assert votes_wanted(Ballot(), 8, 0.75, inclusive=True) == 6
+    assert votes_wanted(Ballot(), 8, needed=6) == 6
+    assert votes_wanted(Ballot(), 8, needed=1) == 4
 
 
 def test_lone_samples_count_one_each():
@@ -261,7 +271,7 @@ class Labelled:
         return share_standing(ballot, total)
 
     def wanted(self, ballot, total, threshold, *, inclusive):
-        return votes_wanted(ballot, total, threshold, inclusive=inclusive)
+        return votes_wanted(ballot, total, self.needed(total, threshold, inclusive=inclusive))
 
 
 def decided(votes, threshold, *, inclusive=True, **how):
@@ -288,8 +298,9 @@ def test_early_stop_equals_full_voting_on_every_sequence(votes, threshold, inclu
 
 
 @pytest.mark.parametrize("total", [4, 8, 32])
-def test_samples_that_go_astray_are_not_drawn_one_at_a_time(total):
-    """Where one vote is enough and none comes, twice as many are drawn in each turn: a refusal takes log2(n) turns, not n."""
+@pytest.mark.parametrize("says", ["the same", None], ids=["all agree", "all go astray"])
+def test_samples_are_not_drawn_one_at_a_time(total, says):
+    """One vote is enough, but the answer has to be full voting's: half of n at once, and half of the rest while none agree."""
     launched_after: list[int] = []
     finished = 0
 
@@ -298,21 +309,16 @@ def test_samples_that_go_astray_are_not_drawn_one_at_a_time(total):
         launched_after.append(finished)
         await asyncio.sleep(0)
         finished += 1
-        return sample(index)
+        return Sample(index, {"role": "assistant", "content": says or ""}, "stop", -0.5, Usage())
 
-    class Astray(Labelled):
-        async def vote(self, task, drawn, groups):
-            return None
-
+    class NoneAlone(Labelled):
         def standing(self, ballot, total):
             return share_standing(ballot, total, lone_may_win=False)
 
-    task = Task(TaskKind.CODE, {}, "")
     how = {"threshold": 1 / total, "inclusive": True, "early_stop": True}
-    verdict = asyncio.run(draw(task, Astray(), one, total=total, **how))
-    assert (verdict.accepted, len(verdict.ballot.samples)) == (False, total)
-    assert launched_after[0] == launched_after[1] - 1 == 0
-    assert len(set(launched_after)) == math.log2(total) + 1
+    verdict = asyncio.run(draw(Task(TaskKind.CODE, {}, ""), NoneAlone(), one, total=total, **how))
+    assert len(verdict.ballot.samples) == (total / 2 if says else total)
+    assert len(set(launched_after)) == (1 if says else math.log2(total) + 1)
 
 
 @given(VOTES, st.floats(0, 1), st.floats(0, 1))

@@ -37,7 +37,7 @@ class AgentEstimator:
 
     def wanted(self, ballot: Ballot, total: int, threshold: float, *, inclusive: bool) -> int:
         """See `Estimator.wanted`."""
-        return votes_wanted(ballot, total, threshold, inclusive=inclusive)
+        return votes_wanted(ballot, total, self.needed(total, threshold, inclusive=inclusive))
 
 
 def _calls(message: Json) -> list[Any]:

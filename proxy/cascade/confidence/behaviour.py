@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from proxy.cascade.confidence.examples import Specification, specification
 from proxy.cascade.confidence.program import program_label, source_of
-from proxy.cascade.confidence.votes import cut_off, reaches, share, share_standing, votes_lacking
+from proxy.cascade.confidence.votes import cut_off, reaches, share, share_standing, votes_wanted
 from proxy.cascade.types import Ballot, Program, Runner, Sample, Standing, Task, digest
 
 _SILENT = re.compile(r"None|\?\w+|!.*", re.DOTALL)
@@ -62,7 +62,7 @@ class BehaviourEstimator:
 
     def wanted(self, ballot: Ballot, total: int, threshold: float, *, inclusive: bool) -> int:
         """See `Estimator.wanted`."""
-        return votes_lacking(ballot, total, self.needed(total, threshold, inclusive=inclusive))
+        return votes_wanted(ballot, total, self.needed(total, threshold, inclusive=inclusive))
 
     def _confidence(self, agreed: float) -> float:
         return (1 + agreed) / 2 if self._shown and agreed else agreed

@@ -62,7 +62,7 @@ class ChoiceEstimator:
 
     def wanted(self, ballot: Ballot, total: int, threshold: float, *, inclusive: bool) -> int:
         """See `Estimator.wanted`."""
-        return votes_wanted(ballot, total, threshold, inclusive=inclusive)
+        return votes_wanted(ballot, total, self.needed(total, threshold, inclusive=inclusive))
 
 
 def letter(text: str, offered: Sequence[str]) -> str | None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from proxy.cascade.confidence.open import probability
 from proxy.cascade.confidence.program import program_label
-from proxy.cascade.confidence.votes import cut_off, reaches, share, share_standing
+from proxy.cascade.confidence.votes import cut_off, reaches, share, share_standing, votes_wanted
 from proxy.cascade.types import Ballot, Sample, Standing, Task
 
 
@@ -51,8 +51,7 @@ class CodeEstimator:
             for k in range(total + 1)
             if reaches(_blend(share(k, total), sure), threshold, inclusive=inclusive)
         )
-        leading = max(map(len, ballot.groups().values()), default=0)
-        return min(max(0, total - len(ballot.samples)), max(0, next(enough, total) - leading))
+        return votes_wanted(ballot, total, next(enough, total))
 
 
 def _blend(agreed: float, sure: float) -> float:

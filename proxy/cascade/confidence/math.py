@@ -54,7 +54,7 @@ class MathEstimator:
 
     def wanted(self, ballot: Ballot, total: int, threshold: float, *, inclusive: bool) -> int:
         """See `Estimator.wanted`."""
-        return votes_wanted(ballot, total, threshold, inclusive=inclusive)
+        return votes_wanted(ballot, total, self.needed(total, threshold, inclusive=inclusive))
 
 
 def shutdown() -> None:

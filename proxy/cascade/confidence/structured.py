@@ -34,7 +34,7 @@ class StructuredEstimator:
 
     def wanted(self, ballot: Ballot, total: int, threshold: float, *, inclusive: bool) -> int:
         """See `Estimator.wanted`."""
-        return votes_wanted(ballot, total, threshold, inclusive=inclusive, lone_may_win=False)
+        return votes_wanted(ballot, total, self.needed(total, threshold, inclusive=inclusive))
 
 
 def _as_asked(value: object, response_format: Json) -> bool:
