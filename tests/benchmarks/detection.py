@@ -22,7 +22,8 @@ def main() -> None:
         items = load([path])
         for item in items:
             asked = item.meta.get("messages") or [{"role": "user", "content": item.prompt}]
-            found[str(detect({"messages": asked, "tools": item.meta.get("tools")}).kind)] += 1
+            fields = {name: item.meta.get(name) for name in ("tools", "response_format")}
+            found[str(detect({"messages": asked, **fields}).kind)] += 1
         count += len(items)
         print(f"| {path.stem} | {items[0].task} |", " | ".join(str(found[kind] or "") for kind in kinds), "|")
     print(f"\n{1e6 * (time.perf_counter() - began) / count:.0f} microseconds a prompt, reading included")

@@ -224,11 +224,47 @@ def test_a_header_can_force_the_kind():
     assert (forced.kind, forced.body, forced.text) == ("open", task.body, task.text)
 
 
+@pytest.mark.parametrize(
+    ("stem", "kind"),
+    [
+        ("Plants take up most of their water through:", "choice"),
+        ("The author's tone in this passage can best be called...", "choice"),
+        ("Die Hauptstadt von Australien heißt:", "choice"),
+        ("La capital de Australia se llama:", "choice"),
+        ("La fotosintesi avviene soprattutto:", "choice"),
+        ("ऑस्ट्रेलिया की राजधानी है", "choice"),
+        ("ข้อใดเป็นเมืองหลวงของออสเตรเลีย", "choice"),
+        ("Calculate 12 * 12.", "choice"),
+        ("Rank these cities by their population:", "open"),
+        ("Please check my agenda for tomorrow:", "open"),
+        ("Explain each of the terms:", "open"),
+        ("Our shopping list:", "open"),
+        ("Ordne die Städte nach ihrer Größe:", "open"),
+        ("Compara las ciudades siguientes:", "open"),
+        ("Turn my notes into an email:", "open"),
+        ("I went to three towns last year.", "open"),
+    ],
+)
+def test_options_that_end_a_text_finish_its_last_sentence(stem, kind):
+    """A sentence that is left open is a question; one that says what else to do with a list is none."""
+    listed = ["A. Perth", "B. Sydney", "C. Canberra", "D. Melbourne"]
+    assert detect(ask("\n".join([stem, "", *listed]))).kind == kind
+
+
+@pytest.mark.parametrize(
+    "text", ["Seen:\n\nA. Perth\nB. Sydney", "Seen:\n\nA. Perth\nB. Sydney\nC. Hobart\n\nThank you."]
+)
+def test_a_list_that_is_short_or_goes_on_is_no_question(text):
+    """Two items do not make a sentence a question, nor do items in the middle of a text."""
+    assert detect(ask(text)).kind == "open"
+
+
 def test_long_texts_take_no_time():
     """Text that invites backtracking is told apart in well under a second."""
     started = time.monotonic()
     for text in ("\n" * 10**6, "1+" * 10**6, "what is the " + "a-" * 10**6, "A) " * 10**6, "$" * 10**6,
-                 "how to write " * 10**5, "\u0301Ａ" * 10**6, "ﷺ" * 10**6, "in " * 10**6):  # fmt: skip
+                 "how to write " * 10**5, "\u0301Ａ" * 10**6, "ﷺ" * 10**6, "in " * 10**6,
+                 "A. b\n" * 10**6, "A.\n\n " * 10**6 + "?"):  # fmt: skip
         detect(ask(text))
     assert time.monotonic() - started < 2
 
