@@ -32,8 +32,9 @@ async def draw(
     """Run up to `total` samples concurrently and close the ballot as soon as its verdict cannot change.
 
     The verdict is that of full voting: accepted once even the worst outcome of the outstanding samples
-    reaches the threshold with the same winner, refused once their best outcome does not. Samples that are
-    no longer needed are cancelled, which reaches the engine. An error of one sample cancels the others.
+    reaches the threshold with the same winner, refused once their best outcome does not. While all agree, no more
+    are begun than that takes. Samples that are no longer needed are cancelled, which reaches the engine. An error
+    of one sample cancels the others.
 
     Args:
         task: what is asked.
@@ -69,11 +70,12 @@ async def draw(
                     # On the estimator's own scale, as if no more had been asked for.
                     so_far = estimator.standing(ballot, len(ballot.samples))
                     return Verdict(certain and so_far.winner is not None, ballot, so_far)
-            wanted = (
-                max(1, estimator.wanted(ballot, total, threshold, inclusive=inclusive))
-                if early_stop
-                else outstanding
-            )
+            wanted = outstanding
+            if early_stop:
+                # The more differ, the more of the rest are needed, too, and together they take hardly longer than one.
+                astray = len(ballot.samples) - max(map(len, ballot.groups().values()), default=0)
+                lacking = estimator.wanted(ballot, total, threshold, inclusive=inclusive)
+                wanted = max(1, lacking, 2 * astray)
             while launched < total and len(running) < wanted:
                 running.add(asyncio.ensure_future(sample(launched)))
                 launched += 1

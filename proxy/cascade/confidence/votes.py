@@ -56,8 +56,7 @@ def share_standing(ballot: Ballot, total: int, *, lone_may_win: bool = True) -> 
 def votes_wanted(ballot: Ballot, total: int, needed: int) -> int:
     """Return how many samples should be in flight: as many as end the ballot if all of them agree with the leader.
 
-    That is once the leader has the votes it needs, and no other group can overtake it. With one vote needed of 8, 4 are
-    drawn at once, and while none agree half of the outstanding ones each time: a refusal takes log2 of n turns, not n.
+    That is once the leader has the votes it needs, and no other group can overtake it: with one vote needed of 8, 4 samples.
 
     Args:
         ballot: the samples drawn so far.
