@@ -19,16 +19,21 @@ _OPTION = re.compile(
 )
 _ASKS = re.compile(r"\?|؟|\w\s*\Z|\b(?:is|are|was|were|of|by|to|ist|sind|est|es|è|é)\s*:\s*\Z")
 # Options at the end of a text finish a sentence that was left open, unless it says that they are for something else.
-_OPTION_LINE = re.compile(r"[ \t>*-]*\(?[A-JА-К][).:、]|\s*\Z")
+_OPTION_LINE = re.compile(r"[ \t>*-]*\(?([A-JА-К])[).、]|\s*\Z")
 _LEFT_OPEN = re.compile(r"(?:[^\W_]|[\u0900-\u0963\u0e00-\u0e4e)\"”“$:…]|\.\.\.)\s*\Z")
 _LISTED = re.compile(
-    r"""\b(?:rank|order|sort|arrange|prioriti[sz]e|compare|contrast|explain|discuss|describe|define|evaluate|analy[sz]e|rate|group|match
-        |check|correct|fix|solve|answer|calculate|compute|each|all|both|here|these|those|my|our|us|i|we|agenda|lists?|notes|minutes|topics|sections
-        |ordne|sortiere|vergleiche|erkläre|beschreibe|löse|beantworte|prüfe|jede[nrs]?|alle|hier|diese|meine?|unsere?|wir|ich
-        |class(?:e|ez|er)|compare[rz]?|explique[rz]?|décri(?:s|vez)|trie[rz]?|chaque|tous|toutes|voici|ces|mes|nos|nous|je
-        |ordena|compara|explica|describe|clasifica|responde|cada|todos|todas|est[oa]s|mis|nuestr[oa]s|ordina|confronta|spiega|descrivi
-        |ogni|ecco|quest[ei]|miei|nostri|ordene|compare|explique|descreva|classifique|ess[ea]s|meus|nossos)\b
-      | 排序|排列|比较|解释|以下是|並べ|比較|説明|次は|क्रम|तुलना|समझा|เรียง|เปรียบเทียบ|อธิบาย
+    r"""\A\W*(?:rank|order|sort|arrange|prioriti[sz]e|compare|contrast|explain|discuss|describe|define|evaluate|analy[sz]e|rate|group
+        |match|check|correct|fix|solve|answer|find|give|provide|tell|state|say|name|list|show|rewrite|convert|turn|make|translate|label
+        |classif\w+|categori[sz]e|add|remove|use|put|write|draw|prove|consider|note|let|read|review|format|expand|simplify|determine
+        |ordne|sortiere|vergleiche|erkläre|beschreibe|löse|beantworte|prüfe|gib|nenne|finde|bilde|schreibe|übersetze
+        |class(?:e|ez|er)|compare[rz]?|explique[rz]?|décri(?:s|vez)|trie[rz]?|donne[rz]?|cite[rz]?|trouve[rz]?|corrige[rz]?|tradui\w+
+        |ordena|compara|explica|describe|clasifica|responde|dame|da|di|nombra|encuentra|traduce|ordina|confronta|spiega|descrivi|dammi
+        |trova|traduci|ordene|explique|descreva|classifique|responda|dê|encontre|traduza)\b
+      | \b(?:following|below|these|those|here|each|all\s+of|both\s+of|my|our|us|i|we|please|true\s+or\s+false
+        |agenda|lists?|notes|minutes|topics|sections|terms|sentences|words|items|tasks|questions|things|operations|values|equations
+        |folgende[nrs]?|jede[nrs]?|diese|hier|meine?|unsere?|wir|ich|bitte|suivante?s?|chaque|voici|mes|nos|nous|je
+        |siguientes?|cada|mis|nuestr[oa]s|favor|seguent[ei]|ecco|miei|nostri|seguintes?|meus|nossos)\b
+      | 排序|排列|比较|解释|下列|下面|以下|並べ|比較|説明|次の|क्रम\sमें\sलगा|समझाइ|เรียงลำดับ|เปรียบเทียบ|อธิบาย
     """,
     re.VERBOSE,
 )
@@ -262,18 +267,22 @@ def _to_choose(text: str, wanted: str) -> bool:
     if wanted == "text":
         return False
     stem = text[: next(_OPTION.finditer(text)).start()]
-    return bool(_ASKS.search(stem)) or _to_finish(text)
+    return bool(_ASKS.search(stem)) or (not wanted and _to_finish(text))
 
 
 def _to_finish(text: str) -> bool:
     """Do the options at the end finish the sentence before them, or give the values that it asks for?"""
     lines = text.rstrip().split("\n")
-    closing = list(takewhile(_OPTION_LINE.match, reversed(lines)))
-    stem = "\n".join(lines[: len(lines) - len(closing)])
-    if not stem or sum(map(bool, map(str.strip, closing))) < 3:
+    closing = [match[1] or "" for match in takewhile(bool, map(_OPTION_LINE.match, reversed(lines))) if match]
+    letters = "".join(reversed(closing))
+    stem = "\n".join(lines[: len(lines) - len(closing)]).rstrip()
+    if len(letters) < 3 or not letters.startswith(tuple(alphabet[: len(letters)] for alphabet in ALPHABETS)):
         return False
     last = re.split(r"[.?!。।]\s", stem.lower())[-1]
-    return bool(_LEFT_OPEN.search(stem) and not _LISTED.search(last)) or _asks_for_value(last)
+    if _LISTED.search(last):
+        return False
+    whole = not last.isascii() or len(last.split()) > 4  # not "French, please:"
+    return bool(whole and _LEFT_OPEN.search(stem)) or (not stem.endswith(":") and _asks_for_value(last))
 
 
 def _asks_for_value(words: str) -> bool:

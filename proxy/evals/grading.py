@@ -24,6 +24,9 @@ _JUDGE = (
     'Write only "Grade: N".'
 )
 _JUDGED_TOKENS = 16
+_UNSPACED = re.compile(
+    r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u1100-\u11ff]"
+)
 
 
 class Graders:
@@ -60,7 +63,7 @@ class Graders:
                 return float(fields_accepted(text, item.answer))
             case TaskKind.STRUCTURED:
                 return float(same_json(text, item.answer))
-            case TaskKind.OPEN if item.answer is not None:
+            case TaskKind.OPEN if item.answer:
                 return float(names_one(text, item.answer))
             case TaskKind.OPEN:
                 return await self._judged(item, text)
@@ -161,12 +164,15 @@ def fields_accepted(text: str, answer: Mapping[str, list[Any]]) -> bool:
         return False
 
 
-def names_one(text: str, accepted: Iterable[str]) -> bool:
+def names_one(text: str, accepted: str | Iterable[str]) -> bool:
     """Say whether a text has one of the names in it, as words of their own, in any case and without accents."""
     said = _unaccented(text)
-    names = (re.escape(_unaccented(name)) for name in accepted)
+    names = filter(None, map(_unaccented, [accepted] if isinstance(accepted, str) else accepted))
     # Scripts without spaces between words have no bounds to look for.
-    return any(re.search(rf"(?<![a-z0-9]){name}(?![a-z0-9])", said) for name in names)
+    return any(
+        name in said if _UNSPACED.search(name) else re.search(rf"(?<!\w){re.escape(name)}(?!\w)", said)
+        for name in names
+    )
 
 
 def _unaccented(text: str) -> str:

@@ -83,3 +83,10 @@ def test_a_document_may_have_accepted_values_for_each_field(text, right):
 def test_an_open_answer_is_right_when_it_has_an_accepted_name(text, right):
     """In any case, without accents and punctuation, and not as a part of another word."""
     assert names_one(text, ["Yaoundé", "ヤウンデ", "N'Djamena"]) is right
+
+
+def test_a_single_name_is_one_and_an_empty_one_is_none():
+    """An answer that is a string is not taken letter by letter, and nothing but punctuation is in no text."""
+    assert names_one("It is Paris.", "Paris")
+    assert not names_one("Berlin, a city", "Paris")
+    assert not names_one("Примерно столько", ["—", "", "Рим"])

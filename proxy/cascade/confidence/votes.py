@@ -68,10 +68,11 @@ def votes_wanted(ballot: Ballot, total: int, needed: int) -> int:
         return 0
     missing = _missing(ballot, total)
     voted = sorted(ballot.groups().values(), key=_rank)
-    leading, since = (len(voted[0]), first_index(voted[0])) if voted else (0, -1)
-    rivals = [(len(g), first_index(g)) for g in voted[1:]] + [(0, missing)]
+    # If all agree with the leader, it is the one that gets the lowest index which is outstanding.
+    leading, since = (len(voted[0]), min(first_index(voted[0]), missing)) if voted else (0, missing)
+    rivals = [(len(g), first_index(g)) for g in voted[1:]] + [(0, total)]
     # After k more votes for the leader, `outstanding` - k may go to a rival. Of equals the one with the lower index leads.
-    behind = max(size + (since > min(index, missing)) for size, index in rivals) + outstanding - leading
+    behind = max(size + (since > index) for size, index in rivals) + outstanding - leading
     return min(outstanding, max(0, needed - leading, math.ceil(behind / 2)))
 
 
