@@ -31,7 +31,7 @@ from proxy.cascade.confidence.open import lowest_run
 from proxy.cascade.tasks import options
 from proxy.cascade.types import TaskKind
 from proxy.evals import statistics
-from proxy.evals.grading import calls_accepted, fields_accepted, names_one, passes, same_value
+from proxy.evals.grading import calls_accepted, fields_accepted, names_one, passes, same_json, same_value
 from proxy.evals.items import Item, load
 from proxy.evals.record import Call, calls
 from proxy.sandbox import open_sandbox
@@ -116,9 +116,11 @@ async def grade(item: Item, call: Call, sandbox) -> float:
         case TaskKind.AGENT:
             return float(calls_accepted(call.message, item.answer))
         case TaskKind.CHOICE:
-            return float(letter(text, options(item.prompt)) == item.answer)
-        case TaskKind.STRUCTURED:
+            return float(letter(text, options(item.prompt) or "ABCDEFGHIJ") == item.answer)
+        case TaskKind.STRUCTURED if item.meta.get("accepted"):
             return float(fields_accepted(text, item.answer))
+        case TaskKind.STRUCTURED:
+            return float(same_json(text, item.answer))
         case TaskKind.OPEN:
             return float(names_one(text, item.answer))
         case TaskKind.MATH:
@@ -144,7 +146,9 @@ async def main() -> None:
     said.add_argument("data", type=Path, nargs="+")
     said.add_argument("--embeddings", nargs=2, default=[])
     given = said.parse_args()
-    items = {item.id: item for item in load(given.data)}
+    # Without names to look for, an open answer takes a judge.
+    graded = [item for item in load(given.data) if item.answer or item.task is not TaskKind.OPEN]
+    items = {item.id: item for item in graded}
     sandbox = await open_sandbox()
     found = defaultdict(list)
     for call in calls(given.run / "calls.jsonl"):

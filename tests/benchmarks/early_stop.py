@@ -2,8 +2,8 @@
 
 BASE_URL is a vLLM server's, such as http://127.0.0.1:8001/v1, that serves MODEL and nobody else. So many items of each task kind
 go through stage 1 (n = 8 samples, each under a goal; nothing goes upstream) of three proxies, AT_ONCE at a time: one draws all
-samples, the baseline, one stops when the verdict is certain, one by odds. The engine has read each item once before, so that all
-find its prompt in the prefix cache. Prints the tokens that the engine generated (its own counter), the seconds until all items
+samples, the baseline, one stops when the verdict is certain, one by odds. The engine has read each item once before (but for
+the tools of actions, of which planners are told as text), so that all find its prompt in the prefix cache. Prints the tokens that the engine generated (its own counter), the seconds until all items
 were done and the mean of those that each took, and their ratios to the baseline.
 """
 

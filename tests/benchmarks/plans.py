@@ -4,8 +4,8 @@ BASE_URL is a vLLM server's that serves MODEL and nobody else; the large planner
 guideline. So many items of each task kind go through stages 1 and 2 (n = 8), one item at a time:
 
 - ahead: through three proxies, of which one asks for the guideline when stage 1 has ended, the baseline, and the others while
-  late samples still run, when the chance of an escalation is 80 or 50 %. Prints the seconds until the verdict, and how many
-  guidelines were paid, and how many of these in vain, as stage 1 was accepted after all.
+  late samples still run, when the chance of an escalation is 80 or 50 %. Prints the seconds until the verdict, how many
+  guidelines were paid, and how many of these in vain, as stage 1 was accepted after all. Samples are drawn anew each time.
 - kept: actions also as conversations of three turns (each call is given a result), in one session, and, as the baseline, in a
   session of its own for each turn, where nothing is known of the turns before. Prints the guidelines paid, the tokens that the
   engine generated and the seconds.
@@ -46,8 +46,11 @@ def asked(client: httpx2.Client, proxy: ProxyProcess, item: Item, messages: list
 
 def ahead(client: httpx2.Client, proxies: dict[str, ProxyProcess], large: StandIn, items: list[Item]) -> None:
     """Measure plans made ahead, and print."""
-    sums: Sums = defaultdict(lambda: [0.0] * 4)
+    sums: Sums = defaultdict(lambda: [0.0] * 5)
     for item in items:
+        asked(
+            client, proxies["after stage 1"], item, list(item.request()["messages"])
+        )  # fills the prefix cache
         for way, proxy in proxies.items():
             before, began = len(large.chats()), time.perf_counter()
             stage = asked(client, proxy, item, list(item.request()["messages"]))["cope"]["stages"][-1]
@@ -55,23 +58,21 @@ def ahead(client: httpx2.Client, proxies: dict[str, ProxyProcess], large: StandI
             large.wait_idle()
             paid = len(large.chats()) - before
             first = stage["stage"] == 1
-            for i, value in enumerate((took, took * (not first), paid, paid * first)):
+            for i, value in enumerate((took, took * (not first), not first, paid, paid * first)):
                 sums[way][i] += value
         print(item.id, *(f"{way}: {values[0]:.0f} s so far;" for way, values in sums.items()), flush=True)
-    print("| guideline | seconds | of those that came to stage 2 | guidelines paid | in vain |")
-    print("| --- | ---: | ---: | ---: | ---: |")
-    most = sums["after stage 1"]
-    for way, (all_, second, paid, vain) in sums.items():
-        print(
-            f"| {way} | {all_:.0f} ({100 * all_ / most[0]:.0f} %) | {second:.0f} ({100 * second / most[1]:.0f} %)"
-            f" | {paid:.0f} | {vain:.0f} |"
-        )
+    print("| guideline | seconds | came to stage 2 | mean seconds of those | guidelines paid | in vain |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    for way, (all_, second, escalated, paid, vain) in sums.items():
+        mean = second / max(1, escalated)
+        print(f"| {way} | {all_:.0f} | {escalated:.0f} | {mean:.1f} | {paid:.0f} | {vain:.0f} |")
 
 
 def kept(client: httpx2.Client, proxy: ProxyProcess, large: StandIn, url: str, items: list[Item]) -> None:
     """Measure plans kept over a conversation, and print."""
     sums: Sums = defaultdict(lambda: [0.0] * 3)
     for item in items:
+        asked(client, proxy, item, list(item.request()["messages"]))  # fills the prefix cache
         for way in ("a session for each turn", "one session"):
             session, messages = uuid.uuid4().hex, list(item.request()["messages"])
             before, tokens, began = len(large.chats()), generated(client, url), time.perf_counter()
@@ -89,7 +90,7 @@ def kept(client: httpx2.Client, proxy: ProxyProcess, large: StandIn, url: str, i
                     }
                     messages.append(result)
                 if not said.get("tool_calls"):
-                    messages.append({"role": "assistant", "content": "Go on."})
+                    messages.append({"role": "user", "content": "Go on."})
             taken = (
                 len(large.chats()) - before,
                 generated(client, url) - tokens,
@@ -101,7 +102,7 @@ def kept(client: httpx2.Client, proxy: ProxyProcess, large: StandIn, url: str, i
     print("| plans | guidelines paid | tokens of the small model | seconds |\n| --- | ---: | ---: | ---: |")
     most = sums["a session for each turn"]
     for way, values in sums.items():
-        shares = (f"{v:.0f} ({100 * v / m:.0f} %)" for v, m in zip(values, most, strict=True))
+        shares = (f"{v:.0f} ({100 * v / max(1, m):.0f} %)" for v, m in zip(values, most, strict=True))
         print(f"| {way} | {' | '.join(shares)} |")
 
 
@@ -124,7 +125,8 @@ def main() -> None:
             proxies[way] = opened.enter_context(started)
         ahead(client, proxies, large, items)
         actions = [item for item in items if item.task is TaskKind.AGENT]
-        kept(client, proxies["after stage 1"], large, url, actions)
+        if actions:
+            kept(client, proxies["after stage 1"], large, url, actions)
 
 
 if __name__ == "__main__":

@@ -65,8 +65,12 @@ def weighted(ballot: Ballot, weights: list[float]) -> tuple[float, Sample | None
 
 
 def likeliest(ballot: Ballot, weights: list[float]) -> tuple[float, Sample | None]:
-    """Return the largest group's share, and its heaviest sample; of groups of equal size the heaviest is the largest."""
-    groups = list(ballot.groups().values())
+    """Return the largest group's share, and its heaviest sample; of groups of equal size the heaviest is the largest.
+
+    As in the proxy, a sample without a vote is a group of one.
+    """
+    alone = [[s] for s, vote in zip(ballot.samples, ballot.votes, strict=True) if vote is None]
+    groups = [*ballot.groups().values(), *alone]
     leader = max(groups, key=lambda g: (len(g), sum(weights[s.index] for s in g)), default=[])
     winner = max(leader, key=lambda s: weights[s.index], default=None)
     return len(leader) / len(weights), winner
