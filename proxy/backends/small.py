@@ -118,12 +118,7 @@ class SmallPool:
         server.in_flight += 1
         started = time.monotonic()
         try:
-            async with (
-                asyncio.timeout(self._timeout_s),
-                self._session.post(
-                    f"{server.url}/chat/completions", data=payload, headers=self._headers
-                ) as response,
-            ):
+            async with asyncio.timeout(self._timeout_s), await self._post(server, payload) as response:
                 if response.status >= 400:
                     await self._refuse(response)
                 async for data in events(response.content):
@@ -142,6 +137,19 @@ class SmallPool:
             server.in_flight -= 1
         if into.error is not None or into.finish_reason is None:
             raise SmallUnavailable("the small model's answer broke off")
+
+    async def _post(self, server: Server, payload: bytes) -> aiohttp.ClientResponse:
+        """Send a request; once more where the server closed the connection before it said anything.
+
+        A server may close an idle connection just when it is used again: this says nothing of the server, and costs nothing.
+        """
+        url = f"{server.url}/chat/completions"
+        try:
+            return await self._session.post(url, data=payload, headers=self._headers)
+        except aiohttp.ClientConnectorError:
+            raise
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+            return await self._session.post(url, data=payload, headers=self._headers)
 
     async def _refuse(self, response: aiohttp.ClientResponse) -> None:
         text = (await response.text())[:300]

@@ -180,7 +180,7 @@ async def open_tiers(
     account = accounts(settings)[settings.large_models[settings.large.model].upstream]
     price = resolve_prices(settings)[settings.large.model]
     small = settings.small
-    connector = aiohttp.TCPConnector(limit=0)
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=4)  # as in `service.gateway`
     # Each tier has its own limits; aiohttp's of five minutes would cut long answers off.
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=settings.large.connect_timeout_s)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=True) as session:

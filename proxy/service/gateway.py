@@ -138,7 +138,8 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
     spool = Path(settings.ledger.spool_dir)
     journal = open_journal(spool, new_id("proc"), max_bytes=settings.ledger.spool_max_bytes)
     writer = Writer(database, journal, zone, drop_when_full=settings.ledger.on_outage == "continue")
-    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
+    # Uvicorn, and so vLLM, closes idle connections after 5 s: ours are gone before, or requests would meet the closing.
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=4)
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=settings.large.connect_timeout_s)
     try:
         async with aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=True) as session:

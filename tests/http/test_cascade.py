@@ -377,3 +377,17 @@ def test_a_planner_that_needs_no_plan_leads_straight_to_the_answer(proxy, small_
     assert answer.cope["stage"] == 3
     assert [s["stage"] for s in answer.cope["stages"]] == [1]
     assert "Guideline:" not in json.dumps(large_server.chats()[-1]["body"])
+
+
+def test_a_connection_that_the_small_server_had_closed_costs_nothing(proxy, small_server, large_server):
+    """Servers close idle connections, also just when they are used again: the sample is drawn once more, not paid for upstream."""
+    planner, executor = goals_and("\\boxed{42}")
+    small_server.script(
+        {"match": {"contains": "Goal:", "nth": 1}, "reply": {"content": "\\boxed{42}", "break_after": 0}},
+        planner,
+        executor,
+    )
+    with proxy.client() as client:
+        answers = [ask(client) for _ in range(2)]
+    assert [a.cope["stage"] for a in answers] == [1, 1]
+    assert not large_server.chats()
