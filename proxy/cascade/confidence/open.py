@@ -16,7 +16,7 @@ class OpenEstimator:
     paper) tells right from wrong answers less well: `docs/evaluation.md` has the comparison.
     """
 
-    usual = (0.75, 0.5)
+    usual = (0.85, 0.85)
 
     async def vote(self, task: Task, sample: Sample, groups: Sequence[str]) -> str | None:
         """Give every sample a label of its own."""
