@@ -97,11 +97,11 @@ class Route:
         return self.models[0]
 
 
-USUAL_PLANS: Mapping[str, Plans] = {"code": "goals", "open": "none"}
+USUAL_PLANS: Mapping[str, Plans] = {"code": "goals", "structured": "none", "open": "none"}
 """Where nobody has said; all plans but for these kinds (measured in docs/evaluation.md).
 
-Beside an answer as short as a function a guideline costs too much. An open answer counts by how likely its words are, and
-what a goal has said already is likely, right or wrong.
+Beside an answer as short as a function or a document a guideline costs too much, and plans made documents no better. An open
+answer counts by how likely its words are, and what a goal has said already is likely, right or wrong.
 """
 NEVER = 2.0
 """A threshold that no confidence reaches."""
