@@ -1,18 +1,18 @@
 """Confidences of single answers compared: `python tests/benchmarks/confidence.py RUN DATA... [--embeddings BASE_URL MODEL]`.
 
-RUN is a folder of `cope-proxy eval`, DATA are the data sets that it was made from. Every answer of the small model is
-graded; each confidence is rated by how well it tells right from wrong answers (AUROC), over all answers, and by how often
+RUN is a folder of `cope-proxy eval`, or of `samples.py`, DATA are the data sets that it was made from. Every answer of the small
+model without a plan is graded; each confidence is rated by how well it tells right from wrong answers (AUROC), over all answers, and by how often
 the answer that it likes best of an item's is right. They are those that text and log-probabilities allow:
 
 - probability: exp of the mean token log-probability, 1 / perplexity (what COPE's paper takes for open tasks)
-- least token, lowest window: the least likely token, the least likely run of 16 (what `open` tasks use)
+- least token, lowest 2, 3 ...: the least likely token, and the least likely run of so many; of 3 it is what `open` tasks use
 - peaked: how peaked the distributions are (DeepConf, arXiv 2508.15260; the top-k form of self-certainty, arXiv 2502.18581)
 - peaked, lowest tenth: the same over the least sure tenth of the tokens
 - short: fewer tokens
 - words: how many words it shares with the item's other answers (mean F1 of the words, each as often as it occurs)
 - meaning: mean cosine of the answer's embedding with those of the item's other answers, where there is a server of embeddings
   at BASE_URL (a second vLLM, `--runner pooling`)
-- words, meaning x lowest window: the products
+- words, meaning x lowest 3: the products
 """
 
 import argparse
@@ -20,6 +20,7 @@ import asyncio
 import math
 import re
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx2
@@ -27,7 +28,7 @@ import numpy as np
 
 from proxy.cascade.confidence import math as maths
 from proxy.cascade.confidence.choice import letter
-from proxy.cascade.confidence.open import lowest_run
+from proxy.cascade.confidence.open import RUN, lowest_run
 from proxy.cascade.tasks import options
 from proxy.cascade.types import TaskKind
 from proxy.evals import statistics
@@ -45,8 +46,11 @@ def least_token(call: Call) -> float:
     return min(lp for lp, _ in call.tokens)
 
 
-def lowest_window(call: Call) -> float:
-    return lowest_run([lp for lp, _ in call.tokens])
+def lowest(length: int) -> Callable[[Call], float]:
+    return lambda call: lowest_run([lp for lp, _ in call.tokens], length)
+
+
+lowest_window = lowest(RUN)
 
 
 def peaked(call: Call) -> float:
@@ -54,8 +58,8 @@ def peaked(call: Call) -> float:
 
 
 def peaked_lowest(call: Call) -> float:
-    lowest = sorted(c for _, c in call.tokens)[: max(1, len(call.tokens) // 10)]
-    return sum(lowest) / len(lowest)
+    least = sorted(c for _, c in call.tokens)[: max(1, len(call.tokens) // 10)]
+    return sum(least) / len(least)
 
 
 def short(call: Call) -> float:
@@ -65,11 +69,17 @@ def short(call: Call) -> float:
 MEASURES = {
     "probability": probability,
     "least token": least_token,
-    "lowest window": lowest_window,
+    **{f"lowest {length}": lowest(length) for length in (2, RUN, 4, 8, 16)},
     "peaked": peaked,
     "peaked, lowest tenth": peaked_lowest,
     "short": short,
 }
+
+
+def plain(answers: list[Call]) -> list[Call]:
+    """Return the answers that were drawn without a plan: those with the shortest prompt."""
+    least = min(a.usage.prompt_tokens for a in answers)
+    return [a for a in answers if a.usage.prompt_tokens == least]
 
 
 def text_of(answer: Call) -> str:
@@ -130,13 +140,13 @@ async def grade(item: Item, call: Call, sandbox) -> float:
 def rate(answers: list[Call], embeddings: list[str]) -> dict[str, list[float]]:
     """Return each confidence in each answer to an item."""
     rated = {name: [measure(a) for a in answers] for name, measure in MEASURES.items()}
-    windows = [math.exp(lp) for lp in rated["lowest window"]]
+    windows = [math.exp(lp) for lp in rated[f"lowest {RUN}"]]
     agreed = {"words": words(answers)}
     if embeddings:
         agreed["meaning"] = meanings(answers, *embeddings)
     for name, values in agreed.items():
         rated[name] = values
-        rated[f"{name} x lowest window"] = [v * w for v, w in zip(values, windows, strict=True)]
+        rated[f"{name} x lowest {RUN}"] = [v * w for v, w in zip(values, windows, strict=True)]
     return rated
 
 
@@ -155,7 +165,8 @@ async def main() -> None:
         if call.tier == "small" and call.tokens and call.item in items:
             found[call.item].append(call)
     for task in sorted({items[i].task for i in found}):
-        own = {i: answers for i, answers in found.items() if items[i].task == task and len(answers) > 1}
+        own = {i: plain(answers) for i, answers in found.items() if items[i].task == task}
+        own = {i: answers for i, answers in own.items() if len(answers) > 1}
         scores = {i: [await grade(items[i], a, sandbox) for a in answers] for i, answers in own.items()}
         rates = {i: rate(answers, given.embeddings) for i, answers in own.items()}
         names = next(iter(rates.values()))

@@ -20,7 +20,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from confidence import grade, lowest_window
+from confidence import grade, lowest_window, plain
 
 from proxy.cascade import tasks
 from proxy.cascade.confidence import estimator_for
@@ -33,12 +33,6 @@ from proxy.sandbox import open_sandbox
 
 Rated = tuple[float, float]
 """The confidence in the winner, and how right that is."""
-
-
-def plain(answers: list[Call]) -> list[Call]:
-    """Return the answers that were drawn without a plan: those with the shortest prompt."""
-    least = min(a.usage.prompt_tokens for a in answers)
-    return [a for a in answers if a.usage.prompt_tokens == least]
 
 
 async def ballot_of(item: Item, answers: list[Call], runner) -> tuple[Ballot, float, Sample | None]:

@@ -225,7 +225,7 @@ def test_code_and_open_want_no_more_than_is_outstanding(ballot, threshold, inclu
 
 @given(st.lists(st.floats(-9, 0), max_size=60))
 def test_the_lowest_run_is_the_least_likely_stretch(logprobs):
-    """Of an answer that is shorter than a run it is the mean; else that of the worst sixteen tokens in a row."""
+    """Of an answer that is shorter than a run it is the mean; else that of the worst tokens in a row."""
     found = lowest_run(logprobs)
     if len(logprobs) <= RUN:
         assert found == (pytest.approx(sum(logprobs) / len(logprobs)) if logprobs else None)

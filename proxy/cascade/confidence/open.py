@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from proxy.cascade.types import Ballot, MissingLogprobs, Sample, Standing, Task
 
-RUN = 16
-"""Tokens of a run. A wrong turn shows in a few tokens, and drowns in the mean over a long answer."""
+RUN = 3
+"""Tokens of a run: a name, a number. A wrong one shows in few tokens, and drowns in the mean over all of them."""
 
 
 class OpenEstimator:
@@ -63,9 +63,9 @@ def _probability(sample: Sample, logprob: float | None) -> float:
     return min(1.0, math.exp(logprob))
 
 
-def lowest_run(logprobs: Sequence[float]) -> float | None:
-    """Return the lowest mean of `RUN` log-probabilities in a row; of all where there are fewer, `None` of none."""
+def lowest_run(logprobs: Sequence[float], length: int = RUN) -> float | None:
+    """Return the lowest mean of so many log-probabilities in a row; of all where there are fewer, `None` of none."""
     if not logprobs:
         return None
-    length = min(RUN, len(logprobs))
+    length = min(length, len(logprobs))
     return min(math.fsum(logprobs[i : i + length]) / length for i in range(len(logprobs) - length + 1))
