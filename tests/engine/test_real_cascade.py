@@ -21,7 +21,7 @@ def real_proxy(engine, tmp_path_factory):
         small={"model": engine.model, "max_output_tokens": 64},
         large={"model": LARGE, "max_output_tokens": 48},
         prices={LARGE: {"input_per_mtok": 2.5, "output_per_mtok": 10}},
-        cascade={"samples": 4, "plan_max_tokens": 32},
+        cascade={"samples": 4, "plan_max_tokens": 32, "plans": "all"},  # for open questions, too
     ) as proxy:
         yield proxy
 
