@@ -86,7 +86,7 @@ def demo(model: str, stay: bool, port: int, folder: Path) -> None:
             console.print("[bold]3/4[/] asking, through the openai SDK")
             console.print(_ask(console, base_url))
             console.print("[bold]4/4[/] the ledger")
-            _report(console, settings_of(str(config)))
+            _report(console, settings_of(str(config)), base_url)
             _point_clients(console, base_url, config)
             if stay:
                 console.print("serving until Ctrl-C ...")
@@ -189,7 +189,9 @@ def _ask(console: Console, base_url: str) -> Table:
     return table
 
 
-def _report(console: Console, settings: Settings) -> None:
+def _report(console: Console, settings: Settings, base_url: str) -> None:
+    with urlopen(f"{base_url}/spend", timeout=10):  # noqa: S310  (our own loopback address)
+        pass  # the proxy has now written what its journal alone had
     rows = with_database(settings, lambda engine: reports.spend(engine, by="stage", zone=ZoneInfo("UTC")))
     console.print(spend_table(rows, "stage"))
 
