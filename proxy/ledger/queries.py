@@ -54,6 +54,7 @@ class CallRow(msgspec.Struct, frozen=True):
     """One model call."""
 
     id: str
+    started_at: datetime
     stage: int
     role: str
     tier: str

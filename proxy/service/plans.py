@@ -7,6 +7,7 @@ user says something new. Kept in this process's memory only: losing one costs a 
 import hashlib
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 
 import msgspec
 
@@ -19,20 +20,23 @@ LIFE_S = 3600.0
 class PlanBook:
     """The plans of recent conversations, the least recently used ones forgotten first."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._kept: OrderedDict[bytes, tuple[float, Kept]] = OrderedDict()
 
     def find(self, page: bytes | None) -> Kept:
         """Return what was planned on a page; nothing when there is no such page."""
-        made_at, plans = self._kept.get(page or b"", (0.0, Kept()))
-        if page is None or time.monotonic() - made_at > LIFE_S:
+        if page is None or page not in self._kept:
+            return Kept()
+        made_at, plans = self._kept[page]
+        if self._clock() - made_at > LIFE_S:
             return Kept()
         self._kept.move_to_end(page)
         return plans
 
     def keep(self, page: bytes, plans: Kept) -> None:
         """Write plans down."""
-        self._kept[page] = (time.monotonic(), plans)
+        self._kept[page] = (self._clock(), plans)
         self._kept.move_to_end(page)
         while len(self._kept) > MOST:
             self._kept.popitem(last=False)

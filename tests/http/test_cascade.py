@@ -113,6 +113,8 @@ def test_disagreement_walks_all_stages_with_two_paid_calls(proxy, small_server, 
         story = http.get(f"/v1/spend/requests/{cope['request_id']}").json()
     assert story["request"]["cost"] == sum(c["cost"] for c in story["calls"]) == 7_000_000
     assert story["request"]["cost_usd"] == "0.007"
+    began = {c["role"]: c["started_at"] for c in story["calls"] if c["tier"] == "large"}
+    assert story["request"]["started_at"] <= began["planner"] < began["executor"]
     shown = proxy.cli("requests", "show", cope["request_id"])
     assert "0.007" in shown.stdout, shown.stderr
 
