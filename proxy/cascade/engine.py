@@ -39,6 +39,8 @@ class Story:
     stages: list[StageRecord] = field(default_factory=list)
     plans: list[Plan] = field(default_factory=list)
     verdicts: dict[Stage, Verdict] = field(default_factory=dict)
+    guideline: str | None = None
+    """The one that was paid for, now or in an earlier turn, whether or not it was needed; see `Kept`."""
 
     def vote(self, stage: Stage, index: int) -> str | None:
         """Return what a sample stands for in its ballot; `None` when it stands alone, or was never drawn."""
@@ -96,12 +98,13 @@ async def decide(
         if not may_plan:
             return _unsure(1, first)
         try:
-            guideline = kept.guideline or await plan.written()
+            guideline = await plan.written() if kept.guideline is None else kept.guideline
         except NoBudget as e:
             return _unsure(1, first, stopped=str(e))
     finally:
-        await plan.drop()
-    if guideline is None:
+        written = await plan.drop()
+        story.guideline = kept.guideline if written is None else written
+    if not guideline:
         return _unsure(1, first)
     story.plans.append(Plan("guideline", guideline, 2, chosen=True))
 

@@ -27,8 +27,10 @@ class Guideline:
         assert self._task is not None
         return await self._task
 
-    async def drop(self) -> None:
-        """Stop planning, if it goes on: nobody waits for it any more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+    async def drop(self) -> str | None:
+        """Stop planning, if it goes on: nobody waits for it any more. Return what was written all the same."""
+        if self._task is None:
+            return None
+        self._task.cancel()
+        (written,) = await asyncio.gather(self._task, return_exceptions=True)
+        return None if isinstance(written, BaseException) else written

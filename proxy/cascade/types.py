@@ -188,7 +188,10 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The plans that an earlier turn of the conversation has left: its goal and its guideline, as far as there are any."""
+    """The plans that an earlier turn of the conversation has left: its goal and its guideline, as far as there are any.
+
+    An empty guideline is one that the planner found needless.
+    """
 
     goal: str | None = None
     guideline: str | None = None
@@ -267,7 +270,7 @@ class LargePlanner(Protocol):
     """The large model as planner."""
 
     async def guideline(self, body: Json) -> str | None:
-        """Pay for one guideline. `None`: the upstream failed or wrote nothing, go on without one.
+        """Pay for one guideline. Empty: the planner says that none is needed. `None`: it failed, go on without one.
 
         Raises:
             NoBudget: the worst case of the call does not fit.

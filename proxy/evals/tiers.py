@@ -160,7 +160,7 @@ class Sampler:
         asked, limit = plan_request(settings.large.model, body, settings.cascade.plan_max_tokens)
         answer = await self.tiers.ask(self.item, asked, limit)
         self.plan_cost += answer.cost
-        return prompts.plan_in(answer.text)
+        return prompts.plan_in(answer.text) or ""
 
 
 def _peaked(token: Json) -> tuple[float, float]:

@@ -177,6 +177,7 @@ async def _try_small(work: Work, task: Task) -> Accepted | Escalated:
     if audited:
         # Where sampling stops early, a confidence is a bound; calibration needs the whole vote's.
         how = replace(how, early_stop=False)
+    kept = gateway.plans.find(page) if goes_on(task.kind, task.body) else Kept()
     decision = await decide(
         task,
         how,
@@ -185,11 +186,11 @@ async def _try_small(work: Work, task: Task) -> Accepted | Escalated:
         Guide(gateway, work.purse, trace, work.way.large),
         trace.story,
         settings.small.max_output_tokens,
-        gateway.plans.find(page) if goes_on(task.kind, task.body) else Kept(),
+        kept,
     )
     if page is not None:
-        chosen = {p.kind: p.text for p in trace.story.plans if p.chosen}
-        gateway.plans.keep(page, Kept(chosen.get("goal"), chosen.get("guideline")))
+        goal = next((p.text for p in trace.story.plans if p.kind == "goal" and p.chosen), kept.goal)
+        gateway.plans.keep(page, Kept(goal, trace.story.guideline))
     if audited and (found := tuple(answers(trace.story))):
         gateway.audits.add(Audit(work.request.id, task, estimator, work.way.large, found))
     return decision

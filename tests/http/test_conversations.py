@@ -88,6 +88,24 @@ def test_a_guideline_is_paid_for_once(proxy, small_server, large_server):
     assert "Guideline: look under the mat" in json.dumps(large_server.chats()[-1]["body"])
 
 
+@pytest.mark.parametrize(("said", "told"), [("look under the mat", True), ("none", False)])
+def test_a_guideline_outlives_turns_that_need_none(proxy, small_server, large_server, said, told):
+    """A turn that stage 1 answers forgets neither the guideline nor that the planner found none needed."""
+    sure = {"reply": {"tool_calls": [{"name": "go", "arguments": {"to": "attic"}}]}}
+    unsure = {"reply": [{"tool_calls": [{"name": "go", "arguments": {"to": str(i)}}]} for i in range(97)]}
+    large_server.script(
+        {"match": {"contains": "tell another assistant"}, "reply": {"content": said}},
+        {"reply": {"tool_calls": [{"name": "go", "arguments": {"to": "mat"}}]}},
+    )
+    turns = [{**TASK, "content": f"Find the key of the chest. {said}"}]
+    for moves, stage in ((unsure, 3), (sure, 1), (unsure, 3)):
+        small_server.script(GOAL, moves)
+        assert ask(proxy, *turns).cope["stage"] == stage
+        turns += [went("mat"), saw("A mat.")]
+    assert len(guidelines_paid(large_server)) == 1
+    assert ("Guideline: look under the mat" in json.dumps(large_server.chats()[-1]["body"])) is told
+
+
 @pytest.mark.parametrize(
     "change",
     [
