@@ -265,7 +265,10 @@ def with_engine(settings: Settings, env: Mapping[str, str]) -> Settings:
 
 
 def _apply(calibration: str, cascade: dict[str, Any], problems: list[str]) -> None:
-    """Put a calibration's thresholds under those that the config names itself."""
+    """Add a calibration's tables for the task kinds that the config has none for.
+
+    Whole tables: what was certified holds for its plans, its n and its thresholds together.
+    """
     try:
         found = tomllib.loads(Path(calibration).read_text(encoding="utf-8"), parse_float=Decimal)
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
@@ -275,8 +278,7 @@ def _apply(calibration: str, cascade: dict[str, Any], problems: list[str]) -> No
         return
     own = cascade.setdefault("thresholds", {})
     if isinstance(own, dict):
-        for kind, table in found.items():
-            own[kind] = {**table, **own.get(kind, {})} if isinstance(table, dict) else table
+        cascade["thresholds"] = found | own
 
 
 def _contradictions(s: Settings) -> list[str]:

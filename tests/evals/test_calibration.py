@@ -198,11 +198,28 @@ def test_thresholds_hold_on_the_scale_that_was_tested(tmp_path):
     assert (code(settings, USUAL).threshold1, code(settings, USUAL).threshold2) == USUAL
 
 
-def test_thresholds_that_a_person_writes_hold_on_every_scale(tmp_path):
-    """They win over what was calibrated, each by itself."""
+def test_a_table_that_a_person_writes_replaces_what_was_certified(tmp_path):
+    """Whole: thresholds of one with the plans or the n of the other were never tested. They hold on every scale."""
+    settings, _ = calibrated(tmp_path, CODE, "", "--quality", "0.95")
+    certified = code(settings, BEHAVIOUR)
     settings, _ = calibrated(tmp_path, CODE, "[cascade.thresholds.code]\nstage1 = 0.9\n", "--quality", "0.95")
     assert code(settings, BEHAVIOUR).threshold1 == code(settings, USUAL).threshold1 == 0.9
     assert code(settings, USUAL).threshold2 == 0.5
+    assert (certified.samples, code(settings, BEHAVIOUR).samples) == (4, 8)
+
+
+def test_the_config_that_init_writes_leaves_a_calibration_alone(tmp_path):
+    """Every kind that was calibrated is applied, not only those that the example does not speak of."""
+    maths = drawn(600, 1, sure_right=0.99, unsure_right=0.1, large_right=0.8, task="math")
+    calibrated(tmp_path, maths, "", "--quality", "0.95")
+    own = tmp_path / "own.toml"
+    assert CliRunner().invoke(main, ["init", str(own)]).exit_code == 0
+    line = '# calibration = "calibration.toml"'
+    text = own.read_text()
+    assert line in text
+    own.write_text(text.replace(line, f'calibration = "{tmp_path / "found.toml"}"'))
+    found = policy(load(own, {}).cascade, TaskKind.MATH, USUAL, Controls())
+    assert (found.threshold1, found.samples) == (1.0, 4)
 
 
 def test_items_on_another_scale_are_left_out_and_counted(tmp_path):
