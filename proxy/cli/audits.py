@@ -1,16 +1,24 @@
 """`cope-proxy audits`: how often local answers are those of the large model."""
 
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 import click
 import msgspec
 from rich.table import Table
 
+from proxy.backends.vllm import served_name
 from proxy.cascade.bounds import upper_share
 from proxy.cli import main
 from proxy.cli.common import config_option, console, settings_of, with_database
-from proxy.ledger.audits import agreements
-from proxy.service.auditor import drifted
+from proxy.config import Settings
+from proxy.ledger.audits import Agreement, Models, agreements, total, verdicts
+from proxy.ledger.windows import window_start
+from proxy.service.drift import weeks_of_drift
+
+if TYPE_CHECKING:
+    from proxy.ledger.database import Database
 
 
 @main.command()
@@ -18,33 +26,65 @@ from proxy.service.auditor import drifted
 @click.option("--days", default=7, show_default=True, type=click.IntRange(1))
 @click.option("--json", "as_json", is_flag=True)
 def audits(config: str | None, days: int, as_json: bool) -> None:
-    """Show what audits have found, by task kind and stage."""
+    """Show what audits of the configured models have found, by task kind and stage."""
     settings = settings_of(config)
+    models, zone = models_of(settings), ZoneInfo(settings.budgets.timezone)
     since = datetime.now(UTC) - timedelta(days=days)
-    found = with_database(settings, lambda engine: agreements(engine, since))
+
+    async def ask(engine: "Database") -> tuple[list[Agreement], dict[tuple[str, int], datetime], int]:
+        found = await agreements(engine, since, models)
+        tested = await verdicts(engine, window_start("week", since, zone), models)
+        return found, weeks_of_drift(tested, settings.audit.expect, zone), await total(engine, since)
+
+    found, drift, made = with_database(settings, ask)
     if as_json:
         click.echo(msgspec.json.encode(found).decode())
-        return
-    table = Table("task", "stage", "accepted", "audits", "agree", "95 % interval", "unclear", "")
+    else:
+        console().print(_table(found, drift, models, settings.audit.expect, zone))
+    if made and not found:
+        click.echo(none_of(made, days, models), err=True)
+    if not settings.audit.share and not as_json:
+        click.echo("nothing is audited at present: set audit.share, for example 0.02", err=True)
+
+
+def models_of(settings: Settings) -> Models:
+    """Return the models that are configured, under the names that audits have for them."""
+    small = settings.small
+    return Models(small.model if small.vllm is None else served_name(small), settings.large.model)
+
+
+def none_of(made: int, days: int, models: Models) -> str:
+    """Say that audits were made, but none of the models at hand."""
+    return (
+        f"none of the {made} audits of {days} days is of {models.small} and {models.large}, as configured: they are of "
+        "other models, or do not say of which"
+    )
+
+
+def _table(
+    found: list[Agreement],
+    drift: dict[tuple[str, int], datetime],
+    models: Models,
+    expected: float,
+    zone: ZoneInfo,
+) -> Table:
+    table = Table(
+        "task", "stage", "accepted", "n", "audits", "agree", "95 % interval", "unclear", "",
+        title=f"{models.small} beside {models.large}",
+    )  # fmt: skip
     for a in found:
         count = a.agreed + a.differed
         low, high = 1 - upper_share(a.differed, count, 0.975), upper_share(a.agreed, count, 0.975)
-        verdict = (
-            f"below {100 * settings.audit.expect:g} %"
-            if a.accepted and drifted(a, settings.audit.expect)
-            else ""
-        )
-        share = f"{100 * a.agreed / count:.1f} %" if count else "-"
+        week = drift.get((a.task, a.stage)) if a.accepted else None
         table.add_row(
             a.task,
             str(a.stage),
             "yes" if a.accepted else "no",
+            ", ".join(map(str, a.samples)),
             str(count),
-            share,
+            f"{100 * a.agreed / count:.1f} %" if count else "-",
             f"{100 * low:.1f} to {100 * high:.1f} %",
             str(a.unclear),
-            verdict,
+            f"below {100 * expected:g} % in the week of {week.astimezone(zone):%Y-%m-%d}" if week else "",
         )
-    console().print(table)
-    if not settings.audit.share:
-        click.echo("nothing is audited at present: set audit.share, for example 0.02", err=True)
+    return table

@@ -1,13 +1,24 @@
-"""What audits have found: how often local answers are those of the large model."""
+"""What audits have found: how often local answers are those of the large model.
+
+What one pair of models did is no evidence of another, so all that is read here is of one pair.
+"""
 
 from datetime import datetime
+from itertools import groupby
 
 from msgspec import Struct
 from msgspec.structs import asdict
-from sqlalchemy import case, delete, func, insert, select
+from sqlalchemy import ColumnElement, and_, case, delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from proxy.ledger.tables import Audit
+
+
+class Models(Struct, frozen=True):
+    """A small and a large model."""
+
+    small: str
+    large: str
 
 
 class Audited(Struct, frozen=True):
@@ -21,12 +32,15 @@ class Audited(Struct, frozen=True):
     confidence: float
     accepted: bool
     agreed: bool | None
+    small_model: str
+    large_model: str
+    samples: int
 
 
 class Agreement(Struct, frozen=True):
     """How audits of the accepted, or of the refused, answers of one task kind and stage went.
 
-    `unclear` ones are in neither of the other counts.
+    `unclear` ones are in neither of the other counts; `samples` are the n that occur among them.
     """
 
     task: str
@@ -35,6 +49,9 @@ class Agreement(Struct, frozen=True):
     agreed: int
     differed: int
     unclear: int
+    small_model: str
+    large_model: str
+    samples: list[int]
 
 
 async def keep(engine: AsyncEngine, audited: Audited) -> None:
@@ -43,36 +60,68 @@ async def keep(engine: AsyncEngine, audited: Audited) -> None:
         await connection.execute(insert(Audit).values(**asdict(audited)))
 
 
-async def agreements(engine: AsyncEngine, since: datetime) -> list[Agreement]:
-    """Return how the audits since a time went, by task kind and stage, accepted answers first."""
+async def agreements(engine: AsyncEngine, since: datetime, models: Models) -> list[Agreement]:
+    """Return how the audits of two models since a time went, by task kind and stage, accepted answers first."""
     counted = [
         func.sum(case((condition, 1), else_=0))
         for condition in (Audit.agreed.is_(True), Audit.agreed.is_(False), Audit.agreed.is_(None))
     ]
+    key = Audit.task, Audit.stage, Audit.accepted
     wanted = (
-        select(Audit.task, Audit.stage, Audit.accepted, *counted)
-        .where(Audit.created_at >= since)
-        .group_by(Audit.task, Audit.stage, Audit.accepted)
-        .order_by(Audit.task, Audit.stage, Audit.accepted.desc())
+        select(*key, Audit.samples, *counted)
+        .where(Audit.created_at >= since, _of(models))
+        .group_by(*key, Audit.samples)
+        .order_by(Audit.task, Audit.stage, Audit.accepted.desc(), Audit.samples)
     )
     async with engine.connect() as connection:
         await connection.execution_options(readonly=True)
-        rows = await connection.execute(wanted)
-        return [
-            Agreement(task, stage, accepted, *map(int, counts)) for task, stage, accepted, *counts in rows
-        ]
+        rows = (await connection.execute(wanted)).all()
+    found = []
+    for (task, stage, accepted), group in groupby(rows, key=lambda row: row[:3]):
+        samples, *counts = zip(*(row[3:] for row in group), strict=True)
+        agreed, differed, unclear = (int(sum(count)) for count in counts)
+        found.append(
+            Agreement(
+                task, stage, accepted, agreed, differed, unclear, models.small, models.large, list(samples)
+            )
+        )
+    return found
 
 
-async def verdicts(engine: AsyncEngine, since: datetime) -> list[Audited]:
-    """Return the audits since a time that came to a verdict."""
+async def verdicts(
+    engine: AsyncEngine, since: datetime, models: Models, *, of: tuple[str, int] | None = None
+) -> list[Audited]:
+    """Return the audits of two models since a time that came to a verdict, in order of time.
+
+    Args:
+        engine: the database.
+        since: when the first one may have been made.
+        models: whose audits.
+        of: only those of the accepted answers of this task kind and stage.
+    """
     columns = [getattr(Audit, name) for name in Audited.__struct_fields__]
-    known = select(*columns).where(Audit.created_at >= since, Audit.agreed.is_not(None))
+    wanted = (
+        select(*columns)
+        .where(Audit.created_at >= since, Audit.agreed.is_not(None), _of(models))
+        .order_by(Audit.created_at, Audit.id, Audit.stage)
+    )
+    if of is not None:
+        wanted = wanted.where(Audit.task == of[0], Audit.stage == of[1], Audit.accepted)
     async with engine.connect() as connection:
         await connection.execution_options(readonly=True)
-        return [
-            Audited(*row)
-            for row in await connection.execute(known.order_by(Audit.created_at, Audit.id, Audit.stage))
-        ]
+        return [Audited(*row) for row in await connection.execute(wanted)]
+
+
+async def total(engine: AsyncEngine, since: datetime) -> int:
+    """Return how many audits since a time came to a verdict, of whatever models."""
+    async with engine.connect() as connection:
+        await connection.execution_options(readonly=True)
+        counted = select(func.count(Audit.agreed)).where(Audit.created_at >= since)
+        return int((await connection.execute(counted)).scalar_one())
+
+
+def _of(models: Models) -> ColumnElement[bool]:
+    return and_(Audit.small_model == models.small, Audit.large_model == models.large)
 
 
 async def forget(engine: AsyncEngine, before: datetime) -> int:

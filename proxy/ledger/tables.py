@@ -272,3 +272,8 @@ class Audit(Base):
     """Whether this answer went to the client."""
     agreed: Mapped[bool | None]
     """`None`: the large model gave nothing to compare with."""
+    small_model: Mapped[str | None]
+    """This and what follows are `None` where it was not noted yet."""
+    large_model: Mapped[str | None]
+    samples: Mapped[int | None]
+    """n of the vote."""

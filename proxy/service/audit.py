@@ -30,12 +30,14 @@ class Local:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """A request to ask the large model, too: the task, and what the stages answered to it."""
+    """A request to ask the large model, too: the task, and what the stages of the small one answered to it, by n votes."""
 
     request_id: str
     task: Task
     estimator: Estimator
+    small: str
     model: LargeModel
+    samples: int
     answers: tuple[Local, ...]
 
 

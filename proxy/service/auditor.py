@@ -5,22 +5,23 @@ An audit is a request like another, with its row, its calls and its holds; its m
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import timedelta
 
 import msgspec
 
-from proxy.cascade.bounds import upper_share
+from proxy.cascade.confidence.agent import TEXT
 from proxy.cascade.types import Json, Sample, Task, TaskKind
 from proxy.errors import ApiError
-from proxy.ledger.audits import Agreement, Audited, agreements, keep
+from proxy.ledger.audits import Audited, Models, keep, verdicts
 from proxy.ledger.database import DatabaseError
+from proxy.ledger.windows import window_start
 from proxy.pricing.prices import Usage
-from proxy.records import Stage
 from proxy.service.answer import answer
 from proxy.service.audit import Audit, Local
 from proxy.service.dialects.chat import Chat
+from proxy.service.drift import first_alarm
 from proxy.service.gateway import Gateway
 from proxy.service.ids import new_id
 from proxy.service.request import Controls, ModelRequest
@@ -28,12 +29,12 @@ from proxy.service.trace import now
 
 log = logging.getLogger(__name__)
 
-DRIFT_WINDOW = timedelta(days=7)
 _JUDGED_TOKENS = 256  # room for models that think
 _JUDGE = (
-    "Question:\n\n{question}\n\nAn assistant's answer:\n\n{answer}\n\nIs the answer correct, and as helpful as a very good "
-    "one? Write only yes or no."
+    "Judge the answer above, which another assistant gave: is it correct, and as helpful as a very good one? Write only "
+    "yes or no."
 )
+_VERDICT = re.compile(r"[\W_]*(yes|no)(?![^\W_])", re.IGNORECASE)
 _LEFT_OUT = frozenset(
     {"stream", "stream_options", "metadata", "store", "user", "safety_identifier", "models"}
 )
@@ -89,12 +90,20 @@ async def _work(gateway: Gateway) -> None:
 async def _carry_out(gateway: Gateway, audit: Audit) -> None:
     if audit.task.kind is TaskKind.OPEN:
         for local in audit.answers:
-            id_, choice = await _ask(gateway, audit, _judging(audit.task, local))
-            await _note(gateway, audit, local, id_, _judged(choice))
+            await _judge(gateway, audit, local)
         return
     id_, choice = await _ask(gateway, audit, audit.task.body)
     for local in audit.answers:
-        await _note(gateway, audit, local, id_, await _agreed(audit, local, choice))
+        theirs = await _vote(audit, local, choice)
+        if audit.task.kind is TaskKind.AGENT and theirs == local.vote == TEXT:
+            await _judge(gateway, audit, local)  # texts have one label, whatever they say
+        else:
+            await _note(gateway, audit, local, id_, None if theirs is None else theirs == local.vote)
+
+
+async def _judge(gateway: Gateway, audit: Audit, local: Local) -> None:
+    id_, choice = await _ask(gateway, audit, _judging(audit.task, local))
+    await _note(gateway, audit, local, id_, _judged(choice))
 
 
 async def _ask(gateway: Gateway, audit: Audit, asked: Json) -> tuple[str, Json]:
@@ -110,49 +119,60 @@ async def _ask(gateway: Gateway, audit: Audit, asked: Json) -> tuple[str, Json]:
 
 
 def _judging(task: Task, local: Local) -> Json:
-    asked = _JUDGE.format(question=task.text, answer=local.answer)
-    return {"messages": [{"role": "user", "content": asked}], "max_completion_tokens": _JUDGED_TOKENS}
+    """Ask about an answer where it was given: after the whole conversation."""
+    answer = {"role": "assistant", "content": local.answer}
+    messages = [*task.body["messages"], answer, {"role": "user", "content": _JUDGE}]
+    return {"messages": messages, "max_completion_tokens": _JUDGED_TOKENS}
 
 
 def _judged(choice: Json) -> bool | None:
     """Read a verdict; `None` when it is none."""
-    said = str(choice["message"].get("content") or "").strip().lower()
-    if choice.get("finish_reason") == "length" or said[:2] not in ("ye", "no"):
+    said = _VERDICT.match(str(choice["message"].get("content") or ""))
+    if said is None or choice.get("finish_reason") == "length":
         return None
-    return said.startswith("ye")
+    return said[1].lower() == "yes"
 
 
-async def _agreed(audit: Audit, local: Local, choice: Json) -> bool | None:
-    """Say whether the large model's answer is the local one; `None` when it gave nothing to compare with."""
+async def _vote(audit: Audit, local: Local, choice: Json) -> str | None:
+    """Return what the large model's answer stands for; `None` when it is nothing to compare with."""
     theirs = Sample(0, choice["message"], choice.get("finish_reason") or "stop", None, Usage())
     known = () if local.vote is None else (local.vote,)
-    vote = await audit.estimator.vote(audit.task, theirs, known)
-    return None if vote is None else vote == local.vote
+    return await audit.estimator.vote(audit.task, theirs, known)
 
 
 async def _note(gateway: Gateway, audit: Audit, local: Local, id_: str, agreed: bool | None) -> None:
-    kind = audit.task.kind
-    found = Audited(id_, audit.request_id, now(), kind, local.stage, local.confidence, local.accepted, agreed)
+    found = Audited(
+        id=id_,
+        request_id=audit.request_id,
+        created_at=now(),
+        task=audit.task.kind,
+        stage=local.stage,
+        confidence=local.confidence,
+        accepted=local.accepted,
+        agreed=agreed,
+        small_model=audit.small,
+        large_model=audit.model.name,
+        samples=audit.samples,
+    )
     await keep(gateway.database, found)
-    if local.accepted and agreed is False:
-        await _watch(gateway, kind, local.stage)
+    # Requests may name other large models; the watch is over the configured one, as `cope-proxy audits` is.
+    if local.accepted and agreed is False and audit.model.name == gateway.settings.large.model:
+        await _watch(gateway, found)
 
 
-async def _watch(gateway: Gateway, kind: TaskKind, stage: Stage) -> None:
-    """Warn when the accepted answers of a kind agree less often than they have to."""
+async def _watch(gateway: Gateway, noted: Audited) -> None:
+    """Warn, once a day, when the accepted answers of a kind and stage agree less often than they have to."""
     expected = gateway.settings.audit.expect
-    for found in await agreements(gateway.database, now() - DRIFT_WINDOW):
-        if (found.task, found.stage, found.accepted) == (kind.value, stage, True) and drifted(
-            found, expected
-        ):
-            log.warning(
-                "%s answers of stage %d agree with the large model in %d of %d audits of %d days, fewer than the "
-                "expected %g %%: see `cope-proxy audits`",
-                found.task, found.stage, found.agreed, found.agreed + found.differed, DRIFT_WINDOW.days, 100 * expected,
-            )  # fmt: skip
-
-
-def drifted(found: Agreement, expected: float) -> bool:
-    """Whether so few agree that chance does not explain it: even the upper end of a 95 % interval is too low."""
-    count = found.agreed + found.differed
-    return bool(count) and upper_share(found.agreed, count) < expected
+    week = window_start("week", noted.created_at, gateway.zone)
+    today = window_start("day", noted.created_at, gateway.zone)
+    models = Models(noted.small_model, noted.large_model)
+    found = await verdicts(gateway.database, week, models, of=(noted.task, noted.stage))
+    first = first_alarm(found, expected, today)
+    # Whichever process noted the day's first one warns.
+    if first is not None and found[first].id == noted.id:
+        count = first + 1
+        log.warning(
+            "%s answers of stage %d agree with the large model in %d of %d audits of this week, fewer than the expected "
+            "%g %%: see `cope-proxy audits`",
+            noted.task, noted.stage, sum(bool(a.agreed) for a in found[:count]), count, 100 * expected,
+        )  # fmt: skip

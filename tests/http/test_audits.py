@@ -8,9 +8,11 @@ from decimal import Decimal
 
 import pytest
 
-from proxy.ledger.audits import Audited, keep
+from proxy.cli.audits import models_of
+from proxy.config import Large, Settings, Small, Vllm
+from proxy.ledger.audits import Audited, Models, keep
 from proxy.ledger.database import open_database
-from tests.harness import wait_until
+from tests.harness import LARGE_MODEL, SMALL_MODEL, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -64,20 +66,38 @@ def test_an_answer_that_the_large_model_gives_too_agrees(audited, small_server, 
     assert not {"user", "metadata", "store"} & sent.keys()
 
 
-def test_an_answer_that_the_large_model_does_not_give_differs_and_drift_is_told(
-    audited, small_server, large_server
-):
-    """Three of three differ: fewer agree than is expected, which the log and the command say."""
+WARNING = "fewer than the expected 90 %"
+
+
+def test_two_answers_that_differ_may_be_chance(audited, small_server, large_server):
+    """An interval around two of two is below 90 %, but one is looked at after each audit, so that some will be."""
     small_server.say("\\boxed{42}")
     large_server.say("\\boxed{41}")
-    for _ in range(3):
+    for _ in range(2):
         ask(audited)
-    rows(audited, 3)
-    wait_until(lambda: "fewer than the expected 90 %" in audited.output(), "the warning")
-    table = audited.cli("audits").stdout
-    assert "below 90 %" in table
+    rows(audited, 2)
+    assert "below 90 %" not in audited.cli("audits").stdout
+    audited.stop()
+    assert WARNING not in audited.output()
+
+
+def test_drift_is_told_once_a_day(audited, small_server, large_server):
+    """Eight of eight differ: fewer agree than is expected, which the log says once and the command, too."""
+    small_server.say("\\boxed{42}")
+    large_server.say("\\boxed{41}")
+    for _ in range(8):
+        ask(audited)
+    rows(audited, 8)
+    wait_until(lambda: WARNING in audited.output(), "the warning")
+    assert "below 90 %" in audited.cli("audits").stdout
     (found,) = json.loads(audited.cli("audits", "--json").stdout)
-    assert (found["task"], found["agreed"], found["differed"]) == ("math", 0, 3)
+    assert (found["task"], found["agreed"], found["differed"]) == ("math", 0, 8)
+    audited.stop()
+    audited.start()  # a worker that has just begun knows what has been told
+    ask(audited)
+    rows(audited, 9)
+    audited.stop()
+    assert audited.output().count(WARNING) == 1
 
 
 def test_a_refused_answer_is_audited_too(make_proxy, small_server, large_server):
@@ -133,6 +153,106 @@ def test_an_open_answer_is_judged(audited, small_server, large_server):
     assert "Because of the sun." in json.dumps(large_server.chats()[-1]["body"])
 
 
+def test_an_open_answer_is_judged_in_its_conversation(audited, small_server, large_server):
+    """Whether "it" was explained well depends on what was said before; what is no message is not sent."""
+    small_server.say("Because of the sun.")
+    large_server.say("yes")
+    conversation = [
+        {"role": "system", "content": "You speak to children."},
+        {"role": "user", "content": "Tell me of the sky."},
+        {"role": "assistant", "content": "It is blue."},
+        {"role": "user", "content": "Why is it so?"},
+    ]
+    with audited.client() as client:
+        client.chat.completions.create(model="cope", messages=conversation, temperature=0.5, max_tokens=50)
+    (row,) = rows(audited, 1)
+    assert (row["task"], row["agreed"]) == ("open", 1)
+    sent = large_server.chats()[-1]["body"]
+    *before, judged, asked = sent["messages"]
+    assert before == conversation
+    assert judged == {"role": "assistant", "content": "Because of the sun."}
+    assert asked["role"] == "user"
+    assert "only yes or no" in asked["content"]
+    assert sent.keys() == {"model", "messages", "max_completion_tokens"}
+
+
+def test_a_verdict_is_a_whole_word(audited, small_server, large_server):
+    """However it is set off; what begins with another word is none."""
+    verdicts = {
+        "**Yes**": 1,
+        "Yes.": 1,
+        "\n__yes__": 1,
+        "Not only is it right, it is helpful.": None,
+        "Nothing is wrong with it.": None,
+        "Yesterday it was.": None,
+        "**No**, it is not.": 0,
+        "No": 0,
+    }
+    small_server.say("Because of the sun.")
+    large_server.script({"reply": [{"content": said} for said in verdicts]})
+    for _ in verdicts:
+        ask(audited, "Why is the sky blue in the morning?")
+    found = [row["agreed"] for row in rows(audited, len(verdicts))]
+    assert dict(zip(verdicts, found, strict=True)) == verdicts
+
+
+WEATHER = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}]
+TURNS = [
+    {"role": "user", "content": "Is it cold in Oslo?"},
+    {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}],
+    },
+    {"role": "tool", "tool_call_id": "c1", "content": "-20 degrees"},
+]
+
+
+@pytest.fixture
+def agent(make_proxy):
+    return make_proxy(
+        audit={"share": 1.0, "budget_usd": 1}, large={"max_output_tokens": 100}, small={"tools": True}
+    )
+
+
+def ask_agent(proxy):
+    with proxy.client() as client:
+        return client.chat.completions.create(model="cope", messages=TURNS, tools=WEATHER)
+
+
+@pytest.mark.parametrize(("verdict", "agreed"), [("No.", 0), ("Yes.", 1)])
+def test_two_answers_of_an_agent_in_text_are_not_the_same(agent, small_server, large_server, verdict, agreed):
+    """Both models answer rather than call, one of them wrongly: the local text is judged."""
+    small_server.say("It is warm there.")
+    large_server.script(
+        {"match": {"contains": "It is warm there."}, "reply": {"content": verdict}},
+        {"reply": {"content": "It is very cold."}},
+    )
+    ask_agent(agent)
+    (row,) = rows(agent, 1)
+    assert (row["task"], row["agreed"]) == ("agent", agreed)
+    compared, judged = (entry["body"] for entry in large_server.chats())
+    assert compared["messages"] == TURNS
+    assert "tools" in compared
+    assert judged["messages"][:-2] == TURNS
+    assert "tools" not in judged
+    paid = wait_until(
+        lambda: len(r := agent.rows("SELECT id, mode, tags FROM requests WHERE mode = 'audit'")) == 2 and r,
+        "both paid requests",
+    )
+    assert row["id"] in {r["id"] for r in paid}
+    assert all("cope-audit=agent" in r["tags"] for r in paid)
+
+
+def test_an_agent_that_answers_where_it_should_call_differs(agent, small_server, large_server):
+    """That is seen without a verdict, which is not paid for."""
+    small_server.say("It is warm there.")
+    large_server.script({"reply": {"tool_calls": [{"name": "weather", "arguments": {}}]}})
+    ask_agent(agent)
+    (row,) = rows(agent, 1)
+    assert (row["agreed"], len(large_server.chats())) == (0, 1)
+
+
 @pytest.mark.parametrize(
     "header", [{"X-COPE-Budget-USD": "0"}, {"X-COPE-Max-Stage": "1"}, {"X-COPE-Mode": "small"}]
 )
@@ -173,14 +293,13 @@ def test_thresholds_are_calibrated_from_audits(audited, small_server, large_serv
     rows(audited, 3)
     done = audited.cli("calibrate", "--audited", "--quality", "0.95", "--out", "found.toml")
     assert done.returncode == 0, done.stderr
-    assert (
-        (audited.folder / "found.toml").read_text().endswith('[math]\nstage1 = "never"\nstage2 = "never"\n')
-    )
+    written = (audited.folder / "found.toml").read_text()
+    assert written.endswith('[math]\nsamples = 4\nstage1 = "never"\nstage2 = "never"\n')
     assert "math: no audits tell of stage 2 behind this stage 1" in done.stdout
     assert "quality alone" in audited.cli("calibrate", "--audited", "--max-usd-per-1000", "1").stderr
 
 
-def kept(proxy, found):
+def kept(proxy, found, *, small=SMALL_MODEL, large=LARGE_MODEL, samples=4):
     """Put audits on record as the proxy does."""
 
     async def keep_all():
@@ -188,7 +307,19 @@ def kept(proxy, found):
         for i, (request, stage, confidence, accepted, agreed) in enumerate(found):
             await keep(
                 engine,
-                Audited(f"a{i}", request, datetime.now(UTC), "math", stage, confidence, accepted, agreed),
+                Audited(
+                    id=f"{small}-{large}-{samples}-{i}"[-32:],
+                    request_id=request,
+                    created_at=datetime.now(UTC),
+                    task="math",
+                    stage=stage,
+                    confidence=confidence,
+                    accepted=accepted,
+                    agreed=agreed,
+                    small_model=small,
+                    large_model=large,
+                    samples=samples,
+                ),
             )
         await engine.dispose()
 
@@ -207,7 +338,7 @@ def test_stage_2_is_calibrated_behind_the_new_stage_1(audited):
     easy = [(f"e{i}", stage, 0.5 * stage, stage == 2, True) for i in range(300) for stage in (1, 2)]
     kept(audited, random.Random(1).sample(hard + easy, len(hard + easy)))
     said, text = from_audits(audited)
-    assert text.endswith('[math]\nstage1 = 0.5\nstage2 = "never"\n')
+    assert text.endswith('[math]\nsamples = 4\nstage1 = 0.5\nstage2 = "never"\n')
     assert "no audits tell" not in said
 
 
@@ -217,3 +348,70 @@ def test_the_lot_that_halves_audits_has_a_seed(audited):
     sure = [lot.choice((0.5, 0.75, 1.0)) for _ in range(120)]
     kept(audited, [(f"r{i}", 1, c, True, lot.random() < 0.9 + c / 10) for i, c in enumerate(sure)])
     assert from_audits(audited, "--seed", "0")[1] != from_audits(audited, "--seed", "1")[1]
+
+
+def test_an_audit_names_its_models_and_its_n(audited, small_server, large_server):
+    """A client may ask for another n than the config's."""
+    small_server.say("\\boxed{42}")
+    large_server.say("\\boxed{42}")
+    ask(audited, extra_headers={"X-COPE-Samples": "3"})
+    (row,) = rows(audited, 1)
+    assert (row["small_model"], row["large_model"], row["samples"]) == (SMALL_MODEL, LARGE_MODEL, 3)
+    ask(audited)
+    rows(audited, 2)
+    (found,) = json.loads(audited.cli("audits", "--json").stdout)
+    assert (found["small_model"], found["large_model"], found["samples"]) == (
+        SMALL_MODEL,
+        LARGE_MODEL,
+        [3, 4],
+    )
+
+
+ALL_DIFFER = [(f"r{i}", 1, 1.0, True, False) for i in range(20)]
+ALL_AGREE = [(f"r{i}", 1, 1.0, True, True) for i in range(200)]
+
+
+@pytest.mark.parametrize("other", [{"small": "former-small"}, {"large": "other-model"}])
+def test_what_other_models_did_is_no_evidence(audited, small_server, large_server, other):
+    """They disagreed all the time; the models at hand agree, and are neither warned of nor refused for that."""
+    kept(audited, ALL_DIFFER, **other)
+    shown = audited.cli("audits")
+    said = f"none of the 20 audits of 7 days is of {SMALL_MODEL} and {LARGE_MODEL}, as configured"
+    assert said in shown.stderr
+    assert json.loads(audited.cli("audits", "--json").stdout) == []
+    refused = audited.cli("calibrate", "--audited", "--quality", "0.9")
+    assert refused.returncode == 1
+    assert f"none of the 20 audits of 30 days is of {SMALL_MODEL} and {LARGE_MODEL}" in refused.stderr
+    small_server.say("\\boxed{42}")
+    large_server.say("\\boxed{41}")
+    ask(audited)
+    rows(audited, 21)
+    kept(audited, ALL_AGREE)
+    (found,) = json.loads(audited.cli("audits", "--json").stdout)
+    assert (found["agreed"], found["differed"]) == (200, 1)
+    shown = audited.cli("audits")
+    assert "below" not in shown.stdout
+    assert "none of" not in shown.stderr
+    assert from_audits(audited)[1].endswith('[math]\nsamples = 4\nstage1 = 1.0\nstage2 = "never"\n')
+    audited.stop()
+    assert WARNING not in audited.output()
+
+
+def test_a_model_that_we_start_goes_by_the_name_that_it_is_served_under():
+    """The config may name a folder, or the bundled one; the proxy that noted the audit knew the engine's name."""
+    started = Settings(small=Small(vllm=Vllm()), large=Large(model="big"))
+    assert models_of(started) == Models("smollm2-135m-instruct", "big")
+    running = Settings(small=Small(model="org/small", base_url="http://x/v1"), large=Large(model="big"))
+    assert models_of(running) == Models("org/small", "big")
+
+
+def test_thresholds_are_calibrated_for_the_n_that_is_configured(audited):
+    """A share of 8 votes says nothing of one of 4."""
+    kept(audited, ALL_AGREE, samples=8)
+    refused = audited.cli("calibrate", "--audited", "--quality", "0.9")
+    assert refused.returncode == 1
+    assert "none of the 200 audits of 30 days is of the n that is configured" in refused.stderr
+    kept(audited, ALL_DIFFER)
+    said, text = from_audits(audited)
+    assert "math: 200 audits are of another n than 4 and left out" in said
+    assert text.endswith('[math]\nsamples = 4\nstage1 = "never"\nstage2 = "never"\n')
