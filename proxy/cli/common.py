@@ -3,7 +3,8 @@
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,10 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from rich.console import Console
 
-from proxy.config import ENGINE_MODEL, ENGINE_URL, Settings, config_path, load, with_engine
+from proxy.config import ENGINE_MODEL, ENGINE_URL, Settings, Small, Vllm, config_path, load, with_engine
 from proxy.pricing.money import parse_usd
 
 if TYPE_CHECKING:
+    from proxy.backends.vllm import EngineProcess
     from proxy.ledger.database import Database
 
 T = TypeVar("T")
@@ -86,9 +88,44 @@ def secret_names(settings: Settings) -> tuple[str, ...]:
     return tuple(name for name in names if name)
 
 
+def check_writable(out: Path) -> None:
+    """Refuse a file that could not be written at the end of a long command; leave it as it is.
+
+    Raises:
+        click.ClickException: it could not.
+    """
+    try:
+        if out.exists():
+            out.open("ab").close()
+        else:
+            tempfile.TemporaryFile(dir=out.parent).close()
+    except OSError as e:
+        raise click.ClickException(f"--out: {out} cannot be written ({e.strerror})") from e
+
+
 def say(line: str) -> None:
     """Tell how the engine's start goes."""
     click.echo(f"vllm: {line}", err=True)
+
+
+@contextmanager
+def started(
+    small: Small, *, also: Sequence[str] = (), secrets: Sequence[str] = ()
+) -> "Iterator[EngineProcess]":
+    """Run vLLM for the time of a command, from when it answers; the arguments are those of `vllm.start`.
+
+    Raises:
+        click.ClickException: it does not start; the message says why.
+    """
+    from proxy.backends import vllm  # noqa: PLC0415
+
+    with ExitStack() as stack:
+        try:
+            engine = stack.enter_context(vllm.start(small, also=also, secrets=secrets, progress=say))
+            engine.wait_ready(say, (small.vllm or Vllm()).startup_timeout_s)
+        except vllm.EngineError as e:
+            raise click.ClickException(str(e)) from e
+        yield engine
 
 
 @contextmanager
@@ -97,14 +134,5 @@ def small_tier(settings: Settings) -> Iterator[Settings]:
     if settings.small.vllm is None:
         yield settings
         return
-    from proxy.backends import vllm  # noqa: PLC0415
-
-    with ExitStack() as stack:
-        try:
-            engine = stack.enter_context(
-                vllm.start(settings.small, secrets=secret_names(settings), progress=say)
-            )
-            engine.wait_ready(say, settings.small.vllm.startup_timeout_s)
-        except vllm.EngineError as e:
-            raise click.ClickException(str(e)) from e
+    with started(settings.small, secrets=secret_names(settings)) as engine:
         yield with_engine(settings, {ENGINE_URL: engine.base_url, ENGINE_MODEL: engine.model})

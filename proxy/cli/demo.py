@@ -18,9 +18,8 @@ import openai
 from rich.console import Console
 from rich.table import Table
 
-from proxy.backends import vllm
 from proxy.cli import main
-from proxy.cli.common import say, settings_of, with_database
+from proxy.cli.common import settings_of, started, with_database
 from proxy.cli.money import spend_table
 from proxy.config import BUNDLED_MODEL, ENGINE_MODEL, ENGINE_URL, Settings, Small, Vllm
 from proxy.ledger import reports
@@ -66,13 +65,15 @@ output_per_mtok = 10
 def demo(model: str, stay: bool, port: int, folder: Path) -> None:
     """Answer real questions through the whole cascade, then show what was spent."""
     console = Console(width=None if sys.stdout.isatty() else 130)
-    folder.mkdir(exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise click.ClickException(f"--folder: {folder} cannot be made ({e.strerror})") from e
     paid = bool(os.environ.get("OPENAI_API_KEY"))
     large = os.environ.get("COPE_DEMO_LARGE", "gpt-4o-mini") if paid else LOCAL_LARGE
     small = Small(model=model, vllm=Vllm(log_file=str(folder / "vllm.log")))
     console.print("[bold]1/4[/] starting vLLM with the small model (log: %s)" % (folder / "vllm.log"))
-    with vllm.start(small, also=() if paid else (large,), progress=say) as engine:
-        engine.wait_ready(say, 600)
+    with started(small, also=() if paid else (large,)) as engine:
         config = _write_config(folder, model, large, engine.base_url, paid=paid)
         env = {**os.environ, ENGINE_URL: engine.base_url, ENGINE_MODEL: engine.model}
         if not paid:
@@ -84,7 +85,10 @@ def demo(model: str, stay: bool, port: int, folder: Path) -> None:
         console.print("[bold]2/4[/] starting the proxy")
         with _proxy(config, port, env, folder / "proxy.log") as base_url:
             console.print("[bold]3/4[/] asking, through the openai SDK")
-            console.print(_ask(console, base_url))
+            try:
+                console.print(_ask(console, base_url))
+            except openai.OpenAIError as e:
+                raise click.ClickException(f"{_reason(e)} The proxy's log is {folder / 'proxy.log'}") from e
             console.print("[bold]4/4[/] the ledger")
             _report(console, settings_of(str(config)), base_url)
             _point_clients(console, base_url, config)
@@ -187,6 +191,14 @@ def _ask(console: Console, base_url: str) -> Table:
             cope["baseline_usd"], text[:48],
         )  # fmt: skip
     return table
+
+
+def _reason(error: openai.OpenAIError) -> str:
+    """Say in a line why a question was not answered."""
+    body = error.body if isinstance(error, openai.APIError) else None
+    said = body.get("message") if isinstance(body, dict) else None
+    refused = isinstance(error, openai.APIError) and error.code == "upstream_authentication"
+    return f"a question was not answered: {said or error}{' Is OPENAI_API_KEY right?' if refused else ''}"
 
 
 def _report(console: Console, settings: Settings, base_url: str) -> None:

@@ -35,9 +35,12 @@ def serve(config: str | None, host: str | None, port: int | None, workers: int |
     _refuse_open_door(settings)
     with ExitStack() as stack:
         if settings.small.vllm is not None:
-            engine = stack.enter_context(
-                vllm.start(settings.small, secrets=secret_names(settings), progress=say)
-            )
+            try:
+                engine = stack.enter_context(
+                    vllm.start(settings.small, secrets=secret_names(settings), progress=say)
+                )
+            except vllm.EngineError as e:
+                raise click.ClickException(str(e)) from e
             os.environ |= {ENGINE_URL: engine.base_url, ENGINE_MODEL: engine.model}
             watch = threading.Thread(
                 target=_report_start, args=(engine, settings.small.vllm.startup_timeout_s), daemon=True
