@@ -299,6 +299,11 @@ def _contradictions(s: Settings) -> list[str]:
         for section, count in {"cascade": s.cascade.samples, **counts}.items()
         if count > s.cascade.max_samples
     ]
+    if s.cascade.calibration and not s.cascade.accept_at_threshold:
+        out.append(
+            "cascade.accept_at_threshold: what a calibration certified accepts at its thresholds; leave this true, or "
+            "cascade.calibration out"
+        )
     names = {"small", *s.cascade.aliases} & set(s.large_models)
     if names:
         taken = ", ".join(sorted(names))

@@ -1,19 +1,27 @@
 """`cope-proxy calibrate`: thresholds for a target, with a guarantee, from the runs of `cope-proxy eval`."""
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.table import Table
 
+from proxy.cascade.types import TaskKind
 from proxy.cli import main
-from proxy.cli.common import USD, config_option, console, settings_of, with_database
+from proxy.cli.audits import models_of, none_of
+from proxy.cli.common import USD, check_writable, config_option, console, settings_of, with_database
 from proxy.config import Settings
 from proxy.evals import trial
 from proxy.evals.calibration import AuditChoice, Choice, Rated, Target, calibrate, from_audits
-from proxy.ledger.audits import verdicts
+from proxy.ledger.audits import Audited, total, verdicts
 from proxy.pricing.money import format_usd
+from proxy.service.request import NEVER, Controls, policy
+
+if TYPE_CHECKING:
+    from proxy.ledger.database import Database
 
 
 @main.command("calibrate")
@@ -44,6 +52,7 @@ def calibrate_command(
     """
     if bool(runs) == audited:
         raise click.UsageError("name folders of `cope-proxy eval`, or --audited")
+    check_writable(out)
     if audited:
         if quality is None or cost is not None:
             raise click.UsageError("audits tell of quality alone: --quality 0.95")
@@ -64,10 +73,7 @@ def calibrate_command(
 
 
 def _from_audits(settings: Settings, days: int, quality: float, risk: float, seed: int, out: Path) -> None:
-    since = datetime.now(UTC) - timedelta(days=days)
-    found = with_database(settings, lambda engine: verdicts(engine, since))
-    if not found:
-        raise click.ClickException(f"no audits in {days} days; audit.share says how many answers are audited")
+    found, sizes = _evidence(settings, days)
     choices = [
         from_audits([a for a in found if a.task == task], quality, risk=risk, seed=seed)
         for task in sorted({a.task for a in found})
@@ -80,10 +86,38 @@ def _from_audits(settings: Settings, days: int, quality: float, risk: float, see
         f"# Written by `cope-proxy calibrate --audited`: {100 * quality:g} % agree, at a risk of {100 * risk:g} %."
     ]
     for pair in choices:
-        lines += ["", f"[{pair[0].task}]"]
+        # They say nothing of votes of another size.
+        lines += ["", f"[{pair[0].task}]", f"samples = {sizes[pair[0].task]}"]
         lines += [f"stage{c.stage} = {_threshold(c.threshold)}" for c in pair]
     out.write_text("\n".join(lines) + "\n")
     click.echo(f'written to {out}; `serve` applies it with cascade.calibration = "{out}"')
+
+
+def _evidence(settings: Settings, days: int) -> tuple[list[Audited], dict[str, int]]:
+    """Return the audits that tell of what is configured, its models and its n, and that n by task kind."""
+    since, models = datetime.now(UTC) - timedelta(days=days), models_of(settings)
+
+    async def ask(engine: "Database") -> tuple[list[Audited], int]:
+        return await verdicts(engine, since, models), await total(engine, since)
+
+    found, made = with_database(settings, ask)
+    if not made:
+        raise click.ClickException(f"no audits in {days} days; audit.share says how many answers are audited")
+    if not found:
+        raise click.ClickException(none_of(made, days, models))
+    controls = Controls()
+    sizes = {
+        task: policy(settings.cascade, TaskKind(task), (NEVER, NEVER), controls).samples
+        for task in {a.task for a in found}
+    }
+    fitting = [a for a in found if a.samples == sizes[a.task]]
+    if not fitting:
+        raise click.ClickException(
+            f"none of the {len(found)} audits of {days} days is of the n that is configured"
+        )
+    for task, count in sorted(Counter(a.task for a in found if a.samples != sizes[a.task]).items()):
+        click.echo(f"{task}: {count} audits are of another n than {sizes[task]} and left out")
+    return fitting, sizes
 
 
 def _audit_table(choices: list[tuple[AuditChoice, AuditChoice]]) -> Table:

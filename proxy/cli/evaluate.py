@@ -1,6 +1,7 @@
 """`cope-proxy eval`: labelled tasks through both tiers, every way, with what it costs and how good it is."""
 
 import asyncio
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -31,6 +32,7 @@ from proxy.evals.tiers import open_tiers
 from proxy.evals.trial import Trial
 from proxy.pricing.money import format_usd
 from proxy.sandbox import Sandbox, SandboxError, open_sandbox
+from proxy.service.gateway import accounts, resolve_prices
 from proxy.service.request import thresholds
 
 INTERRUPTED = 130
@@ -64,10 +66,12 @@ def evaluate(
     settings = settings_of(config)
     asked = items.chosen(items.load(data), limit, seed)
     done: dict[str, Trial] = {}
-    stopped = False
-    with small_tier(settings) as running:
+    stopped, whole = False, True
+    resolve_prices(settings)
+    accounts(settings)
+    with closing(_record(out)) as record, small_tier(settings) as running:
         try:
-            asyncio.run(_collect(running, asked, out, done, samples, at_once, max_usd))
+            whole = asyncio.run(_collect(running, asked, record, done, samples, at_once, max_usd))
         except KeyboardInterrupt:
             stopped = True
             click.echo("stopped; the same command goes on from here", err=True)
@@ -77,6 +81,18 @@ def evaluate(
         raise click.exceptions.Exit(INTERRUPTED)
     if not done:
         raise click.ClickException("no item was answered by both tiers")
+    if not whole:
+        raise click.ClickException("the large model stayed away; the same command goes on from here")
+
+
+def _record(out: Path) -> Record:
+    try:
+        record = Record(out / "calls.jsonl")
+    except OSError as e:
+        raise click.ClickException(f"--out: {out} is no folder to write into ({e.strerror})") from e
+    if len(record):
+        click.echo(f"{len(record)} calls of an earlier run are in {out} and are not made again", err=True)
+    return record
 
 
 def _report(settings: Settings, asked: list[Item], trials: list[Trial], out: Path) -> None:
@@ -100,21 +116,21 @@ def _frontier(trials: list[Trial]) -> list[Rated]:
 
 def thresholds_of(settings: Settings) -> At:
     """Return which thresholds `serve` would use for an item."""
-    return lambda trial: Thresholds(*thresholds(settings.cascade, TaskKind(trial.task), trial.usual))
+    cascade = settings.cascade
+    return lambda trial: Thresholds(
+        *thresholds(cascade, TaskKind(trial.task), trial.usual), inclusive=cascade.accept_at_threshold
+    )
 
 
 async def _collect(
-    settings: Settings, asked: list[Item], out: Path, done: dict[str, Trial], samples: int | None, at_once: int,
-    max_usd: int | None,
-) -> None:  # fmt: skip
+    settings: Settings, asked: list[Item], record: Record, done: dict[str, Trial], samples: int | None,
+    at_once: int, max_usd: int | None,
+) -> bool:  # fmt: skip
     runner = await _runner()
     if runner is None and any(item.task is TaskKind.CODE for item in asked):
         raise ConfigError(
             ["code can only be graded in the sandbox; leave these items out, or see `cope-proxy doctor`"]
         )
-    record = Record(out / "calls.jsonl")
-    if len(record):
-        click.echo(f"{len(record)} calls of an earlier run are in {out} and are not made again", err=True)
     shown = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -135,9 +151,14 @@ async def _collect(
                             f"{item.id}: left out: {problem}", markup=False, highlight=False
                         )
 
-                await collect(asked, tiers, done, samples=samples, at_once=at_once, told=told)
+                try:
+                    return await collect(asked, tiers, done, samples=samples, at_once=at_once, told=told)
+                except asyncio.CancelledError:
+                    progress.console.print(
+                        "stopping; paid calls under way are waited for (Ctrl-C again: at once)"
+                    )
+                    raise
     finally:
-        record.close()
         maths.shutdown()
 
 

@@ -25,6 +25,8 @@ from proxy.service.request import NEVER
 
 CASCADES = {"all": "full cascade", "goals": "cascade, goals only", "none": "cascade, no plans"}
 MOST_TESTED = 24
+MOST_LEVELS = 32
+"""Thresholds of a stage that are looked at: of more confidences, their quantiles. Pairs of them are rated on all items."""
 
 T = TypeVar("T")
 
@@ -227,15 +229,27 @@ def _audit_choice(task: str, stage: int, audits: Sequence[Audited], threshold: f
 
 
 def ways(trials: Sequence[Trial]) -> list[Way]:
-    """Return every way that the items can tell apart; a threshold above 1 means that the stage accepts nothing."""
-    plain = sorted({t.plain.confidence for t in trials})
-    firsts = [*sorted({t.first.confidence for t in trials}), NEVER]
-    seconds = [*sorted({t.second.confidence for t in trials if t.second is not None}), NEVER]
+    """Return the ways that the items can tell apart, or a choice of them where confidences are many.
+
+    A threshold above 1 means that the stage accepts nothing.
+    """
+    plain = _levels([t.plain.confidence for t in trials])
+    firsts = [*_levels([t.first.confidence for t in trials]), NEVER]
+    seconds = [*_levels([t.second.confidence for t in trials if t.second is not None]), NEVER]
     return [
         *(Way("none", c, NEVER) for c in plain),
         *(Way("goals", c, NEVER) for c in firsts[:-1]),
         *(Way("all", a, b) for a in firsts for b in seconds),
     ]
+
+
+def _levels(confidences: Sequence[float]) -> list[float]:
+    """Return the confidences, each once, in order; of too many the lowest, the highest and quantiles between."""
+    distinct = sorted(set(confidences))
+    if len(distinct) <= MOST_LEVELS:
+        return distinct
+    ordered = sorted(confidences)
+    return sorted({ordered[i * (len(ordered) - 1) // (MOST_LEVELS - 1)] for i in range(MOST_LEVELS)})
 
 
 def rate(way: Way, trials: Sequence[Trial]) -> Rated:
@@ -280,6 +294,7 @@ def _test_of(target: Target, trials: Sequence[Trial]) -> _Test:
             lambda o, base: (o.score - share * base.score + share) / (1 + share), share / (1 + share)
         )
     # The dearest item seen, twice over, stands for the dearest that there is.
-    most = 2.0 * max(t.plan_cost + max(t.guided.cost, t.large.cost) for t in trials)
+    nothing = Thresholds(NEVER, NEVER)
+    most = 2.0 * max(mode(t, nothing).cost for t in trials for mode in MODES.values())
     bound = 0.0 if target.value >= most else 1 - target.value / most
     return _Test(lambda o, _: 1 - min(1.0, o.cost / most), bound)

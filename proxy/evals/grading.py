@@ -17,13 +17,15 @@ from proxy.cascade.types import Json, Program, Runner, TaskKind
 from proxy.errors import ConfigError
 from proxy.evals.items import Item
 from proxy.evals.tiers import Tiers
+from proxy.pricing.tokens import hides_reasoning
+from proxy.service.large import REASONING_ROOM
 
 _JUDGE = (
     "You grade an assistant's answer. Question:\n\n{question}\n\n{reference}The answer to grade:\n\n{answer}\n\n"
     "Grade it from 1 (useless or wrong) to 10 (as good as it can be) for correctness, helpfulness and clarity. "
     'Write only "Grade: N".'
 )
-_JUDGED_TOKENS = 16
+_JUDGED_TOKENS = 16  # and as many as a model may think that does so unseen
 _UNSPACED = re.compile(
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u1100-\u11ff]"
 )
@@ -69,16 +71,24 @@ class Graders:
                 return await self._judged(item, text)
 
     async def _judged(self, item: Item, text: str) -> float:
-        """Let the large model grade; a grade that cannot be read counts as 0."""
+        """Let the large model grade.
+
+        Raises:
+            ValueError: what it wrote is no grade.
+        """
         known = item.meta.get("reference")
         reference = (
             f"A reference answer:\n\n{known[0] if isinstance(known, list) else known}\n\n" if known else ""
         )
         asked = _JUDGE.format(question=item.prompt, reference=reference, answer=text)
         body = {"messages": [{"role": "user", "content": asked}], "temperature": 0}
-        answer = await self._tiers.ask(f"{item.id} judge", body, _JUDGED_TOKENS)
+        model = self._tiers.settings.large_models[self._tiers.settings.large.model]
+        room = REASONING_ROOM if hides_reasoning(model.id, body) else 0
+        answer = await self._tiers.ask(f"{item.id} judge", body, _JUDGED_TOKENS + room)
         found = re.search(r"(\d+(?:\.\d+)?)", answer.text)
-        return min(10.0, float(found.group(1))) / 10 if found else 0.0
+        if found is None:
+            raise ValueError(f"the judge wrote no grade but {answer.text[:80]!r}")
+        return min(10.0, float(found.group(1))) / 10
 
 
 async def same_value(text: str, answer: str) -> bool:

@@ -1,13 +1,15 @@
 """Data sets: one labelled task a line."""
 
 import random
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from proxy.cascade.prompts import ANSWER_FORM
+from proxy.cascade.tasks import ALPHABETS, halfwidth, options
 from proxy.cascade.types import Json, TaskKind
 from proxy.errors import ConfigError
 
@@ -16,6 +18,7 @@ FORM = {
     "code": "Write the whole function, with its imports, in one Python code block, and nothing else.",
 }
 """What is asked of every model alike about the form of an answer, so that it can be graded."""
+_LETTER = re.compile(r"[\s*(\[]*([^\W\d_])[\s*)\].:]*")
 
 
 class Item(msgspec.Struct, frozen=True):
@@ -55,7 +58,7 @@ def load(paths: Iterable[Path]) -> list[Item]:
     """Read data sets.
 
     Raises:
-        ConfigError: one line for each that cannot be read, or is no item.
+        ConfigError: one line for each that cannot be read, is no item, or lacks what its grade needs.
     """
     items: list[Item] = []
     problems: list[str] = []
@@ -65,19 +68,99 @@ def load(paths: Iterable[Path]) -> list[Item]:
         except OSError as e:
             problems.append(f"{path}: cannot be read ({e.strerror})")
             continue
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
+        numbered = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+        if not numbered:
+            problems.append(f"{path}: has no item; write one JSON object a line")
+        for number, line in numbered:
             try:
-                items.append(msgspec.json.decode(line, type=Item))
-            except (msgspec.ValidationError, msgspec.DecodeError) as e:
+                item = _in_form(msgspec.json.decode(line, type=Item))
+            except msgspec.DecodeError as e:
                 problems.append(f"{path}:{number}: {e}")
+            except UnicodeDecodeError as e:
+                problems.append(f"{path}:{number}: is no UTF-8 ({e.reason}); save the file as UTF-8")
+            else:
+                items.append(item)
+                problems += [f"{path}:{number}: {problem}" for problem in _lacking(item)]
     twice = {item.id for item in items} if len({i.id for i in items}) < len(items) else set()
     if twice:
         problems.append("some ids occur more than once; give every item its own")
     if problems:
         raise ConfigError(problems[:20])
     return items
+
+
+def _in_form(item: Item) -> Item:
+    """Return an item with its letter as the grade has it, "B" for "(b)"."""
+    if item.task is not TaskKind.CHOICE or not isinstance(item.answer, str):
+        return item
+    written = _LETTER.fullmatch(halfwidth(item.answer))
+    return msgspec.structs.replace(item, answer=written[1].upper()) if written else item
+
+
+def _lacking(item: Item) -> Iterator[str]:
+    """Say what an item lacks to be asked, and to be graded: without it every answer would be right, or none."""
+    meta = item.meta
+    if not item.prompt.strip() and not meta.get("messages"):
+        yield "prompt: is empty; write what is asked, or the whole messages as meta.messages"
+    for name in ("messages", "tools"):
+        if not _objects(meta.get(name)):
+            yield f"meta.{name}: must be a list of objects, as in a chat request"
+    if not isinstance(meta.get("response_format"), dict | None):
+        yield "meta.response_format: must be an object, as in a chat request"
+    if item.task is TaskKind.AGENT and not meta.get("tools"):
+        yield "meta.tools: must list the functions that may be called"
+    if item.task is TaskKind.CODE:
+        if not (item.tests or "").strip():
+            yield "tests: must be Python source that fails where the function is wrong"
+        return
+    form, fits = _form(item)
+    if not fits(item.answer):
+        given = "" if item.answer is None else f", not {msgspec.json.encode(item.answer).decode()[:60]}"
+        yield f"answer: must be {form}{given}"
+
+
+def _form(item: Item) -> tuple[str, Callable[[Any], bool]]:
+    """Return what the right answer of an item has to be."""
+    match item.task:
+        case TaskKind.MATH:
+            return "the right value, as text or a number", _value
+        case TaskKind.CHOICE:
+            letters = options(item.prompt) or tuple(ALPHABETS[0])
+            return f"the letter of an option ({', '.join(letters)})", letters.__contains__
+        case TaskKind.AGENT:
+            return 'a list of calls, {"name": {"argument": [each accepted value]}}', _calls
+        case TaskKind.STRUCTURED if item.meta.get("accepted"):
+            return "an object that has a list of accepted values for each field (meta.accepted)", _fields
+        case TaskKind.STRUCTURED:
+            return "the right JSON value", lambda answer: answer is not None
+        case _:
+            return "a name or a list of names, or left out, so that the large model judges", _names
+
+
+def _value(answer: Any) -> bool:
+    return bool(answer.strip()) if isinstance(answer, str) else type(answer) in (int, float)
+
+
+def _calls(answer: Any) -> bool:
+    return isinstance(answer, list) and all(
+        isinstance(call, dict) and call and all(map(_fields, call.values())) for call in answer
+    )
+
+
+def _fields(answer: Any) -> bool:
+    return isinstance(answer, dict) and all(isinstance(values, list) and values for values in answer.values())
+
+
+def _names(answer: Any) -> bool:
+    names: Sequence[Any] = answer if isinstance(answer, list) else [answer]
+    if not answer:
+        return answer in (None, "", [])
+    # A name without a letter or digit is in no text.
+    return all(isinstance(n, str) for n in names) and any(c.isalnum() for n in names for c in n)
+
+
+def _objects(value: Any) -> bool:
+    return value is None or (isinstance(value, list) and all(isinstance(one, dict) for one in value))
 
 
 def chosen(items: list[Item], limit: int | None, seed: int) -> list[Item]:

@@ -17,10 +17,11 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """From which confidence on a stage's answer is accepted, 0..1."""
+    """From which confidence on a stage's answer is accepted, 0..1, and whether that confidence itself is enough."""
 
     stage1: float
     stage2: float
+    inclusive: bool = True
 
 
 At = Callable[[Trial], Thresholds]
@@ -29,11 +30,11 @@ Mode = Callable[[Trial, Thresholds], Outcome]
 
 
 def _small(trial: Trial, _: Thresholds) -> Outcome:
-    return Outcome(trial.single, 0, 1)
+    return Outcome(trial.single, trial.plain.cost // max(1, len(trial.plain.samples)), 1)
 
 
 def _vote(trial: Trial, _: Thresholds) -> Outcome:
-    return Outcome(trial.plain.score, 0, 1)
+    return Outcome(trial.plain.score, trial.plain.cost, 1)
 
 
 def _large(trial: Trial, _: Thresholds) -> Outcome:
@@ -45,27 +46,34 @@ def _large_plan(trial: Trial, _: Thresholds) -> Outcome:
 
 
 def _without_plans(trial: Trial, at: Thresholds) -> Outcome:
-    if _accepted(trial.plain, at.stage1):
-        return Outcome(trial.plain.score, 0, 1)
-    return Outcome(trial.large.score, trial.large.cost, 3)
+    return _first_or_large(trial.plain, trial, at)
 
 
 def _goals_only(trial: Trial, at: Thresholds) -> Outcome:
-    if _accepted(trial.first, at.stage1):
-        return Outcome(trial.first.score, 0, 1)
-    return Outcome(trial.large.score, trial.large.cost, 3)
+    return _first_or_large(trial.first, trial, at)
+
+
+def _first_or_large(vote: Vote, trial: Trial, at: Thresholds) -> Outcome:
+    if _accepted(vote, at.stage1, at):
+        return Outcome(vote.score, vote.cost, 1)
+    return Outcome(trial.large.score, vote.cost + trial.large.cost, 3)
 
 
 def _cascade(trial: Trial, at: Thresholds) -> Outcome:
-    if _accepted(trial.first, at.stage1):
-        return Outcome(trial.first.score, 0, 1)
-    if trial.second is not None and _accepted(trial.second, at.stage2):
-        return Outcome(trial.second.score, trial.plan_cost, 2)
-    return Outcome(trial.guided.score, trial.plan_cost + trial.guided.cost, 3)
+    cost = trial.first.cost
+    if _accepted(trial.first, at.stage1, at):
+        return Outcome(trial.first.score, cost, 1)
+    cost += trial.plan_cost
+    if trial.second is not None:
+        cost += trial.second.cost
+        if _accepted(trial.second, at.stage2, at):
+            return Outcome(trial.second.score, cost, 2)
+    return Outcome(trial.guided.score, cost + trial.guided.cost, 3)
 
 
-def _accepted(vote: Vote, threshold: float) -> bool:
-    return vote.confidence >= threshold
+def _accepted(vote: Vote, threshold: float, at: Thresholds) -> bool:
+    enough = vote.confidence >= threshold if at.inclusive else vote.confidence > threshold
+    return vote.answered and enough
 
 
 MODES: Mapping[str, Mode] = {

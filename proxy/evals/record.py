@@ -3,12 +3,15 @@
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from proxy.cascade.types import Json
+from proxy.errors import ConfigError
 from proxy.pricing.prices import Usage
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -28,6 +31,15 @@ class Call(msgspec.Struct, frozen=True):
     ms: int
     logprob: float | None = None
     tokens: list[tuple[float, float]] = []
+    cost: int | None = None
+    """What the large model's answer cost, in nano-USD, at the price of the day."""
+
+
+class Owed(msgspec.Struct, frozen=True):
+    """What a paid call may cost at worst, in nano-USD: written before it goes out, and as 0 when it is known."""
+
+    id: str
+    worst: int
 
 
 def key_of(tier: str, model: str, body: Json, index: int = 0) -> str:
@@ -37,12 +49,19 @@ def key_of(tier: str, model: str, body: Json, index: int = 0) -> str:
 
 
 class Record:
-    """A file of calls, one JSON object a line, written as they come."""
+    """Two files, one JSON object a line, written as they come: the calls, and beside them what is owed for those lost.
+
+    Raises:
+        ConfigError: a line of them is broken.
+        OSError: they cannot be read, or written.
+    """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        owed = path.with_name("owed.jsonl")
         self._calls = {call.key: call for call in calls(path)}
-        self._file = path.open("ab")
+        self._owed = {one.id: one.worst for one in _lines(owed, Owed)}
+        self._file, self._owed_file = path.open("ab"), owed.open("ab")
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -60,18 +79,44 @@ class Record:
         self._file.write(msgspec.json.encode(call) + b"\n")
         self._file.flush()
 
+    def owe(self, id_: str, worst: int) -> None:
+        """Note what a paid call may cost at worst: should this process die, it counts as paid. 0 takes that back."""
+        self._owed[id_] = worst
+        self._owed_file.write(msgspec.json.encode(Owed(id_, worst)) + b"\n")
+        self._owed_file.flush()
+
+    @property
+    def owed(self) -> int:
+        """What was paid, at worst, for calls of which nothing is known, in nano-USD."""
+        return sum(self._owed.values())
+
     def close(self) -> None:
-        """Close the file."""
+        """Close the files."""
         self._file.close()
+        self._owed_file.close()
 
 
 def calls(path: Path) -> Iterator[Call]:
-    """Yield the calls of a record; a last line that was torn when its run was killed is cut off."""
+    """Yield the calls of a record; a last line that was torn when its run was killed is cut off.
+
+    Raises:
+        ConfigError: another line is broken.
+    """
+    return _lines(path, Call)
+
+
+def _lines(path: Path, kind: type[T]) -> Iterator[T]:
     if not path.exists():
         return
     raw = path.read_bytes()
     whole = raw.rfind(b"\n") + 1
     if whole < len(raw):
         path.write_bytes(raw[:whole])
-    for line in raw[:whole].splitlines():
-        yield msgspec.json.decode(line, type=Call)
+    for number, line in enumerate(raw[:whole].splitlines(), start=1):
+        try:
+            one = msgspec.json.decode(line, type=kind)
+        except (msgspec.DecodeError, UnicodeDecodeError) as e:
+            raise ConfigError(
+                [f"{path}:{number}: is broken ({e}); delete the line; its call is then made again"]
+            ) from e
+        yield one

@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import Callable, Sequence
 
+from proxy.cascade.types import MissingLogprobs
 from proxy.errors import ApiError, NoBudget, SmallRefused, SmallUnavailable
 from proxy.evals import trial
 from proxy.evals.grading import Graders
 from proxy.evals.items import Item
-from proxy.evals.tiers import Tiers
+from proxy.evals.tiers import Tiers, passing
 from proxy.evals.trial import Trial
 
 Told = Callable[[Item, str | None], None]
@@ -22,18 +23,22 @@ async def collect(
     samples: int | None,
     at_once: int,
     told: Told,
-) -> None:
+) -> bool:
     """Put a trial into `done`, by its id, for each item that both tiers answered; so it is kept when this is cancelled.
 
-    An item that fails is reported and left out; one that no money is left for ends the run.
+    An item that fails is reported and left out; one that no money is left for ends the run, and so does a
+    large model that stays away.
+
+    Returns:
+        Whether it stayed.
     """
     graders = Graders(tiers)
     slots = asyncio.Semaphore(at_once)
-    broke = asyncio.Event()
+    broke, away = asyncio.Event(), asyncio.Event()
 
     async def one(item: Item) -> None:
         async with slots:
-            if broke.is_set():
+            if broke.is_set() or away.is_set():
                 return
             problem = None
             try:
@@ -41,10 +46,13 @@ async def collect(
             except* NoBudget as group:
                 broke.set()
                 problem = str(group.exceptions[0])
-            except* (ApiError, SmallRefused, SmallUnavailable, ValueError) as group:
+            except* (ApiError, SmallRefused, SmallUnavailable, MissingLogprobs, ValueError) as group:
                 problem = "; ".join(f"{type(e).__name__}: {e}" for e in group.exceptions)
+                if any(isinstance(e, ApiError) and passing(e) for e in group.exceptions):
+                    away.set()
             told(item, problem)
 
     async with asyncio.TaskGroup() as group:
         for item in items:
             group.create_task(one(item))
+    return not away.is_set()

@@ -1,7 +1,9 @@
 """The two tiers as a run asks them: through the record, so that nothing is asked or paid twice."""
 
 import asyncio
+import logging
 import time
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,16 +19,23 @@ from proxy.cascade.confidence.open import lowest_run
 from proxy.cascade.toolcalls import with_calls
 from proxy.cascade.types import Json, Runner, Sample, SmallRequest
 from proxy.config import Settings
-from proxy.errors import ApiError, NoBudget
+from proxy.errors import NO_RETRY, ApiError, NoBudget
 from proxy.evals.record import Call, Record, key_of
 from proxy.pricing.money import format_usd
 from proxy.pricing.prices import Price, Usage, cost, worst_case
-from proxy.pricing.tokens import count_text, prompt_bound, usage_from
-from proxy.service.gateway import accounts, resolve_prices
-from proxy.service.large import plan_request
+from proxy.pricing.tokens import count_text, hides_reasoning, prompt_bound, usage_from
+from proxy.records import Stage
+from proxy.service.gateway import accounts, resolve_prices, small_price
+from proxy.service.large import may_be_billed, plan_request
 from proxy.service.small import sample_of
 
+log = logging.getLogger(__name__)
+
 TOP_LOGPROBS = 10
+DRAIN_S = 30.0
+"""How long a paid call may go on when its run is stopped: it is billed anyway, and would be paid for again."""
+_PASSING = frozenset({429, 502, 503, 529})
+_PAUSE_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -51,40 +60,98 @@ class Tiers:
     small: SmallPool
     upstream: Upstream
     price: Price
+    small_price: Price
     record: Record
     runner: Runner | None = None
     limit: int | None = None
     """Most that the run may spend, in nano-USD."""
     spent: int = field(init=False)
     _reserved: int = field(default=0, init=False)
+    _settled: asyncio.Condition = field(default_factory=asyncio.Condition, init=False)
+    _paying: set[asyncio.Task[Call]] = field(default_factory=set, init=False)
 
     def __post_init__(self) -> None:
         """Count what the record says was paid."""
-        self.spent = sum(cost(self.price, call.usage) for call in self.record if call.tier == "large")
+        paid = sum(self._cost(call) for call in self.record if call.tier == "large")
+        self.spent = paid + self.record.owed
 
     async def ask(self, item: str, body: Json, max_tokens: int) -> Answer:
-        """Ask the large model.
+        """Ask the large model; wait out a short outage, and money that other calls have only reserved.
 
         Raises:
             NoBudget: the worst case of the call does not fit into what the run may spend.
-            ApiError: it did not answer.
+            ApiError: it did not answer. After an outage longer than `large.timeout_s`, one that is `passing`.
         """
         model = self.settings.large_models[self.settings.large.model]
         sent = {**body, "model": model.id, "max_completion_tokens": max_tokens}
+        if hides_reasoning(model.id, sent):
+            sent.pop("temperature", None)  # these models refuse one
         key = key_of("large", model.id, sent)
         call = self.record.find(key)
         if call is None:
             worst = worst_case(self.price, prompt_bound(model.id, sent), max_tokens)
-            if self.limit is not None and self.spent + self._reserved + worst > self.limit:
-                raise NoBudget(f"the run may spend {format_usd(self.limit)} USD")
-            self._reserved += worst
+            call = await self._patiently(key, item, sent, model.id, worst)
+        return Answer(call.message, call.usage, self._cost(call))
+
+    async def drain(self) -> None:
+        """Let paid calls under way come to their end, for a while; what is then known of them is on record."""
+        if self._paying:
+            await asyncio.wait(self._paying, timeout=DRAIN_S)
+        for paying in self._paying:
+            paying.cancel()
+
+    def _cost(self, call: Call) -> int:
+        return cost(self.price, call.usage) if call.cost is None else call.cost
+
+    async def _patiently(self, key: str, item: str, sent: Json, model: str, worst: int) -> Call:
+        until, told = time.monotonic() + self.settings.large.timeout_s, False
+        while True:
+            await self._reserve(worst)
+            paying = asyncio.create_task(self._pay(key, item, sent, model, worst))
+            self._paying.add(paying)
+            paying.add_done_callback(self._paid)
             try:
-                call = await self._ask(key, item, sent, model.id)
-            finally:
-                self._reserved -= worst
+                return await asyncio.shield(paying)  # what is paid for is not lost with who asked for it
+            except ApiError as e:
+                if not passing(e) or time.monotonic() > until:
+                    raise
+                if not told:
+                    log.warning("the large model does not answer, and is waited for: %s", e.message)
+                told = True
+            await asyncio.sleep(_PAUSE_S)
+
+    async def _reserve(self, worst: int) -> None:
+        async with self._settled:
+            while self.limit is not None and self.spent + self._reserved + worst > self.limit:
+                if not self._reserved:
+                    raise NoBudget(f"the run may spend {format_usd(self.limit)} USD")
+                await self._settled.wait()
+            self._reserved += worst
+
+    async def _pay(self, key: str, item: str, sent: Json, model: str, worst: int) -> Call:
+        id_, known = uuid.uuid4().hex, worst
+        self.record.owe(id_, worst)
+        try:
+            call = await self._ask(key, item, sent, model)
             self.record.add(call)
-            self.spent += cost(self.price, call.usage)
-        return Answer(call.message, call.usage, cost(self.price, call.usage))
+            known = self._cost(call)
+            self.record.owe(id_, 0)
+            return call
+        except ApiError as e:
+            if not may_be_billed(e):
+                known = 0
+                self.record.owe(id_, 0)
+            raise
+        finally:
+            self._reserved -= worst
+            self.spent += known
+            async with self._settled:
+                self._settled.notify_all()
+
+    def _paid(self, paying: asyncio.Task[Call]) -> None:
+        self._paying.discard(paying)
+        if not paying.cancelled():
+            paying.exception()  # has been seen, though who asked may have gone
 
     async def _ask(self, key: str, item: str, sent: Json, model: str) -> Call:
         began = time.monotonic()
@@ -99,15 +166,23 @@ class Tiers:
             raise ApiError(
                 502, f"its answer is broken ({type(e).__name__})", "server_error", "upstream_invalid"
             ) from e
+        usage = usage or Usage(prompt_bound(model, sent), count_text(model, said))
         return Call(
             key=key,
             item=item,
             tier="large",
             message=dict(with_calls(choice["message"], sent.get("tools"))),
             finish_reason=choice.get("finish_reason") or "stop",
-            usage=usage or Usage(prompt_bound(model, sent), count_text(model, said)),
+            usage=usage,
             ms=round((time.monotonic() - began) * 1000),
+            cost=cost(self.price, usage),
         )
+
+
+def passing(e: ApiError) -> bool:
+    """Whether an error speaks of the upstream's present state: the same call may do better later, and nothing was paid."""
+    refused = e.headers.get("x-should-retry") == NO_RETRY["x-should-retry"] or e.code == "insufficient_quota"
+    return e.status in _PASSING and not refused and not may_be_billed(e)
 
 
 @dataclass
@@ -118,6 +193,8 @@ class Sampler:
     item: str
     plan_cost: int = 0
     """Of the guidelines so far, in nano-USD."""
+    small_cost: dict[Stage, int] = field(default_factory=dict)
+    """Of the small model's calls so far, in nano-USD, by stage."""
 
     async def generate(self, request: SmallRequest) -> Sample:
         """Generate one answer; see `proxy.cascade.types.SmallTier`."""
@@ -145,6 +222,8 @@ class Sampler:
                 tokens=[_peaked(token) for token in into.logprobs] if request.role == "executor" else [],
             )
             record.add(call)
+        paid = cost(self.tiers.small_price, call.usage)
+        self.small_cost[request.stage] = self.small_cost.get(request.stage, 0) + paid
         return Sample(
             request.index,
             call.message,
@@ -187,8 +266,12 @@ async def open_tiers(
         pool = SmallPool.of(session, small)
         await pool.probe()
         watching = asyncio.create_task(pool.watch())
+        tiers = Tiers(
+            settings, pool, Upstream(session, account), price, small_price(settings), record, runner, limit
+        )
         try:
-            yield Tiers(settings, pool, Upstream(session, account), price, record, runner, limit)
+            yield tiers
         finally:
+            await tiers.drain()
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)

@@ -16,6 +16,7 @@ from proxy.cascade.types import Escalated, Json, Kept, Policy
 from proxy.errors import ConfigError, NoBudget
 from proxy.evals.items import Item
 from proxy.evals.tiers import Answer, Sampler, Tiers
+from proxy.records import Stage
 from proxy.service.request import NEVER, Controls, policy
 
 Grader = Callable[[Item, Json], Awaitable[float]]
@@ -32,11 +33,21 @@ class Drawn(msgspec.Struct, frozen=True):
 
 
 class Vote(msgspec.Struct, frozen=True):
-    """A ballot of n samples: its confidence, how right the answer is that won (0..1), and the samples by index."""
+    """A ballot of n samples.
+
+    Attributes:
+        confidence: of the answer that won.
+        score: how right that one is (0..1).
+        samples: the samples by index.
+        cost: of the small model's calls, its own plans included, in nano-USD.
+        answered: whether any answer won; where none is valid, the stage has nothing to accept.
+    """
 
     confidence: float
     score: float
     samples: list[Drawn] = []
+    cost: int = 0
+    answered: bool = True
 
 
 class Paid(msgspec.Struct, frozen=True):
@@ -90,9 +101,12 @@ def read(folder: Path) -> list[Trial]:
     """
     try:
         lines = (folder / "trials.jsonl").read_bytes().splitlines()
-        return [msgspec.json.decode(line, type=Trial) for line in lines]
-    except (OSError, msgspec.DecodeError) as e:
+        found = [msgspec.json.decode(line, type=Trial) for line in lines]
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as e:
         raise ConfigError([f"{folder}: no run of `cope-proxy eval` ({e})"]) from e
+    if not found:
+        raise ConfigError([f"{folder}: trials.jsonl is empty; the same `cope-proxy eval` writes it again"])
+    return found
 
 
 async def run(item: Item, tiers: Tiers, grade: Grader, samples: int | None) -> Trial:
@@ -108,7 +122,9 @@ async def run(item: Item, tiers: Tiers, grade: Grader, samples: int | None) -> T
     reason = unserved(body, tools=tiers.settings.small.tools)
     if reason is not None:
         raise ValueError(f"{item.id}: the small model cannot serve it: {reason}")
-    settings, estimator = tiers.settings, estimator_for(task, tiers.runner)
+    settings = tiers.settings
+    # Code is graded by running it in any case; whether it is also compared so is what the config says.
+    estimator = estimator_for(task, tiers.runner if settings.sandbox.enabled else None)
     # Nothing is ever accepted and nothing stopped early: one run then tells the outcome at every threshold.
     everything = replace(
         policy(
@@ -117,11 +133,11 @@ async def run(item: Item, tiers: Tiers, grade: Grader, samples: int | None) -> T
         early_stop=False,
         plans="all",
     )
-    sampler = Sampler(tiers, item.id)
+    plainly, planning = Sampler(tiers, item.id), Sampler(tiers, item.id)
     bound = settings.small.max_output_tokens
     output = settings.large.max_output_tokens
 
-    async def voted(how: Policy) -> Story:
+    async def voted(how: Policy, sampler: Sampler) -> Story:
         story = Story()
         outcome = await decide(task, how, estimator, sampler, sampler, story, bound, Kept())
         if isinstance(outcome, Escalated) and outcome.stopped:
@@ -131,8 +147,8 @@ async def run(item: Item, tiers: Tiers, grade: Grader, samples: int | None) -> T
         return story
 
     async with asyncio.TaskGroup() as group:
-        plain = group.create_task(voted(replace(everything, plans="none")))
-        planned = group.create_task(voted(everything))
+        plain = group.create_task(voted(replace(everything, plans="none"), plainly))
+        planned = group.create_task(voted(everything, planning))
         alone = group.create_task(tiers.ask(item.id, {**body, "temperature": 0}, output))
     story = planned.result()
     guideline = next((p.text for p in story.plans if p.kind == "guideline"), None)
@@ -144,8 +160,11 @@ async def run(item: Item, tiers: Tiers, grade: Grader, samples: int | None) -> T
             "temperature": 0,
         }
         guided = await tiers.ask(item.id, with_plan, output)
-    votes = [await _vote(item, v, grade) for v in (plain.result().verdicts[1], story.verdicts[1])]
-    second = story.verdicts.get(2)
+
+    async def vote(of: Story, stage: Stage, sampler: Sampler) -> Vote:
+        return await _vote(item, of.verdicts[stage], grade, sampler.small_cost.get(stage, 0))
+
+    votes = [await vote(plain.result(), 1, plainly), await vote(story, 1, planning)]
     return Trial(
         item=item.id,
         task=item.task,
@@ -154,14 +173,14 @@ async def run(item: Item, tiers: Tiers, grade: Grader, samples: int | None) -> T
         single=sum(s.score for s in votes[0].samples) / len(votes[0].samples),
         plain=votes[0],
         first=votes[1],
-        second=None if second is None else await _vote(item, second, grade),
-        plan_cost=sampler.plan_cost,
+        second=await vote(story, 2, planning) if 2 in story.verdicts else None,
+        plan_cost=planning.plan_cost,
         large=await _paid(item, alone.result(), grade),
         guided=await _paid(item, guided, grade),
     )
 
 
-async def _vote(item: Item, verdict: Verdict, grade: Grader) -> Vote:
+async def _vote(item: Item, verdict: Verdict, grade: Grader, cost: int) -> Vote:
     winner, ballot = verdict.standing.winner, verdict.ballot
     by_index = sorted(zip(ballot.samples, ballot.votes, strict=True), key=lambda pair: pair[0].index)
     return Vote(
@@ -171,6 +190,8 @@ async def _vote(item: Item, verdict: Verdict, grade: Grader) -> Vote:
             Drawn(vote, await grade(item, one.message), one.usage.completion_tokens, one.logprob)
             for one, vote in by_index
         ],
+        cost=cost,
+        answered=winner is not None,
     )
 
 

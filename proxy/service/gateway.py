@@ -127,6 +127,12 @@ def _account(upstream: UpstreamSettings, key: str) -> Account:
     )
 
 
+def small_price(settings: Settings) -> Price:
+    """Return the price of the small model, which is nothing unless the config says otherwise."""
+    price = settings.small.price
+    return Price(per_mtok(price.input_per_mtok), per_mtok(price.output_per_mtok))
+
+
 @asynccontextmanager
 async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
     """Open everything; on the way out settle, flush and close, in that order."""
@@ -148,9 +154,7 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
             gateway = Gateway(
                 settings=settings,
                 prices=prices,
-                small_price=Price(
-                    per_mtok(small.price.input_per_mtok), per_mtok(small.price.output_per_mtok)
-                ),
+                small_price=small_price(settings),
                 small=pool,
                 upstreams={name: Upstream(session, account) for name, account in reached.items()},
                 plans=PlanBook(),

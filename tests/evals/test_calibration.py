@@ -22,6 +22,7 @@ from proxy.service.request import NEVER, Controls, policy
 
 USUAL = (0.75, 0.5)
 BEHAVIOUR = (0.5, 0.5)
+VOTED = ("plain", "first", "second")
 SHARES = st.sampled_from([0.25, 0.5, 0.75, 1.0])
 RIGHT = st.sampled_from([0.0, 1.0])
 VOTES = st.builds(Vote, SHARES, RIGHT)
@@ -222,6 +223,12 @@ def test_the_config_that_init_writes_leaves_a_calibration_alone(tmp_path):
     assert (found.threshold1, found.samples) == (1.0, 4)
 
 
+def test_a_calibration_needs_thresholds_that_accept_at_equality(tmp_path):
+    """What was certified does; a config that says otherwise would send more upstream than was tested."""
+    with pytest.raises(ConfigError, match=r"accept_at_threshold: what a calibration certified"):
+        calibrated(tmp_path, CODE, "accept_at_threshold = false\n", "--quality", "0.95")
+
+
 def test_items_on_another_scale_are_left_out_and_counted(tmp_path):
     """A few functions without a signature do not spoil a run, and nothing is claimed for them."""
     text = drawn(5, 9, sure_right=0, unsure_right=0, large_right=1, task="code")
@@ -263,6 +270,60 @@ def test_a_higher_threshold_never_sends_less_upstream(trials, one, other, stage2
             )
 
 
+@given(TRIALS, SHARES)
+def test_a_vote_without_a_valid_answer_is_never_accepted(trials, confidence):
+    """Whatever the threshold: the proxy has nothing to send then, and pays the large model."""
+    none = [msgspec.structs.replace(t.first, answered=False, confidence=confidence) for t in trials]
+    for trial, vote in zip(trials, none, strict=True):
+        nothing = msgspec.structs.replace(trial, plain=vote, first=vote, second=None)
+        for mode in ("full cascade", "cascade, goals only", "cascade, no plans"):
+            assert MODES[mode](nothing, Thresholds(0.0, 0.0)).stage == 3
+
+
+def test_a_confidence_that_equals_the_threshold_is_accepted_where_the_config_says_so():
+    """As `cascade.accept_at_threshold` has it."""
+    (trial,) = drawn(1, 0, sure_right=1, unsure_right=1, large_right=1)
+    level = trial.first.confidence
+    stages = [
+        MODES["full cascade"](trial, Thresholds(level, NEVER, inclusive)).stage for inclusive in (True, False)
+    ]
+    assert stages == [1, 3]
+
+
+def test_the_small_models_price_is_paid_in_every_stage_that_ran():
+    """Stage 1's calls are paid for also where stage 2 or 3 answers."""
+    (trial,) = drawn(1, 0, sure_right=1, unsure_right=1, large_right=1)
+    first, second = (msgspec.structs.replace(trial.first, cost=cost) for cost in (8, 30))
+    priced = msgspec.structs.replace(trial, plain=first, first=first, second=second)
+    costs = {mode: MODES[mode](priced, Thresholds(NEVER, NEVER)).cost for mode in MODES}
+    assert costs == {
+        "small alone": 2,
+        "small, voting": 8,
+        "large alone": 1000,
+        "large, own plan": 1200,
+        "cascade, no plans": 1008,
+        "cascade, goals only": 1008,
+        "full cascade": 1238,
+    }
+    assert MODES["full cascade"](priced, Thresholds(NEVER, 0.0)).cost == 238
+
+
+def test_many_different_confidences_are_tried_by_their_quantiles():
+    """A thousand of them would be a million pairs; the lowest and the highest are always among those tried."""
+    lot = random.Random(0)
+    trials = [
+        msgspec.structs.replace(
+            t, **{name: msgspec.structs.replace(t.first, confidence=lot.random()) for name in VOTED}
+        )
+        for t in drawn(1000, 0, sure_right=1, unsure_right=0, large_right=1)
+    ]
+    found = ways(trials)
+    assert len(found) < 1200
+    confidences = [t.first.confidence for t in trials]
+    tried = {way.stage1 for way in found if way.plans == "goals"}
+    assert (min(tried), max(tried)) == (min(confidences), max(confidences))
+
+
 @given(TRIALS)
 def test_the_frontier_is_not_beaten(trials):
     """No way is both better and no dearer than one on the frontier."""
@@ -281,7 +342,10 @@ def audits(count, agreeing, accepted_from=0.5, stage=1, reached=()):
         agreed = lot.random() < agreeing[confidence]
         accepted = confidence >= accepted_from
         request = reached[i] if reached else str(i)
-        out.append(Audited(str(i), request, datetime.now(UTC), "math", stage, confidence, accepted, agreed))
+        at = datetime.now(UTC)
+        out.append(
+            Audited(str(i), request, at, "math", stage, confidence, accepted, agreed, "small", "large", 8)
+        )
     return out
 
 

@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from proxy.evals import items
-from tests.harness import LARGE_MODEL, ProxyProcess, wait_until
+from tests.harness import LARGE_MODEL, ProxyProcess, StandIn, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -238,10 +238,140 @@ def test_a_run_that_is_interrupted_reports_what_is_done(bench, large_server):
     with proxy.begun_cli("eval", str(data), "--out", "run", "--at-once", "1") as running:
         wait_until(lambda: large_server.state()["waiting"].get("end"), "the last item's large answer", 60)
         running.send_signal(signal.SIGINT)
-        _, said = running.communicate(timeout=60)
+        said = ""
+        for line in running.stderr:
+            said += line
+            if "paid calls under way" in line:
+                large_server.open_gate("end")
     assert running.returncode == 130
     assert "the same command goes on from here" in said
     assert report(proxy)[0]["large alone"]["items"] == 7
-    large_server.open_gate("end")
     assert evaluate(proxy, data).returncode == 0
     assert report(proxy)[0]["large alone"]["items"] == 8
+    # What was under way has been paid for once.
+    asked = [json.dumps(e["body"], sort_keys=True) for e in large_server.chats()]
+    assert len(asked) == len(set(asked))
+
+
+def test_what_a_killed_run_had_under_way_counts_as_paid(bench, large_server):
+    """The upstream may bill a call whose answer nobody has seen: it counts at its worst case."""
+    proxy, data = bench
+    data.write_text(json.dumps(ITEMS[0]) + "\n")
+    hanging = {"reply": {"content": "2", "release": "never"}}
+    large_server.script(GUIDELINE, hanging)
+    with proxy.begun_cli("eval", str(data), "--out", "run") as running:
+        wait_until(lambda: large_server.state()["waiting"].get("never"), "the large answer", 60)
+        running.kill()
+    large_server.script(GUIDELINE, *at_length(right([1])))
+    for out, fits in (("run", False), ("other", True)):
+        before = len(large_server.chats())
+        proxy.cli("eval", str(data), "--out", out, "--max-usd", "0.0045")
+        assert (len(large_server.chats()) > before) is fits
+
+
+def test_an_answer_that_broke_off_counts_as_paid(bench, large_server):
+    """At its worst case, against the cap of this run and of later ones."""
+    proxy, data = bench
+    data.write_text(json.dumps(ITEMS[0]) + "\n")
+    large_server.script({"reply": {"break_after": 0}})
+    assert "sum-1: left out" in evaluate(proxy, data).stderr
+    before = len(large_server.chats())
+    assert "may spend 0.0045 USD" in evaluate(proxy, data, "--max-usd", "0.0045").stderr
+    assert len(large_server.chats()) == before
+
+
+def test_money_that_is_only_reserved_is_waited_for(bench, large_server):
+    """The worst case of all items at once does not fit, what they cost does: short answers."""
+    proxy, data = bench
+    large_server.script(GUIDELINE, *right(range(1, 9)))
+    done = evaluate(proxy, data, "--max-usd", "0.015", "--at-once", "8")
+    assert report(proxy)[0]["large alone"]["items"] == 8, done.stderr
+
+
+def impatient(bench, small_server, large_server, **large):
+    """The same files, with an upstream that is given up at the second failure, for a moment."""
+    quick = {
+        "max_output_tokens": 256,
+        "max_retries": 0,
+        "breaker_failures": 2,
+        "breaker_cooldown_s": 1,
+        **large,
+    }
+    return ProxyProcess(bench[0].folder, small_server.base_url, large_server.base_url, large=quick)
+
+
+def test_a_short_outage_costs_no_item(bench, small_server, large_server):
+    """The large model is waited for; nothing is left out."""
+    proxy, data = bench
+    down = [{"match": {"nth": i}, "reply": {"status": 503}} for i in range(1, 6)]
+    large_server.script(*down, GUIDELINE, *at_length(right(range(1, 9))))
+    done = evaluate(impatient(bench, small_server, large_server), data)
+    assert (done.returncode, "left out" in done.stderr) == (0, False), done.stderr
+    assert "does not answer, and is waited for" in done.stderr
+    assert report(proxy)[0]["large alone"]["items"] == 8
+
+
+def test_a_long_outage_ends_the_run_and_says_so(bench, small_server, large_server):
+    """Not item for item: what is done is reported, and the exit code tells."""
+    proxy, data = bench
+    last = items.chosen(items.load([data]), None, seed=0)[-1]
+    down = {"match": {"contains": last.prompt}, "reply": {"status": 503}}
+    large_server.script(down, GUIDELINE, *at_length(right(range(1, 9))))
+    done = evaluate(impatient(bench, small_server, large_server, timeout_s=2), data, "--at-once", "1")
+    assert done.returncode == 1
+    assert "the large model stayed away; the same command goes on from here" in done.stderr
+    assert report(proxy)[0]["large alone"]["items"] == 7
+
+
+def test_a_model_that_reasons_is_sent_no_temperature_and_judges_with_room_to_think(bench, small_server):
+    """OpenAI's reasoning models answer 400 to a temperature, and think before they write a grade."""
+    proxy, data = bench
+    data.write_text(json.dumps({"id": "o", "task": "open", "prompt": "Why is the sky blue?"}) + "\n")
+    grade = {"match": {"contains": "Grade it from 1"}, "reply": {"content": "Grade: 8"}}
+    with StandIn(["o3"]) as thinker:
+        thinker.script(grade, GUIDELINE, {"reply": {"content": "Light is scattered."}})
+        prices = {"o3": {"input_per_mtok": 2, "output_per_mtok": 8}}
+        reasons = ProxyProcess(
+            proxy.folder, small_server.base_url, thinker.base_url, large={"model": "o3"}, prices=prices
+        )
+        done = evaluate(reasons, data)
+        bodies = [e["body"] for e in thinker.chats()]
+    assert done.returncode == 0, done.stderr
+    assert report(proxy)[0]["large alone"]["score"] == 0.8
+    assert not any("temperature" in body for body in bodies)
+    assert min(b["max_completion_tokens"] for b in bodies if "Grade it" in json.dumps(b)) > 1000
+
+
+def test_a_judge_that_writes_no_grade_leaves_the_item_out(bench, large_server):
+    """It is no 0."""
+    proxy, data = bench
+    data.write_text(json.dumps({"id": "o", "task": "open", "prompt": "Why is the sky blue?"}) + "\n")
+    grade = {"match": {"contains": "Grade it from 1"}, "reply": {"content": "Hard to say."}}
+    large_server.script(grade, GUIDELINE, {"reply": {"content": "Light is scattered."}})
+    assert (
+        "o: left out: ValueError: the judge wrote no grade but 'Hard to say.'" in evaluate(proxy, data).stderr
+    )
+
+
+def test_a_small_server_without_log_probabilities_costs_the_items_that_need_them(bench, small_server):
+    """They are left out by name, the others are reported."""
+    proxy, data = bench
+    asked = {"id": "o", "task": "open", "prompt": "Why is the sky blue?", "answer": ["light"]}
+    data.write_text(data.read_text() + json.dumps(asked) + "\n")
+    small_server.script(GOAL, *right(range(1, 9)), {"reply": {"content": "Light.", "logprob": None}})
+    done = evaluate(proxy, data)
+    assert "o: left out: MissingLogprobs" in done.stderr
+    assert report(proxy)[0]["large alone"]["items"] == 8
+
+
+def test_the_small_models_price_counts(bench, small_server, large_server):
+    """In every mode that asks it, as it does when the proxy serves."""
+    proxy, data = bench
+    priced = ProxyProcess(
+        proxy.folder, small_server.base_url, large_server.base_url, large={"max_output_tokens": 256},
+        small={"price": {"input_per_mtok": 1, "output_per_mtok": 2}},
+    )  # fmt: skip
+    assert evaluate(priced, data).returncode == 0
+    modes, _ = report(proxy)
+    assert 0 < 3 * modes["small alone"]["cost"] < modes["small, voting"]["cost"]
+    assert modes["full cascade"]["cost"] > modes["small, voting"]["cost"]

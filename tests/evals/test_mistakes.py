@@ -1,0 +1,130 @@
+"""What an operator gets wrong with `cope-proxy eval` and `calibrate` is said in a line, before it costs anything."""
+
+import json
+import stat
+
+import pytest
+from click.testing import CliRunner
+
+from proxy.cli import main
+from proxy.evals import trial as trials_of
+from proxy.evals.record import Call, Record
+from proxy.evals.trial import Drawn, Paid, Trial, Vote
+from proxy.pricing.prices import Usage
+
+ITEM = {"id": "sum", "task": "math", "prompt": "What is 1 + 1?", "answer": "2"}
+PRICES = '[prices."big"]\ninput_per_mtok = 1\noutput_per_mtok = 1\n'
+KEY = {"COPE_TEST_KEY": "sk-x"}
+
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch):
+    """A folder to run in: a data set, and a config whose vLLM leaves a file when it is started."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COPE_TEST_KEY", raising=False)
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\ntouch {tmp_path / 'started'}\nexit 1\n")
+    python.chmod(python.stat().st_mode | stat.S_IXUSR)
+    (tmp_path / "cope.toml").write_text(
+        f'[small.vllm]\npython = "{python}"\n[large]\nmodel = "big"\napi_key_env = "COPE_TEST_KEY"\n{PRICES}'
+    )
+    (tmp_path / "tasks.jsonl").write_text(json.dumps(ITEM) + "\n")
+    return tmp_path
+
+
+def told(*command, code, env=None):
+    """Run a command that has to end in one line, and return that."""
+    said = CliRunner().invoke(main, command, env=env)
+    assert (said.exit_code, said.stderr.count("\n")) == (code, 1), said.output
+    assert said.exception is None or isinstance(said.exception, SystemExit)
+    return said.stderr
+
+
+def evaluated(*options, code, env=KEY):
+    return told("eval", "tasks.jsonl", *options, code=code, env=env)
+
+
+def test_a_vllm_that_does_not_start_is_said_after_all_else_was_found_right(bench):
+    """The other tests of this file would pass for a config that is refused for another reason."""
+    assert "failed with status 1" in CliRunner().invoke(main, ["eval", "tasks.jsonl"], env=KEY).stderr
+    assert (bench / "started").exists()
+
+
+def test_a_key_that_is_not_set_is_missed_before_vllm_is_started(bench):
+    """Its start takes a minute."""
+    assert "COPE_TEST_KEY is not set" in evaluated(code=2, env={})
+    assert not (bench / "started").exists()
+
+
+def test_a_price_that_is_not_known_is_missed_before_vllm_is_started(bench):
+    """So does that."""
+    config = bench / "cope.toml"
+    config.write_text(config.read_text().replace(PRICES, ""))
+    assert 'prices."big": no price' in evaluated(code=2)
+    assert not (bench / "started").exists()
+
+
+@pytest.mark.parametrize("out", ["tasks.jsonl", "tasks.jsonl/run", "taken"])
+def test_a_run_that_cannot_be_written_is_not_begun(bench, out):
+    """A file where the folder should be, or above it, or a folder where a file should be."""
+    (bench / "taken" / "calls.jsonl").mkdir(parents=True)
+    assert f"--out: {out} " in evaluated("--out", out, code=1)
+    assert not (bench / "started").exists()
+    assert (bench / "tasks.jsonl").read_text() == json.dumps(ITEM) + "\n"
+
+
+@pytest.mark.parametrize("broken", [b'{"key": "torn', b'{"key": "caf\xe9"}', b'{"key": "x"}'])
+def test_a_record_that_is_broken_in_its_middle_is_refused_with_the_line(bench, broken):
+    """Only a torn end is mended: what is before it was paid for, and a person decides."""
+    record = Record(bench / "run" / "calls.jsonl")
+    record.add(Call("a", "sum", "large", {"content": "2"}, "stop", Usage(1, 1), 5))
+    record.close()
+    path = bench / "run" / "calls.jsonl"
+    whole = path.read_bytes() + broken + b"\n" + path.read_bytes()
+    path.write_bytes(whole)
+    said = evaluated("--out", "run", code=2)
+    assert "config: run/calls.jsonl:2: " in said
+    assert "delete the line" in said
+    assert path.read_bytes() == whole
+    assert not (bench / "started").exists()
+
+
+def run_of(folder, count):
+    """Write the trials of a run."""
+    vote, paid = Vote(1.0, 1.0, [Drawn("2", 1.0, 9, None)] * 4), Paid(1.0, 1000, 100)
+    folder.mkdir()
+    trials_of.write(
+        folder,
+        [
+            Trial(str(i), "math", "math", (0.75, 0.5), 1.0, vote, vote, vote, 9, paid, paid)
+            for i in range(count)
+        ],
+    )
+
+
+@pytest.mark.parametrize("out", ["run", "missing/found.toml", "tasks.jsonl/found.toml"])
+def test_a_calibration_that_cannot_be_written_is_not_computed(bench, out):
+    """It takes minutes, and was lost."""
+    run_of(bench / "run", 8)
+    said = CliRunner().invoke(main, ["calibrate", "run", "--quality", "0.9", "--out", out])
+    assert (said.exit_code, said.stdout) == (1, "")
+    assert said.stderr.startswith(f"Error: --out: {out} cannot be written (")
+    assert said.stderr.count("\n") == 1
+
+
+def test_what_is_refused_leaves_the_file_of_an_earlier_calibration(bench):
+    """Trying whether it can be written neither empties nor makes it."""
+    run_of(bench / "run", 0)
+    (bench / "found.toml").write_text("# an earlier one\n")
+    for out in ("found.toml", "new.toml"):
+        said = told("calibrate", "run", "--quality", "0.9", "--out", out, code=2)
+        assert "config: run: trials.jsonl is empty" in said
+    assert (bench / "found.toml").read_text() == "# an earlier one\n"
+    assert not (bench / "new.toml").exists()
+
+
+def test_trials_that_cannot_be_read_are_no_run(bench):
+    """In whatever way they are broken."""
+    run_of(bench / "run", 1)
+    (bench / "run" / "trials.jsonl").write_bytes(b'{"item": "caf\xe9"}\n')
+    assert "config: run: no run of" in told("calibrate", "run", "--quality", "0.9", code=2)
