@@ -281,6 +281,16 @@ def _apply(calibration: str, cascade: dict[str, Any], problems: list[str]) -> No
         cascade["thresholds"] = found | own
 
 
+def overruled(settings: Settings) -> list[str]:
+    """Return the task kinds of which the config's own tables say something else than its calibration."""
+    cascade = settings.cascade
+    if cascade.calibration is None:
+        return []
+    found = tomllib.loads(Path(cascade.calibration).read_text(encoding="utf-8"), parse_float=Decimal)
+    tables = _build_map(dict[Kind, Thresholds], found, (), [])
+    return [kind for kind, table in tables.items() if cascade.thresholds.get(kind) != table]
+
+
 def _contradictions(s: Settings) -> list[str]:
     out = []
     if s.small.base_url is not None and s.small.vllm is not None:

@@ -86,8 +86,10 @@ def _from_audits(settings: Settings, days: int, quality: float, risk: float, see
         f"# Written by `cope-proxy calibrate --audited`: {100 * quality:g} % agree, at a risk of {100 * risk:g} %."
     ]
     for pair in choices:
-        # They say nothing of votes of another size.
-        lines += ["", f"[{pair[0].task}]", f"samples = {sizes[pair[0].task]}"]
+        # They say nothing of votes of another size, or under other plans.
+        task = pair[0].task
+        plans = policy(settings.cascade, TaskKind(task), (NEVER, NEVER), Controls()).plans
+        lines += ["", f"[{task}]", f'plans = "{plans}"', f"samples = {sizes[task]}"]
         lines += [f"stage{c.stage} = {_threshold(c.threshold)}" for c in pair]
     out.write_text("\n".join(lines) + "\n")
     click.echo(f'written to {out}; `serve` applies it with cascade.calibration = "{out}"')
@@ -180,12 +182,16 @@ def _toml(choices: list[Choice], target: Target, risk: float) -> str:
         lines += ["", f"[{choice.task}]"]
         if choice.chosen is None:
             lines += [
-                f"# none of {choice.tested} ways holds the target: the large model alone",
+                f"# none of {choice.tested} ways holds the target and costs less: the large model alone",
                 "skip = true",
             ]
             continue
         r = choice.chosen
         pair = f"stage1 = {_threshold(r.way.stage1)}, stage2 = {_threshold(r.way.stage2)}"
+        if not choice.certified:
+            lines.append(
+                f"# NOT certified: none of {choice.tested} ways holds the target; this is the cheapest one"
+            )
         lines += [
             f"# on {r.items} items: {100 * r.quality_share:.1f} % of the quality at {100 * r.cost_share:.1f} % of the cost",
             f'plans = "{r.way.plans}"',

@@ -11,7 +11,7 @@ import uvicorn
 from proxy.backends import vllm
 from proxy.cli import main
 from proxy.cli.common import config_option, pin_config, say, secret_names, settings_of, with_database
-from proxy.config import ENGINE_MODEL, ENGINE_URL, Settings
+from proxy.config import ENGINE_MODEL, ENGINE_URL, Settings, overruled
 from proxy.errors import ConfigError
 from proxy.service.gateway import accounts, resolve_prices
 
@@ -33,6 +33,9 @@ def serve(config: str | None, host: str | None, port: int | None, workers: int |
     resolve_prices(settings)
     accounts(settings)
     _refuse_open_door(settings)
+    for kind in overruled(settings):
+        own = f"the config's own [cascade.thresholds.{kind}]"
+        click.echo(f"{own} replaces all that {settings.cascade.calibration} says of {kind}", err=True)
     with ExitStack() as stack:
         if settings.small.vllm is not None:
             try:

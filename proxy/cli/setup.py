@@ -11,7 +11,7 @@ import openai
 from proxy.backends import vllm
 from proxy.cli import main
 from proxy.cli.common import config_option, settings_of, with_database
-from proxy.config import Settings
+from proxy.config import Settings, overruled
 from proxy.errors import ConfigError
 from proxy.pricing.money import format_usd
 from proxy.pricing.tokens import count_text
@@ -44,6 +44,7 @@ def doctor(config: str | None) -> None:
     settings = settings_of(config)
     checks: list[tuple[str, Callable[[Settings], str]]] = [
         ("config", lambda _: "valid"),
+        ("calibration", _calibration),
         ("prices", _prices),
         ("tokenizers", lambda s: f"{count_text(s.large.model, 'hello world')} tokens in 'hello world'"),
         ("database", _database),
@@ -61,6 +62,14 @@ def doctor(config: str | None) -> None:
             click.echo(f"FAIL  {name}: {'; '.join(lines)[:500]}")
     if failed:
         raise SystemExit(1)
+
+
+def _calibration(settings: Settings) -> str:
+    if settings.cascade.calibration is None:
+        return "none"
+    tables = [f"[cascade.thresholds.{kind}]" for kind in overruled(settings)]
+    note = f"; the config's own {', '.join(tables)} replaces what it says of that" if tables else ""
+    return f"{settings.cascade.calibration}{note}"
 
 
 def _prices(settings: Settings) -> str:

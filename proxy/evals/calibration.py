@@ -47,7 +47,7 @@ class Way(msgspec.Struct, frozen=True):
 
 
 FREE = (Way("none", 0.0, NEVER), Way("goals", 0.0, NEVER))
-"""Whatever the small model answers is accepted, so that nothing is ever paid."""
+"""Whatever the small model answers is accepted: the large one is paid only where that has no valid answer."""
 
 
 class Rated(msgspec.Struct, frozen=True):
@@ -79,9 +79,9 @@ class Choice(msgspec.Struct, frozen=True):
         samples: n of the votes that were tested.
         usual: the usual thresholds of their estimator: what is chosen holds on the scale of its confidences.
         left_out: items whose confidences are on another scale: code that cannot be run, among code that can.
-        chosen: the way to run it, rated on all items; `None` when none is certified: the large model alone then.
+        chosen: the way to run it, rated on all items; `None` for the large model alone. Certified, unless `certified` is 0.
         tested: how many ways were tested.
-        certified: how many of them hold the target.
+        certified: how many ways hold the target.
         frontier: the ways that no other beats in quality at the same or a lower cost, on all items.
     """
 
@@ -106,7 +106,9 @@ class _Test:
 def calibrate(trials: Sequence[Trial], target: Target, *, risk: float, seed: int = 0) -> Choice:
     """Choose how to run the cascade for one task kind.
 
-    Among the certified ways the cheapest is chosen for a quality, the best for a cost, where a free one needs no test.
+    Among the certified ways the cheapest is chosen for a quality, unless the large model alone costs no more; the best for a
+    cost, where one that was free on all items needs no test. A cost that no way is certified for is held as well as it can
+    be: by answering locally.
 
     Args:
         trials: of one task kind.
@@ -120,16 +122,24 @@ def calibrate(trials: Sequence[Trial], target: Target, *, risk: float, seed: int
     samples, usual = _samples(trials), statistics.mode(t.usual for t in trials)
     measured = [t for t in trials if t.usual == usual]
     tested, held = _hold(measured, target, risk, seed)
-    certified = [rate(way, measured) for way in (*held, *(FREE if target.kind == "cost" else ()))]
-    best = (lambda r: (r.cost, -r.score)) if target.kind == "quality" else (lambda r: (-r.score, r.cost))
+    certified = [rate(way, measured) for way in held]
+    local = [rate(way, measured) for way in FREE]
+    if target.kind == "quality":
+        worthwhile = [r for r in certified if r.cost < r.large_cost or target.value > 1]
+        chosen = min(worthwhile, key=lambda r: (r.cost, -r.score), default=None)
+    else:
+        certified += [r for r in local if not r.cost]
+        chosen = min(
+            certified or local, key=lambda r: (-r.score, r.cost) if certified else (r.cost, -r.score)
+        )
     return Choice(
         task=trials[0].task,
         samples=samples,
         usual=usual,
         left_out=len(trials) - len(measured),
-        chosen=min(certified, key=best, default=None),
+        chosen=chosen,
         tested=tested,
-        certified=len(held),
+        certified=len(certified),
         frontier=frontier([rate(way, measured) for way in ways(measured)]),
     )
 

@@ -116,7 +116,8 @@ def _lines(path: Path, kind: type[T]) -> Iterator[T]:
         try:
             one = msgspec.json.decode(line, type=kind)
         except (msgspec.DecodeError, UnicodeDecodeError) as e:
-            raise ConfigError(
-                [f"{path}:{number}: is broken ({e}); delete the line; its call is then made again"]
-            ) from e
+            lost = (
+                "its call is then made again" if kind is Call else "what it says is then not counted as paid"
+            )
+            raise ConfigError([f"{path}:{number}: is broken ({e}); delete the line; {lost}"]) from e
         yield one

@@ -68,7 +68,10 @@ class Tiers:
     spent: int = field(init=False)
     _reserved: int = field(default=0, init=False)
     _settled: asyncio.Condition = field(default_factory=asyncio.Condition, init=False)
-    _paying: set[asyncio.Task[Call]] = field(default_factory=set, init=False)
+    _paying: dict[str, asyncio.Task[Call]] = field(default_factory=dict, init=False)
+    """By key, so that who asks the same meanwhile waits for the same answer."""
+    _sent: set[str] = field(default_factory=set, init=False)
+    """Keys of those that are out and may be billed."""
 
     def __post_init__(self) -> None:
         """Count what the record says was paid."""
@@ -90,34 +93,42 @@ class Tiers:
         call = self.record.find(key)
         if call is None:
             worst = worst_case(self.price, prompt_bound(model.id, sent), max_tokens)
-            call = await self._patiently(key, item, sent, model.id, worst)
+            paying = self._paying.get(key)
+            if paying is None:
+                paying = asyncio.create_task(self._patiently(key, item, sent, model.id, worst))
+                self._paying[key] = paying
+                paying.add_done_callback(lambda ended: self._ended(key, ended))
+            call = await asyncio.shield(paying)  # what is paid for is not lost with who asked for it
         return Answer(call.message, call.usage, self._cost(call))
 
     async def drain(self) -> None:
         """Let paid calls under way come to their end, for a while; what is then known of them is on record."""
-        if self._paying:
-            await asyncio.wait(self._paying, timeout=DRAIN_S)
-        for paying in self._paying:
-            paying.cancel()
+        under_way = list(self._paying.items())
+        for key, paying in under_way:
+            if key not in self._sent:
+                paying.cancel()
+        if under_way:
+            _, late = await asyncio.wait([paying for _, paying in under_way], timeout=DRAIN_S)
+            for paying in late:
+                paying.cancel()
 
     def _cost(self, call: Call) -> int:
         return cost(self.price, call.usage) if call.cost is None else call.cost
 
     async def _patiently(self, key: str, item: str, sent: Json, model: str, worst: int) -> Call:
-        until, told = time.monotonic() + self.settings.large.timeout_s, False
+        until: float | None = None
         while True:
             await self._reserve(worst)
-            paying = asyncio.create_task(self._pay(key, item, sent, model, worst))
-            self._paying.add(paying)
-            paying.add_done_callback(self._paid)
             try:
-                return await asyncio.shield(paying)  # what is paid for is not lost with who asked for it
+                return await self._pay(key, item, sent, model, worst)
             except ApiError as e:
-                if not passing(e) or time.monotonic() > until:
+                if not passing(e):
                     raise
-                if not told:
+                if until is None:
                     log.warning("the large model does not answer, and is waited for: %s", e.message)
-                told = True
+                    until = time.monotonic() + self.settings.large.timeout_s
+                elif time.monotonic() > until:
+                    raise
             await asyncio.sleep(_PAUSE_S)
 
     async def _reserve(self, worst: int) -> None:
@@ -130,6 +141,7 @@ class Tiers:
 
     async def _pay(self, key: str, item: str, sent: Json, model: str, worst: int) -> Call:
         id_, known = uuid.uuid4().hex, worst
+        self._sent.add(key)
         self.record.owe(id_, worst)
         try:
             call = await self._ask(key, item, sent, model)
@@ -143,13 +155,14 @@ class Tiers:
                 self.record.owe(id_, 0)
             raise
         finally:
+            self._sent.discard(key)
             self._reserved -= worst
             self.spent += known
             async with self._settled:
                 self._settled.notify_all()
 
-    def _paid(self, paying: asyncio.Task[Call]) -> None:
-        self._paying.discard(paying)
+    def _ended(self, key: str, paying: asyncio.Task[Call]) -> None:
+        del self._paying[key]
         if not paying.cancelled():
             paying.exception()  # has been seen, though who asked may have gone
 
@@ -236,7 +249,8 @@ class Sampler:
     async def guideline(self, body: Json) -> str | None:
         """Pay for one guideline; see `proxy.cascade.types.LargePlanner`."""
         settings = self.tiers.settings
-        asked, limit = plan_request(settings.large.model, body, settings.cascade.plan_max_tokens)
+        model = settings.large_models[settings.large.model].id
+        asked, limit = plan_request(model, body, settings.cascade.plan_max_tokens)
         answer = await self.tiers.ask(self.item, asked, limit)
         self.plan_cost += answer.cost
         return prompts.plan_in(answer.text) or ""

@@ -5,6 +5,7 @@ import logging
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 from proxy.cascade.engine import Story
 from proxy.cascade.types import Estimator, Task
@@ -46,6 +47,9 @@ class Audits:
 
     def __init__(self, share: float) -> None:
         self._share = share
+        self.told: set[tuple[str, int, datetime]] = (
+            set()
+        )  # of which drift this process has warned: task, stage, day
         self._waiting: asyncio.Queue[Audit] = asyncio.Queue(WAITING)
 
     def drawn(self) -> bool:

@@ -8,28 +8,32 @@ import logging
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 import msgspec
 
 from proxy.cascade.confidence.agent import TEXT
-from proxy.cascade.types import Json, Sample, Task, TaskKind
+from proxy.cascade.types import Json, Sample, TaskKind
 from proxy.errors import ApiError
 from proxy.ledger.audits import Audited, Models, keep, verdicts
 from proxy.ledger.database import DatabaseError
 from proxy.ledger.windows import window_start
 from proxy.pricing.prices import Usage
+from proxy.pricing.tokens import hides_reasoning
 from proxy.service.answer import answer
 from proxy.service.audit import Audit, Local
 from proxy.service.dialects.chat import Chat
 from proxy.service.drift import first_alarm
 from proxy.service.gateway import Gateway
 from proxy.service.ids import new_id
+from proxy.service.large import REASONING_ROOM
 from proxy.service.request import Controls, ModelRequest
 from proxy.service.trace import now
 
 log = logging.getLogger(__name__)
 
-_JUDGED_TOKENS = 256  # room for models that think
+_JUDGED_TOKENS = 256  # room for models that think in their text
+_AT_ONCE = timedelta(seconds=1)
 _JUDGE = (
     "Judge the answer above, which another assistant gave: is it correct, and as helpful as a very good one? Write only "
     "yes or no."
@@ -102,7 +106,7 @@ async def _carry_out(gateway: Gateway, audit: Audit) -> None:
 
 
 async def _judge(gateway: Gateway, audit: Audit, local: Local) -> None:
-    id_, choice = await _ask(gateway, audit, _judging(audit.task, local))
+    id_, choice = await _ask(gateway, audit, _judging(audit, local))
     await _note(gateway, audit, local, id_, _judged(choice))
 
 
@@ -118,11 +122,13 @@ async def _ask(gateway: Gateway, audit: Audit, asked: Json) -> tuple[str, Json]:
     return request.id, msgspec.json.decode(page.body)["choices"][0]
 
 
-def _judging(task: Task, local: Local) -> Json:
+def _judging(audit: Audit, local: Local) -> Json:
     """Ask about an answer where it was given: after the whole conversation."""
     answer = {"role": "assistant", "content": local.answer}
-    messages = [*task.body["messages"], answer, {"role": "user", "content": _JUDGE}]
-    return {"messages": messages, "max_completion_tokens": _JUDGED_TOKENS}
+    messages = [*audit.task.body["messages"], answer, {"role": "user", "content": _JUDGE}]
+    asked = {"messages": messages}
+    room = REASONING_ROOM if hides_reasoning(audit.model.id, asked) else 0
+    return asked | {"max_completion_tokens": _JUDGED_TOKENS + room}
 
 
 def _judged(choice: Json) -> bool | None:
@@ -168,8 +174,11 @@ async def _watch(gateway: Gateway, noted: Audited) -> None:
     models = Models(noted.small_model, noted.large_model)
     found = await verdicts(gateway.database, week, models, of=(noted.task, noted.stage))
     first = first_alarm(found, expected, today)
-    # Whichever process noted the day's first one warns.
-    if first is not None and found[first].id == noted.id:
+    if first is None or (told := (noted.task, noted.stage, today)) in gateway.audits.told:
+        return
+    # Whichever process noted the day's first one warns. Of two at the same time neither may have seen the other: both do.
+    if noted.created_at - found[first].created_at <= _AT_ONCE:
+        gateway.audits.told.add(told)
         count = first + 1
         log.warning(
             "%s answers of stage %d agree with the large model in %d of %d audits of this week, fewer than the expected "

@@ -160,7 +160,8 @@ class Guide:
                 answer = msgspec.json.decode(await complete(self._gateway, call, bound.within(asked, limit)))
         except ApiError:
             return None  # stage 3 follows without it; should the upstream be down, that call says so
-        return plan_in(answer["choices"][0]["message"].get("content") or "") or ""
+        written = answer["choices"][0]["message"].get("content") or ""
+        return plan_in(written) or ("" if written.strip() else None)
 
 
 def plan_request(model: str, body: Json, limit: int) -> tuple[dict[str, Any], int]:

@@ -17,7 +17,7 @@ ITEMS = [
         "prompt": "Write a Python function.\nassert inc(1) == 2",
         "tests": "assert inc(3) == 4",
     },
-    {"id": "tale", "task": "open", "prompt": "Tell a very short tale."},
+    {"id": "tale", "task": "open", "prompt": "Tell a very short tale.", "answer": ["once"]},
 ]
 
 

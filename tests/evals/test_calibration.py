@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from proxy.cascade.types import TaskKind
 from proxy.cli import main
-from proxy.config import load
+from proxy.config import load, overruled
 from proxy.errors import ConfigError
 from proxy.evals import trial as trials_of
 from proxy.evals.calibration import Target, calibrate, from_audits, rate, ways
@@ -203,10 +203,12 @@ def test_a_table_that_a_person_writes_replaces_what_was_certified(tmp_path):
     """Whole: thresholds of one with the plans or the n of the other were never tested. They hold on every scale."""
     settings, _ = calibrated(tmp_path, CODE, "", "--quality", "0.95")
     certified = code(settings, BEHAVIOUR)
+    assert overruled(settings) == []
     settings, _ = calibrated(tmp_path, CODE, "[cascade.thresholds.code]\nstage1 = 0.9\n", "--quality", "0.95")
     assert code(settings, BEHAVIOUR).threshold1 == code(settings, USUAL).threshold1 == 0.9
     assert code(settings, USUAL).threshold2 == 0.5
     assert (certified.samples, code(settings, BEHAVIOUR).samples) == (4, 8)
+    assert overruled(settings) == ["code"]
 
 
 def test_the_config_that_init_writes_leaves_a_calibration_alone(tmp_path):
@@ -306,6 +308,37 @@ def test_the_small_models_price_is_paid_in_every_stage_that_ran():
         "full cascade": 1238,
     }
     assert MODES["full cascade"](priced, Thresholds(NEVER, 0.0)).cost == 238
+
+
+def spoiled(trials, share, **change):
+    """The same trials, a share of them with other votes."""
+    lot = random.Random(1)
+    return [
+        msgspec.structs.replace(t, **{name: msgspec.structs.replace(t.first, **change) for name in VOTED})
+        if lot.random() < share
+        else t
+        for t in trials
+    ]
+
+
+def test_a_cost_is_held_also_where_the_small_model_has_no_answer(tmp_path):
+    """What it cannot answer is paid for: no way but a tested one may claim to hold the cost, and the file says so."""
+    trials = spoiled(
+        drawn(600, 1, sure_right=0.9, unsure_right=0.8, large_right=0.9), 0.4, answered=False, score=0.0
+    )
+    choice = calibrate(trials, Target("cost", 900), risk=0.05)
+    assert choice.certified
+    assert choice.chosen.cost <= 900
+    nothing = calibrate(trials, Target("cost", 200), risk=0.05)
+    assert (nothing.certified, nothing.chosen.cost > 200) == (0, True)
+    _, _ = calibrated(tmp_path, trials, "", "--max-usd-per-1000", "0.0002")
+    assert "NOT certified" in (tmp_path / "found.toml").read_text()
+
+
+def test_a_small_model_that_costs_more_than_the_large_one_is_left_out():
+    """Its votes hold the quality, and so does the large model alone, for less."""
+    dear = spoiled(drawn(600, 1, sure_right=1, unsure_right=1, large_right=0.8), 1, cost=2000, score=1.0)
+    assert calibrate(dear, Target("quality", 0.9), risk=0.05).chosen is None
 
 
 def test_many_different_confidences_are_tried_by_their_quantiles():

@@ -280,6 +280,17 @@ def test_an_answer_that_broke_off_counts_as_paid(bench, large_server):
     assert len(large_server.chats()) == before
 
 
+def test_the_same_question_twice_is_paid_once(bench, large_server):
+    """Two items that ask alike, at the same time: one answer serves both."""
+    proxy, data = bench
+    twins = [{**ITEMS[0], "id": name} for name in ("one", "other")]
+    data.write_text("".join(json.dumps(item) + "\n" for item in twins))
+    assert evaluate(proxy, data).returncode == 0
+    assert report(proxy)[0]["large alone"]["items"] == 2
+    asked = [json.dumps(e["body"], sort_keys=True) for e in large_server.chats()]
+    assert len(asked) == len(set(asked))
+
+
 def test_money_that_is_only_reserved_is_waited_for(bench, large_server):
     """The worst case of all items at once does not fit, what they cost does: short answers."""
     proxy, data = bench
@@ -330,15 +341,19 @@ def test_a_model_that_reasons_is_sent_no_temperature_and_judges_with_room_to_thi
     grade = {"match": {"contains": "Grade it from 1"}, "reply": {"content": "Grade: 8"}}
     with StandIn(["o3"]) as thinker:
         thinker.script(grade, GUIDELINE, {"reply": {"content": "Light is scattered."}})
-        prices = {"o3": {"input_per_mtok": 2, "output_per_mtok": 8}}
+        upstreams = {
+            "thinker": {"base_url": thinker.base_url, "api_key_env": "OPENAI_API_KEY", "models": ["o3"]}
+        }
+        prices = {"thinker/o3": {"input_per_mtok": 2, "output_per_mtok": 8}}
         reasons = ProxyProcess(
-            proxy.folder, small_server.base_url, thinker.base_url, large={"model": "o3"}, prices=prices
-        )
+            proxy.folder, small_server.base_url, thinker.base_url, large={"model": "thinker/o3"}, prices=prices,
+            upstreams=upstreams,
+        )  # fmt: skip
         done = evaluate(reasons, data)
         bodies = [e["body"] for e in thinker.chats()]
     assert done.returncode == 0, done.stderr
     assert report(proxy)[0]["large alone"]["score"] == 0.8
-    assert not any("temperature" in body for body in bodies)
+    assert not any("temperature" in body or "stop" in body for body in bodies)
     assert min(b["max_completion_tokens"] for b in bodies if "Grade it" in json.dumps(b)) > 1000
 
 

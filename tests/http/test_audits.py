@@ -12,7 +12,7 @@ from proxy.cli.audits import models_of
 from proxy.config import Large, Settings, Small, Vllm
 from proxy.ledger.audits import Audited, Models, keep
 from proxy.ledger.database import open_database
-from tests.harness import LARGE_MODEL, SMALL_MODEL, wait_until
+from tests.harness import LARGE_MODEL, SMALL_MODEL, StandIn, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -151,6 +151,22 @@ def test_an_open_answer_is_judged(audited, small_server, large_server):
     (row,) = rows(audited, 1)
     assert (row["task"], row["agreed"]) == ("open", 0)
     assert "Because of the sun." in json.dumps(large_server.chats()[-1]["body"])
+
+
+def test_a_judge_that_thinks_unseen_has_room_for_it(make_proxy, small_server):
+    """Reasoning models spend tokens before they say yes; cut off there they would judge nothing."""
+    with StandIn(["o3"]) as thinker:
+        proxy = make_proxy(
+            audit={"share": 1.0, "budget_usd": 1},
+            large={"base_url": thinker.base_url, "model": "o3"},
+            prices={"o3": {"input_per_mtok": 2, "output_per_mtok": 8}},
+        )
+        small_server.say("Because of the sun.")
+        thinker.say("yes")
+        ask(proxy, "Why is the sky blue in the morning?")
+        assert rows(proxy, 1)[0]["agreed"] == 1
+        assert thinker.chats()[-1]["body"]["max_completion_tokens"] > 1000
+        proxy.stop()
 
 
 def test_an_open_answer_is_judged_in_its_conversation(audited, small_server, large_server):
@@ -294,7 +310,7 @@ def test_thresholds_are_calibrated_from_audits(audited, small_server, large_serv
     done = audited.cli("calibrate", "--audited", "--quality", "0.95", "--out", "found.toml")
     assert done.returncode == 0, done.stderr
     written = (audited.folder / "found.toml").read_text()
-    assert written.endswith('[math]\nsamples = 4\nstage1 = "never"\nstage2 = "never"\n')
+    assert written.endswith('[math]\nplans = "all"\nsamples = 4\nstage1 = "never"\nstage2 = "never"\n')
     assert "math: no audits tell of stage 2 behind this stage 1" in done.stdout
     assert "quality alone" in audited.cli("calibrate", "--audited", "--max-usd-per-1000", "1").stderr
 
@@ -338,7 +354,7 @@ def test_stage_2_is_calibrated_behind_the_new_stage_1(audited):
     easy = [(f"e{i}", stage, 0.5 * stage, stage == 2, True) for i in range(300) for stage in (1, 2)]
     kept(audited, random.Random(1).sample(hard + easy, len(hard + easy)))
     said, text = from_audits(audited)
-    assert text.endswith('[math]\nsamples = 4\nstage1 = 0.5\nstage2 = "never"\n')
+    assert text.endswith('[math]\nplans = "all"\nsamples = 4\nstage1 = 0.5\nstage2 = "never"\n')
     assert "no audits tell" not in said
 
 
@@ -392,7 +408,9 @@ def test_what_other_models_did_is_no_evidence(audited, small_server, large_serve
     shown = audited.cli("audits")
     assert "below" not in shown.stdout
     assert "none of" not in shown.stderr
-    assert from_audits(audited)[1].endswith('[math]\nsamples = 4\nstage1 = 1.0\nstage2 = "never"\n')
+    assert from_audits(audited)[1].endswith(
+        '[math]\nplans = "all"\nsamples = 4\nstage1 = 1.0\nstage2 = "never"\n'
+    )
     audited.stop()
     assert WARNING not in audited.output()
 
@@ -414,4 +432,4 @@ def test_thresholds_are_calibrated_for_the_n_that_is_configured(audited):
     kept(audited, ALL_DIFFER)
     said, text = from_audits(audited)
     assert "math: 200 audits are of another n than 4 and left out" in said
-    assert text.endswith('[math]\nsamples = 4\nstage1 = "never"\nstage2 = "never"\n')
+    assert text.endswith('[math]\nplans = "all"\nsamples = 4\nstage1 = "never"\nstage2 = "never"\n')
