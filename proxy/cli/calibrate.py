@@ -1,6 +1,7 @@
 """`cope-proxy calibrate`: thresholds for a target, with a guarantee, from the runs of `cope-proxy eval`."""
 
 from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
@@ -9,14 +10,22 @@ from typing import TYPE_CHECKING
 import click
 from rich.table import Table
 
-from proxy.cascade.types import TaskKind
+from proxy.cascade.types import Policy, TaskKind
 from proxy.cli import main
 from proxy.cli.audits import models_of, none_of
 from proxy.cli.common import USD, check_writable, config_option, console, settings_of, with_database
 from proxy.config import Settings
 from proxy.evals import trial
-from proxy.evals.calibration import AuditChoice, Choice, Rated, Target, calibrate, from_audits
-from proxy.ledger.audits import Audited, total, verdicts
+from proxy.evals.calibration import (
+    AuditChoice,
+    Choice,
+    Rated,
+    Target,
+    calibrate,
+    cost_from_audits,
+    from_audits,
+)
+from proxy.ledger.audits import Audited, evidence, total
 from proxy.pricing.money import format_usd
 from proxy.service.request import NEVER, Controls, policy
 
@@ -36,9 +45,7 @@ if TYPE_CHECKING:
     "--risk", default=0.05, show_default=True, type=click.FloatRange(0.001, 0.5), help="Chance of missing it."
 )
 @click.option("--seed", default=0, show_default=True, help="Of the lot that halves the items.")
-@click.option(
-    "--audited", is_flag=True, help="From audits of logged traffic instead of runs; needs --quality."
-)
+@click.option("--audited", is_flag=True, help="From audits of logged traffic instead of runs.")
 @click.option("--days", default=30, show_default=True, type=click.IntRange(1), help="Of audits.")
 @config_option
 @click.option("--out", default="calibration.toml", show_default=True, type=click.Path(path_type=Path))
@@ -53,14 +60,12 @@ def calibrate_command(
     if bool(runs) == audited:
         raise click.UsageError("name folders of `cope-proxy eval`, or --audited")
     check_writable(out)
-    if audited:
-        if quality is None or cost is not None:
-            raise click.UsageError("audits tell of quality alone: --quality 0.95")
-        _from_audits(settings_of(config), days, quality, risk, seed, out)
-        return
     if (quality is None) == (cost is None):
         raise click.UsageError("name one target: --quality 0.99, or --max-usd-per-1000 0.5")
     target = Target("quality", quality) if quality is not None else Target("cost", (cost or 0) / 1000)
+    if audited:
+        _from_audits(settings_of(config), days, target, risk, seed, out)
+        return
     trials = [t for run in runs for t in trial.read(run)]
     choices = [
         calibrate([t for t in trials if t.task == task], target, risk=risk, seed=seed)
@@ -68,50 +73,65 @@ def calibrate_command(
     ]
     for choice in choices:
         console().print(_table(choice))
-    out.write_text(_toml(choices, target, risk))
-    click.echo(f'written to {out}; `serve` applies it with cascade.calibration = "{out}"')
+    _write(out, _toml(choices, target, risk))
 
 
-def _from_audits(settings: Settings, days: int, quality: float, risk: float, seed: int, out: Path) -> None:
-    found, sizes = _evidence(settings, days)
-    choices = [
-        from_audits([a for a in found if a.task == task], quality, risk=risk, seed=seed)
-        for task in sorted({a.task for a in found})
-    ]
-    console().print(_audit_table(choices))
-    for _, second in choices:
-        if not second.audits:
-            click.echo(f"{second.task}: no audits tell of stage 2 behind this stage 1, so it accepts nothing")
-    lines = [
-        f"# Written by `cope-proxy calibrate --audited`: {100 * quality:g} % agree, at a risk of {100 * risk:g} %."
-    ]
-    for pair in choices:
-        # They say nothing of votes of another size, or under other plans.
-        task = pair[0].task
-        plans = policy(settings.cascade, TaskKind(task), (NEVER, NEVER), Controls()).plans
-        lines += ["", f"[{task}]", f'plans = "{plans}"', f"samples = {sizes[task]}"]
-        lines += [f"stage{c.stage} = {_threshold(c.threshold)}" for c in pair]
+def _write(out: Path, lines: list[str]) -> None:
     out.write_text("\n".join(lines) + "\n")
     click.echo(f'written to {out}; `serve` applies it with cascade.calibration = "{out}"')
 
 
-def _evidence(settings: Settings, days: int) -> tuple[list[Audited], dict[str, int]]:
-    """Return the audits that tell of what is configured, its models and its n, and that n by task kind."""
+def _from_audits(settings: Settings, days: int, target: Target, risk: float, seed: int, out: Path) -> None:
+    choices = _choose(_evidence(settings, days), target, risk, seed)
+    for choice in filter(None, chain.from_iterable(choices)):
+        if choice.frontier:
+            console().print(_audit_table(choice))
+        else:
+            click.echo(f"{choice.task}: no audits tell of stage {choice.stage} here, so it accepts nothing")
+    asked = f"at least {100 * target.value:g} % agree" if target.kind == "quality" else _most(target)
+    lines = [f"# Written by `cope-proxy calibrate --audited`: {asked}, at a risk of {100 * risk:g} %."]
+    for first, second in choices:
+        # They say nothing of votes of another size, or under other plans.
+        how = _configured(settings, first.task)
+        plans = "goals" if second is None and how.plans == "all" else how.plans
+        lines += ["", f"[{first.task}]"]
+        if not first.certified:
+            lines.append("# NOT certified: no threshold holds the target; this is the cheapest one")
+        lines += [
+            f'plans = "{plans}"',
+            f"samples = {how.samples}",
+            f"stage1 = {_threshold(first.chosen)}",
+            f"stage2 = {_threshold(NEVER if second is None else second.chosen)}",
+        ]
+    _write(out, lines)
+
+
+def _choose(
+    found: list[Audited], target: Target, risk: float, seed: int
+) -> list[tuple[AuditChoice, AuditChoice | None]]:
+    """Choose for both stages of each task kind; for a cost, stage 1 alone holds it."""
+    kinds = {task: [a for a in found if a.task == task] for task in sorted({a.task for a in found})}
+    if target.kind == "quality":
+        return [from_audits(some, target.value, risk=risk, seed=seed) for some in kinds.values()]
+    priced = _priced(kinds).values()
+    return [(cost_from_audits(some, target.value, risk=risk, seed=seed), None) for some in priced]
+
+
+def _evidence(settings: Settings, days: int) -> list[Audited]:
+    """Return the audits that tell of what is configured: its models and its n."""
     since, models = datetime.now(UTC) - timedelta(days=days), models_of(settings)
 
     async def ask(engine: "Database") -> tuple[list[Audited], int]:
-        return await verdicts(engine, since, models), await total(engine, since)
+        return await evidence(engine, since, models), await total(engine, since)
 
     found, made = with_database(settings, ask)
-    if not made:
-        raise click.ClickException(f"no audits in {days} days; audit.share says how many answers are audited")
     if not found:
-        raise click.ClickException(none_of(made, days, models))
-    controls = Controls()
-    sizes = {
-        task: policy(settings.cascade, TaskKind(task), (NEVER, NEVER), controls).samples
-        for task in {a.task for a in found}
-    }
+        raise click.ClickException(
+            none_of(made, days, models)
+            if made
+            else f"no audits in {days} days; audit.share says how many answers are audited"
+        )
+    sizes = {task: _configured(settings, task).samples for task in {a.task for a in found}}
     fitting = [a for a in found if a.samples == sizes[a.task]]
     if not fitting:
         raise click.ClickException(
@@ -119,16 +139,48 @@ def _evidence(settings: Settings, days: int) -> tuple[list[Audited], dict[str, i
         )
     for task, count in sorted(Counter(a.task for a in found if a.samples != sizes[a.task]).items()):
         click.echo(f"{task}: {count} audits are of another n than {sizes[task]} and left out")
-    return fitting, sizes
+    return fitting
 
 
-def _audit_table(choices: list[tuple[AuditChoice, AuditChoice]]) -> Table:
-    table = Table("task", "stage", "audits", "accept from", "of them", "agree")
-    for c in chain.from_iterable(choices):
-        threshold = "never" if c.threshold is None else f"{c.threshold:.4g}"
-        agree = f"{100 * c.agreed / c.accepted:.1f} %" if c.accepted else "-"
-        table.add_row(c.task, str(c.stage), str(c.audits), threshold, str(c.accepted), agree)
+def _configured(settings: Settings, task: str) -> Policy:
+    return policy(settings.cascade, TaskKind(task), (NEVER, NEVER), Controls())
+
+
+def _priced(kinds: Mapping[str, list[Audited]]) -> dict[str, list[Audited]]:
+    """Keep stage 1's audits that say what they cost, by task kind; say how many others there are."""
+    first = {task: [a for a in some if a.stage == 1] for task, some in kinds.items()}
+    priced = {task: [a for a in some if a.priced] for task, some in first.items()}
+    for task, some in first.items():
+        if missing := len(some) - len(priced[task]):
+            click.echo(f"{task}: {missing} audits do not say what they cost and are left out")
+    if not any(priced.values()):
+        raise click.ClickException("no audit says what it cost; those made from now on do")
+    return {task: some for task, some in priced.items() if some}
+
+
+def _audit_table(choice: AuditChoice) -> Table:
+    total = choice.frontier[0].audits
+    certified = "" if choice.certified else ", NOT certified"
+    table = Table(
+        "", "accept from", "accepted %", "of them agree %", "as the large model %", "USD per 1,000", "of large %",
+        title=f"{choice.task}, stage {choice.stage}: {total} audits{certified}",
+        caption="USD: of this stage, and of the large model where it refuses",
+    )  # fmt: skip
+    for level in choice.frontier:
+        table.add_row(
+            "chosen" if level.threshold == choice.chosen else "",
+            "never" if level.threshold > 1 else f"{level.threshold:.4g}",
+            _percent(level.accepted, total),
+            _percent(level.agreed, level.judged),
+            "-" if level.alike is None else _percent(level.alike, 1),
+            "-" if level.cost is None else format_usd(round(1000 * level.cost)),
+            _percent(level.cost or 0, level.large_cost or 0),
+        )
     return table
+
+
+def _percent(part: float, of: float) -> str:
+    return f"{100 * part / of:.1f}" if of else "-"
 
 
 def _table(choice: Choice) -> Table:
@@ -171,12 +223,13 @@ def _figures(score: float, quality_share: float, cost: float, cost_share: float)
     )
 
 
-def _toml(choices: list[Choice], target: Target, risk: float) -> str:
-    asked = (
-        f"at least {100 * target.value:g} % of the large model's quality"
-        if target.kind == "quality"
-        else f"at most {format_usd(round(1000 * target.value))} USD per 1,000 requests"
-    )
+def _most(target: Target) -> str:
+    return f"at most {format_usd(round(1000 * target.value))} USD per 1,000 requests"
+
+
+def _toml(choices: list[Choice], target: Target, risk: float) -> list[str]:
+    least = f"at least {100 * target.value:g} % of the large model's quality"
+    asked = least if target.kind == "quality" else _most(target)
     lines = [f"# Written by `cope-proxy calibrate`: {asked}, at a risk of {100 * risk:g} %."]
     for choice in choices:
         lines += ["", f"[{choice.task}]"]
@@ -199,9 +252,9 @@ def _toml(choices: list[Choice], target: Target, risk: float) -> str:
             # The confidences of an estimator with other usual thresholds were not tested.
             f"certified = {{ usual = {list(choice.usual)}, {pair} }}",
         ]
-    return "\n".join(lines) + "\n"
+    return lines
 
 
-def _threshold(value: float | None) -> str:
-    """Write a confidence so that it is read as the very same one; `None` as one that is never enough."""
-    return '"never"' if value is None or value > 1 else repr(float(value))
+def _threshold(value: float) -> str:
+    """Write a confidence so that it is read as the very same one."""
+    return '"never"' if value > 1 else repr(float(value))

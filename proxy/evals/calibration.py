@@ -20,7 +20,7 @@ from proxy.cascade.types import Plans
 from proxy.errors import ConfigError
 from proxy.evals.modes import MODES, Outcome, Thresholds
 from proxy.evals.trial import Trial
-from proxy.ledger.audits import Audited
+from proxy.ledger.audits import NO_ANSWER, Audited
 from proxy.service.request import NEVER
 
 CASCADES = {"all": "full cascade", "goals": "cascade, goals only", "none": "cascade, no plans"}
@@ -179,15 +179,53 @@ def _certified(ranked: Sequence[T], p: Callable[[T], float], risk: float) -> lis
     return list(itertools.takewhile(lambda one: p(one) <= risk, ranked))
 
 
+class AuditLevel(msgspec.Struct, frozen=True):
+    """What accepting from a threshold on would come to, in audited requests.
+
+    Attributes:
+        threshold: the confidence; `NEVER` for the large model alone.
+        audits: the requests that reached the stage.
+        accepted: how many of them it would have answered.
+        judged: how many of those answers were compared with the large model's.
+        agreed: how many of these are the same.
+        cost: of a request, in nano-USD, where the large model answers all that is refused; `None` where no audit says.
+        large_cost: of the large model's answer to one.
+    """
+
+    threshold: float
+    audits: int
+    accepted: int
+    judged: int
+    agreed: int
+    cost: float | None
+    large_cost: float | None
+
+    @property
+    def alike(self) -> float | None:
+        """The share of requests answered as by the large model, itself included; `None` where no audit says."""
+        if not self.accepted:
+            return 1.0
+        if not self.judged:
+            return None
+        return 1 - self.accepted / self.audits * (1 - self.agreed / self.judged)
+
+
 class AuditChoice(msgspec.Struct, frozen=True):
-    """What audits say of one task kind and stage: `threshold` is `None` where no confidence is known to be enough."""
+    """What audits say of one task kind and stage.
+
+    Attributes:
+        task: the kind.
+        stage: the stage.
+        chosen: the threshold to accept from.
+        certified: whether it was tested that the target holds.
+        frontier: what the confidences to choose from would come to, cheapest first; none without audits.
+    """
 
     task: str
     stage: int
-    audits: int
-    threshold: float | None
-    accepted: int
-    agreed: int
+    chosen: float
+    certified: bool
+    frontier: list[AuditLevel]
 
 
 def from_audits(
@@ -200,7 +238,7 @@ def from_audits(
     chosen here lets through.
 
     Args:
-        found: audits of one task kind, of accepted and refused answers, all with a verdict.
+        found: audits of one task kind, of accepted and refused answers.
         quality: the share that has to agree, 0..1.
         risk: the chance, for each stage, of certifying a threshold that does not hold it, 0..1.
         seed: of the lot that halves the audits.
@@ -208,9 +246,40 @@ def from_audits(
     task = found[0].task
     at_first = [a for a in found if a.stage == 1]
     first = _least(at_first, quality, risk, seed)
-    at_second = _let_through(found, NEVER if first is None else first)
+    at_second = _let_through(found, first)
     second = _least(at_second, quality, risk, seed)
-    return _audit_choice(task, 1, at_first, first), _audit_choice(task, 2, at_second, second)
+    return (
+        AuditChoice(task, 1, first, True, _frontier_of(at_first, first)),
+        AuditChoice(task, 2, second, True, _frontier_of(at_second, second)),
+    )
+
+
+def cost_from_audits(found: Sequence[Audited], limit: float, *, risk: float, seed: int = 0) -> AuditChoice:
+    """Choose the highest confidence from which stage 1 has to accept for a request to cost no more than `limit` on average.
+
+    The large model answers all that is refused, without a guideline. Tested as in `calibrate`: from the cheapest threshold
+    up, on the half of the audits that did not name them; one that was free on all of them needs no test. Where none holds,
+    every valid answer is accepted: nothing costs less.
+
+    Args:
+        found: audits of stage 1 and one task kind, of which all say what they cost.
+        limit: nano-USD of a request.
+        risk: the chance of certifying a threshold that does not hold it, 0..1.
+        seed: of the lot that halves the audits.
+    """
+    most = 2.0 * max(_cost(a, NEVER) for a in found)
+
+    def p(threshold: float, some: Sequence[Audited]) -> float:
+        if limit >= most:
+            return 0.0
+        return p_value((1 - min(1.0, _cost(a, threshold) / most) for a in some), 1 - limit / most)
+
+    picking, testing = _halves(found, seed)
+    held = _certified([0.0, *_confidences(picking), NEVER], lambda t: p(t, testing), risk)
+    if not any(_cost(a, 0.0) for a in found):
+        held.append(0.0)
+    chosen = max(held, default=0.0)
+    return AuditChoice(found[0].task, 1, chosen, bool(held), _frontier_of(found, chosen))
 
 
 def _let_through(found: Sequence[Audited], stage1: float) -> list[Audited]:
@@ -224,18 +293,44 @@ def _let_through(found: Sequence[Audited], stage1: float) -> list[Audited]:
     return [a for a in found if a.stage == 2 and a.request_id in accepted]
 
 
-def _least(audits: Sequence[Audited], quality: float, risk: float, seed: int) -> float | None:
+def _least(audits: Sequence[Audited], quality: float, risk: float, seed: int) -> float:
     def p(threshold: float, some: Sequence[Audited]) -> float:
         return p_value((float(bool(a.agreed)) for a in some if a.confidence >= threshold), quality)
 
-    picking, testing = _halves(audits, seed)
+    picking, testing = _halves([a for a in audits if a.agreed is not None], seed)
     ranked = sorted({a.confidence for a in picking}, key=lambda t: p(t, picking))[:MOST_TESTED]
-    return min(_certified(ranked, lambda t: p(t, testing), risk), default=None)
+    return min(_certified(ranked, lambda t: p(t, testing), risk), default=NEVER)
 
 
-def _audit_choice(task: str, stage: int, audits: Sequence[Audited], threshold: float | None) -> AuditChoice:
-    kept = [a for a in audits if threshold is not None and a.confidence >= threshold]
-    return AuditChoice(task, stage, len(audits), threshold, len(kept), sum(bool(a.agreed) for a in kept))
+def _frontier_of(audits: Sequence[Audited], chosen: float) -> list[AuditLevel]:
+    if not audits:
+        return []
+    return [_level(audits, threshold) for threshold in sorted({*_confidences(audits), NEVER, chosen})]
+
+
+def _confidences(audits: Sequence[Audited]) -> list[float]:
+    return _levels([a.confidence for a in audits if a.confidence > NO_ANSWER])
+
+
+def _level(audits: Sequence[Audited], threshold: float) -> AuditLevel:
+    accepted = [a for a in audits if a.confidence >= threshold]
+    judged = [a.agreed for a in accepted if a.agreed is not None]
+    priced = [a for a in audits if a.priced]
+    return AuditLevel(
+        threshold=threshold,
+        audits=len(audits),
+        accepted=len(accepted),
+        judged=len(judged),
+        agreed=sum(judged),
+        cost=statistics.fmean(_cost(a, threshold) for a in priced) if priced else None,
+        large_cost=statistics.fmean(a.large_nano or 0 for a in priced) if priced else None,
+    )
+
+
+def _cost(audit: Audited, threshold: float) -> int:
+    """Return what a stage, and the large model behind it, cost in nano-USD."""
+    refused = audit.confidence < threshold
+    return (audit.spent_nano or 0) + ((audit.large_nano or 0) if refused else 0)
 
 
 def ways(trials: Sequence[Trial]) -> list[Way]:

@@ -11,7 +11,10 @@ from msgspec.structs import asdict
 from sqlalchemy import ColumnElement, and_, case, delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from proxy.ledger.tables import Audit
+from proxy.ledger.tables import Audit, Request
+
+NO_ANSWER = -1.0
+"""The confidence of a stage that came to no valid answer: it is below every threshold."""
 
 
 class Models(Struct, frozen=True):
@@ -22,7 +25,10 @@ class Models(Struct, frozen=True):
 
 
 class Audited(Struct, frozen=True):
-    """One audit; the fields are those of the table."""
+    """One audit; the fields are those of the table.
+
+    In what is read, `large_nano` is the request's baseline where the large model was not asked for an answer of its own.
+    """
 
     id: str
     request_id: str
@@ -35,6 +41,13 @@ class Audited(Struct, frozen=True):
     small_model: str
     large_model: str
     samples: int
+    spent_nano: int | None
+    large_nano: int | None
+
+    @property
+    def priced(self) -> bool:
+        """Whether it says what the stage, and what the large model's answer, cost."""
+        return self.spent_nano is not None and self.large_nano is not None
 
 
 class Agreement(Struct, frozen=True):
@@ -99,14 +112,28 @@ async def verdicts(
         models: whose audits.
         of: only those of the accepted answers of this task kind and stage.
     """
-    columns = [getattr(Audit, name) for name in Audited.__struct_fields__]
+    which: list[ColumnElement[bool]] = [Audit.agreed.is_not(None)]
+    if of is not None:
+        which += [Audit.task == of[0], Audit.stage == of[1], Audit.accepted.is_(True)]
+    return await _read(engine, since, models, *which)
+
+
+async def evidence(engine: AsyncEngine, since: datetime, models: Models) -> list[Audited]:
+    """Return all audits of two models since a time, in order of time, also those without a verdict."""
+    return await _read(engine, since, models)
+
+
+async def _read(
+    engine: AsyncEngine, since: datetime, models: Models, *which: ColumnElement[bool]
+) -> list[Audited]:
+    columns = {name: getattr(Audit, name) for name in Audited.__struct_fields__}
+    columns["large_nano"] = func.coalesce(Audit.large_nano, Request.baseline_nano)
     wanted = (
-        select(*columns)
-        .where(Audit.created_at >= since, Audit.agreed.is_not(None), _of(models))
+        select(*columns.values())
+        .join(Request, Request.id == Audit.request_id, isouter=True)
+        .where(Audit.created_at >= since, _of(models), *which)
         .order_by(Audit.created_at, Audit.id, Audit.stage)
     )
-    if of is not None:
-        wanted = wanted.where(Audit.task == of[0], Audit.stage == of[1], Audit.accepted)
     async with engine.connect() as connection:
         await connection.execution_options(readonly=True)
         return [Audited(*row) for row in await connection.execute(wanted)]

@@ -260,7 +260,7 @@ class Audit(Base):
     __table_args__ = (Index("ix_audits_created_at", "created_at"),)
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
-    """The request that asked the large model."""
+    """The request that asked the large model; the client's, where there was no answer to ask about."""
     stage: Mapped[int] = mapped_column(Integer, primary_key=True)
     """Whose answer was compared."""
     request_id: Mapped[str] = mapped_column(String(32))
@@ -268,12 +268,17 @@ class Audit(Base):
     created_at: Mapped[datetime]
     task: Mapped[str] = mapped_column(String(16))
     confidence: Mapped[float]
+    """-1 where the stage came to no valid answer."""
     accepted: Mapped[bool]
     """Whether this answer went to the client."""
     agreed: Mapped[bool | None]
-    """`None`: the large model gave nothing to compare with."""
+    """`None`: there was no valid answer, or the large model gave nothing to compare it with."""
     small_model: Mapped[str | None]
     """This and what follows are `None` where it was not noted yet."""
     large_model: Mapped[str | None]
     samples: Mapped[int | None]
     """n of the vote."""
+    spent_nano: Mapped[int | None]
+    """What the stage cost, all samples drawn: they, by `small.price`, and for stage 2 the guideline."""
+    large_nano: Mapped[int | None]
+    """What the large model's answer to the same question cost; `None` where it was not asked for one."""

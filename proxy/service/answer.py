@@ -191,7 +191,7 @@ async def _try_small(work: Work, task: Task) -> Accepted | Escalated:
     if page is not None:
         goal = next((p.text for p in trace.story.plans if p.kind == "goal" and p.chosen), kept.goal)
         gateway.plans.keep(page, Kept(goal, trace.story.guideline))
-    if audited and (found := tuple(answers(trace.story))):
+    if audited and (found := tuple(answers(trace.story, trace.calls))):
         small_model, large_model = gateway.small.model, work.way.large
         gateway.audits.add(
             Audit(work.request.id, task, estimator, small_model, large_model, how.samples, found)

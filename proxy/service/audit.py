@@ -3,14 +3,15 @@
 import asyncio
 import logging
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from proxy.cascade.engine import Story
 from proxy.cascade.types import Estimator, Task
 from proxy.config import LargeModel
-from proxy.records import Stage
+from proxy.ledger.audits import NO_ANSWER
+from proxy.records import CallRecord, Stage
 
 log = logging.getLogger(__name__)
 
@@ -20,13 +21,17 @@ WAITING = 64
 
 @dataclass(frozen=True, slots=True)
 class Local:
-    """A stage's answer: what it stood for in its ballot, how sure that was, and whether the client got it."""
+    """A stage's answer: what it stood for in its ballot, how sure that was, and whether the client got it.
+
+    `answer` is `None` where no sample was valid; `spent` is what the stage cost, in nano-USD.
+    """
 
     stage: Stage
-    answer: str
+    answer: str | None
     vote: str | None
     confidence: float
     accepted: bool
+    spent: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +73,12 @@ class Audits:
         return await self._waiting.get()
 
 
-def answers(story: Story) -> Iterator[Local]:
-    """Yield what each stage that was reached would have answered."""
+def answers(story: Story, calls: Sequence[CallRecord]) -> Iterator[Local]:
+    """Yield what each stage that was reached would have answered, and what its calls cost."""
     for stage, verdict in story.verdicts.items():
-        if (winner := verdict.standing.winner) is not None:
+        spent = sum(call.cost for call in calls if call.stage == stage)
+        if (winner := verdict.standing.winner) is None:
+            yield Local(stage, None, None, NO_ANSWER, False, spent)
+        else:
             vote = story.vote(stage, winner.index)
-            yield Local(stage, winner.text, vote, verdict.standing.low, verdict.accepted)
+            yield Local(stage, winner.text, vote, verdict.standing.low, verdict.accepted, spent)

@@ -18,6 +18,7 @@ from proxy.errors import ApiError
 from proxy.ledger.audits import Audited, Models, keep, verdicts
 from proxy.ledger.database import DatabaseError
 from proxy.ledger.windows import window_start
+from proxy.pricing.money import parse_usd
 from proxy.pricing.prices import Usage
 from proxy.pricing.tokens import hides_reasoning
 from proxy.service.answer import answer
@@ -92,26 +93,36 @@ async def _work(gateway: Gateway) -> None:
 
 
 async def _carry_out(gateway: Gateway, audit: Audit) -> None:
-    if audit.task.kind is TaskKind.OPEN:
-        for local in audit.answers:
-            await _judge(gateway, audit, local)
-        return
-    id_, choice = await _ask(gateway, audit, audit.task.body)
+    answered = [local for local in audit.answers if local.answer is not None]
     for local in audit.answers:
+        if (
+            local.answer is None
+        ):  # nothing to ask about; that it costs the large model's answer is worth knowing
+            await _note(gateway, audit, local, audit.request_id, None, None)
+    if audit.task.kind is TaskKind.OPEN:
+        for local in answered:
+            await _judge(gateway, audit, local, None)
+        return
+    if not answered:
+        return
+    id_, choice, paid = await _ask(gateway, audit, audit.task.body)
+    for local in answered:
         theirs = await _vote(audit, local, choice)
         if audit.task.kind is TaskKind.AGENT and theirs == local.vote == TEXT:
-            await _judge(gateway, audit, local)  # texts have one label, whatever they say
+            await _judge(gateway, audit, local, paid)  # texts have one label, whatever they say
         else:
-            await _note(gateway, audit, local, id_, None if theirs is None else theirs == local.vote)
+            agreed = None if theirs is None else theirs == local.vote
+            await _note(gateway, audit, local, id_, agreed, paid)
 
 
-async def _judge(gateway: Gateway, audit: Audit, local: Local) -> None:
-    id_, choice = await _ask(gateway, audit, _judging(audit, local))
-    await _note(gateway, audit, local, id_, _judged(choice))
+async def _judge(gateway: Gateway, audit: Audit, local: Local, paid: int | None) -> None:
+    """Note a verdict on an answer, and what the large model's own cost, where it was asked for one."""
+    id_, choice, _ = await _ask(gateway, audit, _judging(audit, local))
+    await _note(gateway, audit, local, id_, _judged(choice), paid)
 
 
-async def _ask(gateway: Gateway, audit: Audit, asked: Json) -> tuple[str, Json]:
-    """Pay for one answer; return the id of its request, and its choice."""
+async def _ask(gateway: Gateway, audit: Audit, asked: Json) -> tuple[str, Json, int]:
+    """Pay for one answer; return the id of its request, its choice, and what it cost in nano-USD."""
     body = {k: v for k, v in asked.items() if k not in _LEFT_OUT} | {"model": f"direct/{audit.model.name}"}
     size = len(msgspec.json.encode(body))
     request = ModelRequest(
@@ -119,7 +130,8 @@ async def _ask(gateway: Gateway, audit: Audit, asked: Json) -> tuple[str, Json]:
     )
     page = _Page()
     await answer(gateway, request, page)
-    return request.id, msgspec.json.decode(page.body)["choices"][0]
+    answered = msgspec.json.decode(page.body)
+    return request.id, answered["choices"][0], parse_usd(answered["cope"]["cost_usd"])
 
 
 def _judging(audit: Audit, local: Local) -> Json:
@@ -146,7 +158,9 @@ async def _vote(audit: Audit, local: Local, choice: Json) -> str | None:
     return await audit.estimator.vote(audit.task, theirs, known)
 
 
-async def _note(gateway: Gateway, audit: Audit, local: Local, id_: str, agreed: bool | None) -> None:
+async def _note(
+    gateway: Gateway, audit: Audit, local: Local, id_: str, agreed: bool | None, paid: int | None
+) -> None:
     found = Audited(
         id=id_,
         request_id=audit.request_id,
@@ -159,6 +173,8 @@ async def _note(gateway: Gateway, audit: Audit, local: Local, id_: str, agreed: 
         small_model=audit.small,
         large_model=audit.model.name,
         samples=audit.samples,
+        spent_nano=local.spent,
+        large_nano=paid,
     )
     await keep(gateway.database, found)
     # Requests may name other large models; the watch is over the configured one, as `cope-proxy audits` is.

@@ -311,12 +311,12 @@ def test_thresholds_are_calibrated_from_audits(audited, small_server, large_serv
     assert done.returncode == 0, done.stderr
     written = (audited.folder / "found.toml").read_text()
     assert written.endswith('[math]\nplans = "all"\nsamples = 4\nstage1 = "never"\nstage2 = "never"\n')
-    assert "math: no audits tell of stage 2 behind this stage 1" in done.stdout
-    assert "quality alone" in audited.cli("calibrate", "--audited", "--max-usd-per-1000", "1").stderr
+    assert "math: no audits tell of stage 2 here, so it accepts nothing" in done.stdout
+    assert "name one target" in audited.cli("calibrate", "--audited").stderr
 
 
-def kept(proxy, found, *, small=SMALL_MODEL, large=LARGE_MODEL, samples=4):
-    """Put audits on record as the proxy does."""
+def kept(proxy, found, *, small=SMALL_MODEL, large=LARGE_MODEL, samples=4, cost=None, prefix=""):
+    """Put audits on record as the proxy does, `cost` nano-USD for each answer of the large model."""
 
     async def keep_all():
         engine = open_database(f"sqlite+aiosqlite:///{proxy.database}")
@@ -324,7 +324,7 @@ def kept(proxy, found, *, small=SMALL_MODEL, large=LARGE_MODEL, samples=4):
             await keep(
                 engine,
                 Audited(
-                    id=f"{small}-{large}-{samples}-{i}"[-32:],
+                    id=f"{prefix}{small}-{large}-{samples}-{i}"[-32:],
                     request_id=request,
                     created_at=datetime.now(UTC),
                     task="math",
@@ -335,6 +335,8 @@ def kept(proxy, found, *, small=SMALL_MODEL, large=LARGE_MODEL, samples=4):
                     small_model=small,
                     large_model=large,
                     samples=samples,
+                    spent_nano=None if cost is None else 0,
+                    large_nano=cost,
                 ),
             )
         await engine.dispose()
@@ -433,3 +435,98 @@ def test_thresholds_are_calibrated_for_the_n_that_is_configured(audited):
     said, text = from_audits(audited)
     assert "math: 200 audits are of another n than 4 and left out" in said
     assert text.endswith('[math]\nplans = "all"\nsamples = 4\nstage1 = "never"\nstage2 = "never"\n')
+
+
+def test_an_audit_notes_what_each_way_to_answer_costs(make_proxy, small_server, large_server):
+    """The large model's own answer by what it was billed; each stage by its calls, stage 2's guideline among them."""
+    proxy = make_proxy(
+        audit={"share": 1.0, "budget_usd": 1},
+        large={"max_output_tokens": 300},
+        small={"price": {"input_per_mtok": 1, "output_per_mtok": 1}},
+        cascade={"samples": 4, "early_stop": False},
+    )
+    small_server.say("hm", usage={"prompt_tokens": 10, "completion_tokens": 10, "total_tokens": 20})
+    large_server.say("\\boxed{42}", usage=USAGE)
+    answer = ask(proxy)
+    first, second = rows(proxy, 2)
+    each = 20_000  # of the small model, for a goal or a sample
+    assert (first["spent_nano"], second["spent_nano"]) == (8 * each, 4 * each + 1_250_000)
+    assert first["large_nano"] == second["large_nano"] == 1_250_000
+    assert Decimal(answer.cope["cost_usd"]) * 10**9 == 12 * each + 2 * 1_250_000
+
+
+def test_what_has_no_local_answer_is_noted_and_not_paid_twice(audited, small_server, large_server):
+    """There is nothing to compare; the client's own answer tells what such requests cost."""
+    small_server.say("no JSON")
+    large_server.say('{"a": 1}', usage=USAGE)
+    answer = ask(audited, response_format={"type": "json_object"})
+    (row,) = rows(audited, 1)
+    assert (answer.cope["task"], answer.cope["stage"]) == ("structured", 3)
+    assert (row["id"], row["stage"], row["agreed"]) == (answer.cope["request_id"], 1, None)
+    assert len(large_server.chats()) == 1
+    (found,) = json.loads(audited.cli("audits", "--json").stdout)
+    assert (found["agreed"], found["differed"], found["unclear"]) == (0, 0, 1)
+    done = audited.cli("calibrate", "--audited", "--max-usd-per-1000", "1", "--out", "found.toml")
+    assert done.returncode == 0, done.stderr
+    text = (audited.folder / "found.toml").read_text()
+    assert "at most 1 USD per 1,000 requests" in text
+    assert text.endswith(
+        "[structured]\n# NOT certified: no threshold holds the target; this is the cheapest one\n"
+        'plans = "none"\nsamples = 4\nstage1 = 0.0\nstage2 = "never"\n'
+    )
+    assert [line for line in done.stdout.splitlines() if "never" in line and "1.25" in line]
+
+
+def test_a_judged_answer_costs_what_the_client_would_have_paid(audited, small_server, large_server):
+    """The large model was asked for a verdict and not for an answer: the request's baseline stands for that."""
+    small_server.say("Because of the sun.")
+    large_server.say("Yes.")
+    answer = ask(audited, "Why is the sky blue in the morning?")
+    (row,) = rows(audited, 1)
+    assert row["large_nano"] is None
+    audited.stop()
+    done = audited.cli("calibrate", "--audited", "--max-usd-per-1000", "1000", "--out", "found.toml")
+    assert done.returncode == 0, done.stderr
+    never = next(line for line in done.stdout.splitlines() if "never" in line)
+    assert f" {(1000 * Decimal(answer.cope['baseline_usd'])).normalize():f} " in never
+
+
+def test_a_cost_is_calibrated_from_audits_and_applied(audited, small_server, large_server):
+    """A quarter of the answers is sure enough for each threshold; the large model's cost 1 USD per 1,000."""
+    lot = random.Random(5)
+    sure = [lot.choice((0.25, 0.5, 0.75, 1.0)) for _ in range(800)]
+    kept(audited, [(f"r{i}", 1, c, c >= 0.75, c > 0.5) for i, c in enumerate(sure)], cost=1_000_000)
+    done = audited.cli("calibrate", "--audited", "--max-usd-per-1000", "0.9", "--out", "found.toml")
+    assert done.returncode == 0, done.stderr
+    text = (audited.folder / "found.toml").read_text()
+    assert text.endswith('[math]\nplans = "goals"\nsamples = 4\nstage1 = 1.0\nstage2 = "never"\n')
+    cells = [line.strip("│ ").split("│") for line in done.stdout.splitlines() if line.startswith("│")]
+    frontier = [[cell.strip() for cell in row] for row in cells]
+    assert [row[-6] for row in frontier] == ["0.25", "0.5", "0.75", "1", "never"]
+    assert [row[0] for row in frontier if len(row) == 7 and row[0]] == ["chosen"]
+    share = 100 * sure.count(1.0) / 800
+    chosen = next(row for row in frontier if row[0] == "chosen")
+    assert chosen[2:4] == [f"{share:.1f}", "100.0"]
+    assert frontier[-1][-2:] == ["1", "100.0"]
+    config = audited.config_file.read_text()
+    audited.stop()
+    audited.config_file.write_text(config.replace("[cascade]\n", '[cascade]\ncalibration = "found.toml"\n'))
+    audited.start()
+    small_server.say(*(f"\\boxed{{{n}}}" for n in (42, 42, 42, 41, 40, 39, 38, 42)))
+    large_server.say("\\boxed{42}")
+    answer = ask(audited)
+    assert (answer.cope["stage"], answer.cope["stages"][0]["threshold"]) == (3, 1.0)
+    assert len(answer.cope["stages"]) == 1
+
+
+def test_audits_from_before_costs_were_noted_hold_no_cost(audited):
+    """They still tell of quality; for a cost they are left out, by name, or refused where there are no others."""
+    kept(audited, ALL_AGREE)
+    refused = audited.cli("calibrate", "--audited", "--max-usd-per-1000", "1")
+    assert refused.returncode == 1
+    assert "no audit says what it cost" in refused.stderr
+    said, _ = from_audits(audited)
+    assert any("chosen" in line and "100.0" in line for line in said.splitlines())
+    kept(audited, [(f"s{i}", 1, 1.0, True, True) for i in range(200)], cost=1000, samples=4, prefix="new")
+    done = audited.cli("calibrate", "--audited", "--max-usd-per-1000", "1", "--out", "found.toml")
+    assert "math: 200 audits do not say what they cost and are left out" in done.stdout

@@ -8,6 +8,7 @@ from sqlalchemy import text
 from proxy.ledger import audits, migrate
 from proxy.ledger.audits import Audited, Models
 from proxy.ledger.database import open_database
+from tests.ledger.test_ledger import request, write
 
 BEFORE_MODELS = "2c94d5e8b7f1"
 AT = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -29,6 +30,7 @@ def audited(name, **changes):
     fields = {
         "id": name, "request_id": "r", "created_at": AT, "task": "math", "stage": 1, "confidence": 1.0, "accepted": True,
         "agreed": True, "small_model": "small", "large_model": "large", "samples": 8,
+        "spent_nano": 0, "large_nano": 7,
     }  # fmt: skip
     return Audited(**{**fields, **changes})
 
@@ -56,7 +58,14 @@ def test_audits_from_before_models_were_noted_are_kept_and_not_used(empty_url):
     before = run(empty_url, rows)
     migrate.upgrade(empty_url)
     (row,) = run(empty_url, rows)
-    assert row == {**before[0], "small_model": None, "large_model": None, "samples": None}
+    assert row == {
+        **before[0],
+        "small_model": None,
+        "large_model": None,
+        "samples": None,
+        "spent_nano": None,
+        "large_nano": None,
+    }
 
     async def read(engine):
         await audits.keep(engine, audited("new"))
@@ -101,3 +110,32 @@ def test_only_audits_of_the_models_asked_for_are_read(url):
     assert {(a.small_model, a.large_model) for a in counted} == {("small", "large")}
     assert [a.id for a in first] == ["c", "b", "a"]
     assert [a.id for a in found] == ["c", "e", "f", "b", "a"]
+
+
+def test_what_the_large_model_costs_is_what_was_billed_or_else_estimated(url):
+    """The baseline stands in for an answer that nobody asked for; without a verdict it is evidence, too."""
+
+    async def work(engine):
+        await write(engine, request("r", baseline=9))
+        for one in (
+            audited("billed"),
+            audited("judged", large_nano=None, created_at=AT + timedelta(minutes=1)),
+            audited(
+                "none", large_nano=None, confidence=audits.NO_ANSWER, accepted=False, agreed=None, stage=2
+            ),
+            audited("old", large_nano=None, spent_nano=None, created_at=AT + timedelta(minutes=2)),
+            audited("forgotten", request_id="gone", large_nano=None, created_at=AT + timedelta(minutes=3)),
+            audited("other", large_model="other"),
+        ):
+            await audits.keep(engine, one)
+        return await audits.evidence(engine, AT, OURS), await audits.verdicts(engine, AT, OURS)
+
+    found, clear = run(url, work)
+    assert [(a.id, a.large_nano, a.priced) for a in found] == [
+        ("billed", 7, True),
+        ("none", 9, True),
+        ("judged", 9, True),
+        ("old", 9, False),
+        ("forgotten", None, False),
+    ]
+    assert [a.id for a in clear] == ["billed", "judged", "old", "forgotten"]

@@ -31,6 +31,8 @@ def audits(agreed, begin=MONDAY, *, task="math", stage=1, accepted=True):
             small_model="small",
             large_model="large",
             samples=8,
+            spent_nano=None,
+            large_nano=None,
         )
         for i, one in enumerate(agreed)
     ]
