@@ -153,6 +153,7 @@ class Cascade(Section, frozen=True):
     early_stop: bool = True
     stop_error: Annotated[float, Meta(ge=0, lt=0.5)] = 0.0
     speculate_from: Share | Literal["never"] = "never"
+    skip_losses: bool = True
     temperatures: Temperatures = Temperatures()
     calibration: str | None = None
     thresholds: dict[Kind, Thresholds] = {}

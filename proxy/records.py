@@ -76,7 +76,7 @@ class RequestRecord(Struct, frozen=True, tag=True):
     stage: Stage | None  # the stage that answered
     confidence: float | None
     status: int
-    reason: str | None  # why the small tier was passed over, e.g. "image input"
+    reason: str | None  # why the small tier, or its second stage, was passed over: "image input"
     degraded: str | None
     requested_model: str
     model: str | None  # the model that answered

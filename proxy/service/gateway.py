@@ -31,6 +31,7 @@ from proxy.service.audit import Audits
 from proxy.service.ids import new_id
 from proxy.service.plans import PlanBook
 from proxy.service.trace import now
+from proxy.service.worth import Worth
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ class Gateway:
     plans: PlanBook
     sandbox: Sandbox | None
     audits: Audits
+    worth: Worth
     database: Database
     writer: Writer
     zone: ZoneInfo
@@ -160,6 +162,7 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
                 plans=PlanBook(),
                 sandbox=await _sandbox(settings),
                 audits=Audits(settings.audit.share),
+                worth=Worth(),
                 database=database,
                 writer=writer,
                 zone=zone,
