@@ -19,8 +19,8 @@ from proxy.service.trace import Trace
 
 log = logging.getLogger(__name__)
 
-WINDOW = 50
-"""As many of the last requests are looked at; fewer say nothing."""
+WINDOW = 200
+"""As many of the last requests are looked at; fewer say nothing, and chance would decide where a stage earns little."""
 TRIES = 0.05
 """The share of requests for which what has saved nothing is tried again."""
 

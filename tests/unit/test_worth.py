@@ -1,5 +1,7 @@
 """The record of what the cascade saves: what has saved nothing is left out, tried now and then, and comes back."""
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,6 +38,17 @@ def test_what_is_left_out_is_tried_again_and_comes_back():
     assert not worth.poor(PART)
 
 
+@pytest.mark.parametrize(("accepts", "poor"), [(0.4, 0), (0.085, 1)])
+def test_a_stage_that_earns_its_price_is_not_left_out_by_chance(accepts, poor):
+    """A guideline costs a quarter of an answer: a stage 2 that accepts two in five earns, one in twelve does not."""
+    lot = random.Random(6)
+    worth, seen = Worth(), []
+    for _ in range(20_000):
+        worth.note(PART, (1000 if lot.random() < accepts else 0) - 250)
+        seen.append(worth.poor(PART))
+    assert sum(seen[WINDOW:]) / len(seen[WINDOW:]) == poor
+
+
 def test_each_part_has_its_own_record():
     """Of one kind, model and stage nothing follows for another."""
     worth = worth_of([-1] * WINDOW)
@@ -48,10 +61,10 @@ def test_a_change_is_logged_once(caplog):
     worth_of([-2_000_000] * (WINDOW + 5) + [10**9])
     left, back = (r.getMessage() for r in caplog.records)
     assert left == (
-        "guidelines for math tasks, before gpt, cost 0.1 USD more than they saved in the last 50 requests: tried once in "
+        "guidelines for math tasks, before gpt, cost 0.4 USD more than they saved in the last 200 requests: tried once in "
         "20 from now on (cascade.skip_losses)"
     )
-    assert back.endswith("saved 0.902 USD in the last 50 requests: they are back (cascade.skip_losses)")
+    assert back.endswith("saved 0.602 USD in the last 200 requests: they are back (cascade.skip_losses)")
 
 
 @pytest.mark.parametrize(
