@@ -69,7 +69,7 @@ def _table(
     zone: ZoneInfo,
 ) -> Table:
     table = Table(
-        "task", "stage", "accepted", "n", "audits", "agree", "95 % interval", "unclear", "",
+        "task", "stage", "accepted", "n", "audits", "agree", "95 % interval", "unclear", "no answer", "",
         title=f"{models.small} beside {models.large}",
     )  # fmt: skip
     for a in found:
@@ -85,6 +85,7 @@ def _table(
             f"{100 * a.agreed / count:.1f} %" if count else "-",
             f"{100 * low:.1f} to {100 * high:.1f} %",
             str(a.unclear),
+            str(a.unanswered),
             f"below {100 * expected:g} % in the week of {week.astimezone(zone):%Y-%m-%d}" if week else "",
         )
     return table

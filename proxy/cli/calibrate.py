@@ -1,16 +1,15 @@
-"""`cope-proxy calibrate`: thresholds for a target, with a guarantee, from the runs of `cope-proxy eval`."""
+"""`cope-proxy calibrate`: thresholds for a target, with a guarantee, from runs of `cope-proxy eval` or from audits."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 from rich.table import Table
 
-from proxy.cascade.types import Policy, TaskKind
+from proxy.cascade.types import Plans, Policy, TaskKind
 from proxy.cli import main
 from proxy.cli.audits import models_of, none_of
 from proxy.cli.common import USD, check_writable, config_option, console, settings_of, with_database
@@ -24,8 +23,9 @@ from proxy.evals.calibration import (
     calibrate,
     cost_from_audits,
     from_audits,
+    priced,
 )
-from proxy.ledger.audits import Audited, evidence, total
+from proxy.ledger.audits import Evidence, evidence, total
 from proxy.pricing.money import format_usd
 from proxy.service.request import NEVER, Controls, policy
 
@@ -53,9 +53,10 @@ def calibrate_command(
     runs: tuple[Path, ...], quality: float | None, cost: int | None, risk: float, seed: int, audited: bool, days: int,
     config: str | None, out: Path,
 ) -> None:  # fmt: skip
-    """Choose thresholds per task kind from RUNS of `cope-proxy eval`, and print what the others would give.
+    """Choose thresholds per task kind from RUNS of `cope-proxy eval` or from audits, and print what the others would give.
 
-    With the chance of 1 - risk, what is chosen holds the target on traffic like these items.
+    With the chance of 1 - risk, what is chosen holds the target on traffic like these items. Audits tell how many local
+    answers agree with the large model's, so that --quality is a share of these.
     """
     if bool(runs) == audited:
         raise click.UsageError("name folders of `cope-proxy eval`, or --audited")
@@ -82,46 +83,76 @@ def _write(out: Path, lines: list[str]) -> None:
 
 
 def _from_audits(settings: Settings, days: int, target: Target, risk: float, seed: int, out: Path) -> None:
-    choices = _choose(_evidence(settings, days), target, risk, seed)
-    for choice in filter(None, chain.from_iterable(choices)):
-        if choice.frontier:
-            console().print(_audit_table(choice))
+    found = _evidence(settings, days)
+    kinds = {task: [a for a in found if a.task == task] for task in sorted({a.task for a in found})}
+    lines = [
+        f"# Written by `cope-proxy calibrate --audited`: {_agreed(target)}, at a risk of {100 * risk:g} %."
+    ]
+    for task, audits in kinds.items():
+        how = _configured(settings, task)
+        if target.kind == "cost" and (bills := _bills(task, audits)):
+            choice = cost_from_audits(bills, target.value, risk=risk, seed=seed)
+            _show(choice)
+            # Stage 1 alone holds the cost; a guideline would come on top.
+            plans: Plans = "goals" if how.plans == "all" else how.plans
+            lines += _table_of(choice, plans, how.samples, NEVER, _notes(choice))
+        elif target.kind == "quality" and any(a.agreed is not None for a in audits):
+            first, second = from_audits(audits, target.value, risk=risk, seed=seed)
+            _show(first)
+            _show(second)
+            lines += _table_of(first, how.plans, how.samples, second.chosen)
         else:
-            click.echo(f"{choice.task}: no audits tell of stage {choice.stage} here, so it accepts nothing")
-    asked = f"at least {100 * target.value:g} % agree" if target.kind == "quality" else _most(target)
-    lines = [f"# Written by `cope-proxy calibrate --audited`: {asked}, at a risk of {100 * risk:g} %."]
-    for first, second in choices:
-        # They say nothing of votes of another size, or under other plans.
-        how = _configured(settings, first.task)
-        plans = "goals" if second is None and how.plans == "all" else how.plans
-        lines += ["", f"[{first.task}]"]
-        if not first.certified:
-            lines.append("# NOT certified: no threshold holds the target; this is the cheapest one")
-        lines += [
-            f'plans = "{plans}"',
-            f"samples = {how.samples}",
-            f"stage1 = {_threshold(first.chosen)}",
-            f"stage2 = {_threshold(NEVER if second is None else second.chosen)}",
-        ]
+            click.echo(f"{task}: none of {len(audits)} audits tells of this target; it keeps its thresholds")
+    if len(lines) == 1:
+        raise click.ClickException("no audit tells of this target yet")
     _write(out, lines)
 
 
-def _choose(
-    found: list[Audited], target: Target, risk: float, seed: int
-) -> list[tuple[AuditChoice, AuditChoice | None]]:
-    """Choose for both stages of each task kind; for a cost, stage 1 alone holds it."""
-    kinds = {task: [a for a in found if a.task == task] for task in sorted({a.task for a in found})}
-    if target.kind == "quality":
-        return [from_audits(some, target.value, risk=risk, seed=seed) for some in kinds.values()]
-    priced = _priced(kinds).values()
-    return [(cost_from_audits(some, target.value, risk=risk, seed=seed), None) for some in priced]
+def _show(choice: AuditChoice) -> None:
+    if choice.frontier:
+        console().print(_audit_table(choice))
+    else:
+        click.echo(f"{choice.task}: no audits tell of stage {choice.stage} here, so it accepts nothing")
 
 
-def _evidence(settings: Settings, days: int) -> list[Audited]:
+def _table_of(
+    first: AuditChoice, plans: Plans, samples: int, stage2: float, notes: Iterable[str] = ()
+) -> list[str]:
+    """Write down what was chosen; it says nothing of votes of another size, or under other plans."""
+    return [
+        "",
+        f"[{first.task}]",
+        *notes,
+        f'plans = "{plans}"',
+        f"samples = {samples}",
+        f"stage1 = {_threshold(first.chosen)}",
+        f"stage2 = {_threshold(stage2)}",
+    ]
+
+
+def _notes(choice: AuditChoice) -> Iterator[str]:
+    """Yield what limits the certificate of a cost."""
+    if not choice.certified:
+        yield "# NOT certified: no threshold holds the target; this is the cheapest one"
+    elif choice.estimated:
+        of = choice.frontier[0].audits
+        yield f"# certified as far as estimates are right: {choice.estimated} of {of} prices of the large model are"
+
+
+def _bills(task: str, audits: list[Evidence]) -> list[Evidence]:
+    """Return stage 1's audits that say what they cost; say how many others there are."""
+    first = [a for a in audits if a.stage == 1]
+    bills = priced(first)
+    if bills and (missing := len(first) - len(bills)):
+        click.echo(f"{task}: {missing} audits do not say what they cost and are left out")
+    return bills
+
+
+def _evidence(settings: Settings, days: int) -> list[Evidence]:
     """Return the audits that tell of what is configured: its models and its n."""
     since, models = datetime.now(UTC) - timedelta(days=days), models_of(settings)
 
-    async def ask(engine: "Database") -> tuple[list[Audited], int]:
+    async def ask(engine: "Database") -> tuple[list[Evidence], int]:
         return await evidence(engine, since, models), await total(engine, since)
 
     found, made = with_database(settings, ask)
@@ -146,25 +177,14 @@ def _configured(settings: Settings, task: str) -> Policy:
     return policy(settings.cascade, TaskKind(task), (NEVER, NEVER), Controls())
 
 
-def _priced(kinds: Mapping[str, list[Audited]]) -> dict[str, list[Audited]]:
-    """Keep stage 1's audits that say what they cost, by task kind; say how many others there are."""
-    first = {task: [a for a in some if a.stage == 1] for task, some in kinds.items()}
-    priced = {task: [a for a in some if a.priced] for task, some in first.items()}
-    for task, some in first.items():
-        if missing := len(some) - len(priced[task]):
-            click.echo(f"{task}: {missing} audits do not say what they cost and are left out")
-    if not any(priced.values()):
-        raise click.ClickException("no audit says what it cost; those made from now on do")
-    return {task: some for task, some in priced.items() if some}
-
-
 def _audit_table(choice: AuditChoice) -> Table:
     total = choice.frontier[0].audits
     certified = "" if choice.certified else ", NOT certified"
+    estimated = f"; {choice.estimated} of the large model's prices are estimates" if choice.estimated else ""
     table = Table(
         "", "accept from", "accepted %", "of them agree %", "as the large model %", "USD per 1,000", "of large %",
         title=f"{choice.task}, stage {choice.stage}: {total} audits{certified}",
-        caption="USD: of this stage, and of the large model where it refuses",
+        caption=f"USD: of stage {choice.stage}, and of the large model where it refuses{estimated}",
     )  # fmt: skip
     for level in choice.frontier:
         table.add_row(
@@ -221,6 +241,10 @@ def _figures(score: float, quality_share: float, cost: float, cost_share: float)
         format_usd(round(1000 * cost)),
         f"{100 * cost_share:.1f}",
     )
+
+
+def _agreed(target: Target) -> str:
+    return f"at least {100 * target.value:g} % agree" if target.kind == "quality" else _most(target)
 
 
 def _most(target: Target) -> str:

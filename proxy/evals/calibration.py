@@ -9,7 +9,7 @@ import itertools
 import random
 import statistics
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -20,7 +20,7 @@ from proxy.cascade.types import Plans
 from proxy.errors import ConfigError
 from proxy.evals.modes import MODES, Outcome, Thresholds
 from proxy.evals.trial import Trial
-from proxy.ledger.audits import NO_ANSWER, Audited
+from proxy.ledger.audits import NO_ANSWER, Evidence
 from proxy.service.request import NEVER
 
 CASCADES = {"all": "full cascade", "goals": "cascade, goals only", "none": "cascade, no plans"}
@@ -97,7 +97,7 @@ class Choice(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class _Test:
-    """How a way is tested: a value of 0..1 for each item, whose mean has to be more than the bound; 0 holds always."""
+    """How a way is tested: a value of 0..1 for each item, whose mean has to be more than the bound."""
 
     value: Callable[[Outcome, Outcome], float]
     bound: float
@@ -107,8 +107,7 @@ def calibrate(trials: Sequence[Trial], target: Target, *, risk: float, seed: int
     """Choose how to run the cascade for one task kind.
 
     Among the certified ways the cheapest is chosen for a quality, unless the large model alone costs no more; the best for a
-    cost, where one that was free on all items needs no test. A cost that no way is certified for is held as well as it can
-    be: by answering locally.
+    cost. A cost that no way is certified for is held as well as it can be: by answering locally.
 
     Args:
         trials: of one task kind.
@@ -123,15 +122,15 @@ def calibrate(trials: Sequence[Trial], target: Target, *, risk: float, seed: int
     measured = [t for t in trials if t.usual == usual]
     tested, held = _hold(measured, target, risk, seed)
     certified = [rate(way, measured) for way in held]
-    local = [rate(way, measured) for way in FREE]
+    best = frontier([rate(way, measured) for way in ways(measured)])
     if target.kind == "quality":
         worthwhile = [r for r in certified if r.cost < r.large_cost or target.value > 1]
         chosen = min(worthwhile, key=lambda r: (r.cost, -r.score), default=None)
+    elif certified:
+        chosen = min(certified, key=lambda r: (-r.score, r.cost))
     else:
-        certified += [r for r in local if not r.cost]
-        chosen = min(
-            certified or local, key=lambda r: (-r.score, r.cost) if certified else (r.cost, -r.score)
-        )
+        local = [rate(way, measured) for way in FREE]
+        chosen = min(local + best, key=lambda r: (r.cost, -r.score))
     return Choice(
         task=trials[0].task,
         samples=samples,
@@ -140,7 +139,7 @@ def calibrate(trials: Sequence[Trial], target: Target, *, risk: float, seed: int
         chosen=chosen,
         tested=tested,
         certified=len(certified),
-        frontier=frontier([rate(way, measured) for way in ways(measured)]),
+        frontier=best,
     )
 
 
@@ -183,12 +182,13 @@ class AuditLevel(msgspec.Struct, frozen=True):
     """What accepting from a threshold on would come to, in audited requests.
 
     Attributes:
-        threshold: the confidence; `NEVER` for the large model alone.
+        threshold: the confidence; `NEVER` where nothing is accepted.
         audits: the requests that reached the stage.
         accepted: how many of them it would have answered.
         judged: how many of those answers were compared with the large model's.
         agreed: how many of these are the same.
-        cost: of a request, in nano-USD, where the large model answers all that is refused; `None` where no audit says.
+        cost: of a request, in nano-USD, all samples drawn, where the large model answers all that is refused; `None`
+            where no audit says.
         large_cost: of the large model's answer to one.
     """
 
@@ -218,6 +218,7 @@ class AuditChoice(msgspec.Struct, frozen=True):
         stage: the stage.
         chosen: the threshold to accept from.
         certified: whether it was tested that the target holds.
+        estimated: for how many audits the price of the large model's answer is not what it was billed.
         frontier: what the confidences to choose from would come to, cheapest first; none without audits.
     """
 
@@ -225,11 +226,12 @@ class AuditChoice(msgspec.Struct, frozen=True):
     stage: int
     chosen: float
     certified: bool
+    estimated: int
     frontier: list[AuditLevel]
 
 
 def from_audits(
-    found: Sequence[Audited], quality: float, *, risk: float, seed: int = 0
+    found: Sequence[Evidence], quality: float, *, risk: float, seed: int = 0
 ) -> tuple[AuditChoice, AuditChoice]:
     """Choose for each stage the lowest confidence from which a share of `quality` agrees with the large model's answers.
 
@@ -249,40 +251,50 @@ def from_audits(
     at_second = _let_through(found, first)
     second = _least(at_second, quality, risk, seed)
     return (
-        AuditChoice(task, 1, first, True, _frontier_of(at_first, first)),
-        AuditChoice(task, 2, second, True, _frontier_of(at_second, second)),
+        _audit_choice(task, 1, at_first, first, certified=True),
+        _audit_choice(task, 2, at_second, second, certified=True),
     )
 
 
-def cost_from_audits(found: Sequence[Audited], limit: float, *, risk: float, seed: int = 0) -> AuditChoice:
+def cost_from_audits(found: Sequence[Evidence], limit: float, *, risk: float, seed: int = 0) -> AuditChoice:
     """Choose the highest confidence from which stage 1 has to accept for a request to cost no more than `limit` on average.
 
     The large model answers all that is refused, without a guideline. Tested as in `calibrate`: from the cheapest threshold
-    up, on the half of the audits that did not name them; one that was free on all of them needs no test. Where none holds,
-    every valid answer is accepted: nothing costs less.
+    up, on the half of the audits that did not name them. Where none holds, every valid answer is accepted: nothing costs
+    less.
 
     Args:
-        found: audits of stage 1 and one task kind, of which all say what they cost.
+        found: audits of stage 1 and one task kind, as `priced` returns them.
         limit: nano-USD of a request.
         risk: the chance of certifying a threshold that does not hold it, 0..1.
         seed: of the lot that halves the audits.
     """
-    most = 2.0 * max(_cost(a, NEVER) for a in found)
-
-    def p(threshold: float, some: Sequence[Audited]) -> float:
-        if limit >= most:
-            return 0.0
-        return p_value((1 - min(1.0, _cost(a, threshold) / most) for a in some), 1 - limit / most)
-
+    most = _dearest((_cost(a, NEVER) for a in found), limit)
     picking, testing = _halves(found, seed)
-    held = _certified([0.0, *_confidences(picking), NEVER], lambda t: p(t, testing), risk)
-    if not any(_cost(a, 0.0) for a in found):
-        held.append(0.0)
+    held = _certified(
+        [0.0, *_confidences(picking), NEVER],
+        lambda t: p_value((1 - min(1.0, _cost(a, t) / most) for a in testing), 1 - limit / most),
+        risk,
+    )
     chosen = max(held, default=0.0)
-    return AuditChoice(found[0].task, 1, chosen, bool(held), _frontier_of(found, chosen))
+    return _audit_choice(found[0].task, 1, found, chosen, certified=bool(held))
 
 
-def _let_through(found: Sequence[Audited], stage1: float) -> list[Audited]:
+def priced(found: Sequence[Evidence]) -> list[Evidence]:
+    """Return the audits that say what their stage cost, each with a baseline: the dearest one where it has none.
+
+    Nobody knows the price of an answer that the client never got, such as one that a budget forbade. Without any price there
+    are none.
+    """
+    known = [p for a in found for p in (a.large_nano, a.baseline_nano) if p is not None]
+    return [
+        msgspec.structs.replace(a, baseline_nano=max(known)) if a.baseline_nano is None else a
+        for a in found
+        if a.spent_nano is not None and known
+    ]
+
+
+def _let_through(found: Sequence[Evidence], stage1: float) -> list[Evidence]:
     """Return stage 2's audits of the requests that such a stage 1 refuses; none when it used to accept some of them.
 
     What stage 2 would have made of those, nobody knows.
@@ -293,8 +305,8 @@ def _let_through(found: Sequence[Audited], stage1: float) -> list[Audited]:
     return [a for a in found if a.stage == 2 and a.request_id in accepted]
 
 
-def _least(audits: Sequence[Audited], quality: float, risk: float, seed: int) -> float:
-    def p(threshold: float, some: Sequence[Audited]) -> float:
+def _least(audits: Sequence[Evidence], quality: float, risk: float, seed: int) -> float:
+    def p(threshold: float, some: Sequence[Evidence]) -> float:
         return p_value((float(bool(a.agreed)) for a in some if a.confidence >= threshold), quality)
 
     picking, testing = _halves([a for a in audits if a.agreed is not None], seed)
@@ -302,35 +314,40 @@ def _least(audits: Sequence[Audited], quality: float, risk: float, seed: int) ->
     return min(_certified(ranked, lambda t: p(t, testing), risk), default=NEVER)
 
 
-def _frontier_of(audits: Sequence[Audited], chosen: float) -> list[AuditLevel]:
-    if not audits:
-        return []
-    return [_level(audits, threshold) for threshold in sorted({*_confidences(audits), NEVER, chosen})]
+def _audit_choice(
+    task: str, stage: int, audits: Sequence[Evidence], chosen: float, *, certified: bool
+) -> AuditChoice:
+    levels = sorted({*_confidences(audits), NEVER, chosen}) if audits else []
+    bills = priced(audits)
+    frontier = [_level(audits, bills, level) for level in levels]
+    return AuditChoice(task, stage, chosen, certified, sum(a.large_nano is None for a in bills), frontier)
 
 
-def _confidences(audits: Sequence[Audited]) -> list[float]:
+def _confidences(audits: Sequence[Evidence]) -> list[float]:
     return _levels([a.confidence for a in audits if a.confidence > NO_ANSWER])
 
 
-def _level(audits: Sequence[Audited], threshold: float) -> AuditLevel:
+def _level(audits: Sequence[Evidence], bills: Sequence[Evidence], threshold: float) -> AuditLevel:
     accepted = [a for a in audits if a.confidence >= threshold]
     judged = [a.agreed for a in accepted if a.agreed is not None]
-    priced = [a for a in audits if a.priced]
     return AuditLevel(
         threshold=threshold,
         audits=len(audits),
         accepted=len(accepted),
         judged=len(judged),
         agreed=sum(judged),
-        cost=statistics.fmean(_cost(a, threshold) for a in priced) if priced else None,
-        large_cost=statistics.fmean(a.large_nano or 0 for a in priced) if priced else None,
+        cost=statistics.fmean(_cost(a, threshold) for a in bills) if bills else None,
+        large_cost=statistics.fmean(map(_large, bills)) if bills else None,
     )
 
 
-def _cost(audit: Audited, threshold: float) -> int:
+def _cost(bill: Evidence, threshold: float) -> int:
     """Return what a stage, and the large model behind it, cost in nano-USD."""
-    refused = audit.confidence < threshold
-    return (audit.spent_nano or 0) + ((audit.large_nano or 0) if refused else 0)
+    return (bill.spent_nano or 0) + (_large(bill) if bill.confidence < threshold else 0)
+
+
+def _large(bill: Evidence) -> int:
+    return (bill.baseline_nano or 0) if bill.large_nano is None else bill.large_nano
 
 
 def ways(trials: Sequence[Trial]) -> list[Way]:
@@ -386,8 +403,6 @@ def _pair(way: Way, trial: Trial) -> tuple[Outcome, Outcome]:
 
 
 def _p(way: Way, trials: Sequence[Trial], test: _Test) -> float:
-    if test.bound <= 0:
-        return 0.0  # no value is below it
     return p_value((test.value(*_pair(way, t)) for t in trials), test.bound)
 
 
@@ -398,8 +413,11 @@ def _test_of(target: Target, trials: Sequence[Trial]) -> _Test:
         return _Test(
             lambda o, base: (o.score - share * base.score + share) / (1 + share), share / (1 + share)
         )
-    # The dearest item seen, twice over, stands for the dearest that there is.
     nothing = Thresholds(NEVER, NEVER)
-    most = 2.0 * max(mode(t, nothing).cost for t in trials for mode in MODES.values())
-    bound = 0.0 if target.value >= most else 1 - target.value / most
-    return _Test(lambda o, _: 1 - min(1.0, o.cost / most), bound)
+    most = _dearest((mode(t, nothing).cost for t in trials for mode in MODES.values()), target.value)
+    return _Test(lambda o, _: 1 - min(1.0, o.cost / most), 1 - target.value / most)
+
+
+def _dearest(costs: Iterable[int], limit: float) -> float:
+    """Return what stands for the dearest request that there is: the dearest one seen, twice over, or twice the limit."""
+    return 2.0 * max(1.0, limit, *costs)

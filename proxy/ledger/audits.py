@@ -8,7 +8,7 @@ from itertools import groupby
 
 from msgspec import Struct
 from msgspec.structs import asdict
-from sqlalchemy import ColumnElement, and_, case, delete, func, insert, select
+from sqlalchemy import ColumnElement, and_, case, delete, func, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from proxy.ledger.tables import Audit, Request
@@ -25,10 +25,7 @@ class Models(Struct, frozen=True):
 
 
 class Audited(Struct, frozen=True):
-    """One audit; the fields are those of the table.
-
-    In what is read, `large_nano` is the request's baseline where the large model was not asked for an answer of its own.
-    """
+    """One audit; the fields are those of the table."""
 
     id: str
     request_id: str
@@ -44,16 +41,21 @@ class Audited(Struct, frozen=True):
     spent_nano: int | None
     large_nano: int | None
 
-    @property
-    def priced(self) -> bool:
-        """Whether it says what the stage, and what the large model's answer, cost."""
-        return self.spent_nano is not None and self.large_nano is not None
+
+class Evidence(Audited, frozen=True):
+    """An audit beside its request's baseline, in nano-USD: an estimate of what the large model's answer would have cost.
+
+    `None` where there is none: the client got no answer, or one of another large model.
+    """
+
+    baseline_nano: int | None
 
 
 class Agreement(Struct, frozen=True):
     """How audits of the accepted, or of the refused, answers of one task kind and stage went.
 
-    `unclear` ones are in neither of the other counts; `samples` are the n that occur among them.
+    `unclear` ones are in neither of the other counts, nor are `unanswered` ones, to which the stage had no valid answer;
+    `samples` are the n that occur among them.
     """
 
     task: str
@@ -62,6 +64,7 @@ class Agreement(Struct, frozen=True):
     agreed: int
     differed: int
     unclear: int
+    unanswered: int
     small_model: str
     large_model: str
     samples: list[int]
@@ -77,7 +80,12 @@ async def agreements(engine: AsyncEngine, since: datetime, models: Models) -> li
     """Return how the audits of two models since a time went, by task kind and stage, accepted answers first."""
     counted = [
         func.sum(case((condition, 1), else_=0))
-        for condition in (Audit.agreed.is_(True), Audit.agreed.is_(False), Audit.agreed.is_(None))
+        for condition in (
+            Audit.agreed.is_(True),
+            Audit.agreed.is_(False),
+            and_(Audit.agreed.is_(None), Audit.confidence > NO_ANSWER),
+            Audit.confidence == NO_ANSWER,
+        )
     ]
     key = Audit.task, Audit.stage, Audit.accepted
     wanted = (
@@ -92,10 +100,19 @@ async def agreements(engine: AsyncEngine, since: datetime, models: Models) -> li
     found = []
     for (task, stage, accepted), group in groupby(rows, key=lambda row: row[:3]):
         samples, *counts = zip(*(row[3:] for row in group), strict=True)
-        agreed, differed, unclear = (int(sum(count)) for count in counts)
+        agreed, differed, unclear, unanswered = (int(sum(count)) for count in counts)
         found.append(
             Agreement(
-                task, stage, accepted, agreed, differed, unclear, models.small, models.large, list(samples)
+                task=task,
+                stage=stage,
+                accepted=accepted,
+                agreed=agreed,
+                differed=differed,
+                unclear=unclear,
+                unanswered=unanswered,
+                small_model=models.small,
+                large_model=models.large,
+                samples=list(samples),
             )
         )
     return found
@@ -112,38 +129,41 @@ async def verdicts(
         models: whose audits.
         of: only those of the accepted answers of this task kind and stage.
     """
-    which: list[ColumnElement[bool]] = [Audit.agreed.is_not(None)]
-    if of is not None:
-        which += [Audit.task == of[0], Audit.stage == of[1], Audit.accepted.is_(True)]
-    return await _read(engine, since, models, *which)
-
-
-async def evidence(engine: AsyncEngine, since: datetime, models: Models) -> list[Audited]:
-    """Return all audits of two models since a time, in order of time, also those without a verdict."""
-    return await _read(engine, since, models)
-
-
-async def _read(
-    engine: AsyncEngine, since: datetime, models: Models, *which: ColumnElement[bool]
-) -> list[Audited]:
-    columns = {name: getattr(Audit, name) for name in Audited.__struct_fields__}
-    columns["large_nano"] = func.coalesce(Audit.large_nano, Request.baseline_nano)
+    columns = [getattr(Audit, name) for name in Audited.__struct_fields__]
     wanted = (
-        select(*columns.values())
-        .join(Request, Request.id == Audit.request_id, isouter=True)
-        .where(Audit.created_at >= since, _of(models), *which)
+        select(*columns)
+        .where(Audit.created_at >= since, Audit.agreed.is_not(None), _of(models))
         .order_by(Audit.created_at, Audit.id, Audit.stage)
     )
+    if of is not None:
+        wanted = wanted.where(Audit.task == of[0], Audit.stage == of[1], Audit.accepted)
     async with engine.connect() as connection:
         await connection.execution_options(readonly=True)
         return [Audited(*row) for row in await connection.execute(wanted)]
 
 
-async def total(engine: AsyncEngine, since: datetime) -> int:
-    """Return how many audits since a time came to a verdict, of whatever models."""
+async def evidence(engine: AsyncEngine, since: datetime, models: Models) -> list[Evidence]:
+    """Return all audits of two models since a time, in order of time, also those without a verdict."""
+    columns = [getattr(Audit, name) for name in Audited.__struct_fields__]
+    comparable = or_(Request.stage < 3, Request.model == Audit.large_model)
+    baseline = case((comparable, Request.baseline_nano)).label("baseline_nano")
+    wanted = (
+        select(*columns, baseline)
+        .join(Request, Request.id == Audit.request_id, isouter=True)
+        .where(Audit.created_at >= since, _of(models))
+        .order_by(Audit.created_at, Audit.id, Audit.stage)
+    )
     async with engine.connect() as connection:
         await connection.execution_options(readonly=True)
-        counted = select(func.count(Audit.agreed)).where(Audit.created_at >= since)
+        found = await connection.execute(wanted)
+        return [Evidence(**row) for row in found.mappings()]
+
+
+async def total(engine: AsyncEngine, since: datetime) -> int:
+    """Return how many audits were made since a time, of whatever models."""
+    async with engine.connect() as connection:
+        await connection.execution_options(readonly=True)
+        counted = select(func.count()).where(Audit.created_at >= since)
         return int((await connection.execute(counted)).scalar_one())
 
 

@@ -260,7 +260,7 @@ class Audit(Base):
     __table_args__ = (Index("ix_audits_created_at", "created_at"),)
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
-    """The request that asked the large model; the client's, where there was no answer to ask about."""
+    """The request that asked the large model."""
     stage: Mapped[int] = mapped_column(Integer, primary_key=True)
     """Whose answer was compared."""
     request_id: Mapped[str] = mapped_column(String(32))
@@ -281,4 +281,4 @@ class Audit(Base):
     spent_nano: Mapped[int | None]
     """What the stage cost, all samples drawn: they, by `small.price`, and for stage 2 the guideline."""
     large_nano: Mapped[int | None]
-    """What the large model's answer to the same question cost; `None` where it was not asked for one."""
+    """The price of the large model's answer to the same question; `None` where it gave no whole one."""

@@ -8,6 +8,7 @@ import logging
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 
 import msgspec
@@ -18,8 +19,7 @@ from proxy.errors import ApiError
 from proxy.ledger.audits import Audited, Models, keep, verdicts
 from proxy.ledger.database import DatabaseError
 from proxy.ledger.windows import window_start
-from proxy.pricing.money import parse_usd
-from proxy.pricing.prices import Usage
+from proxy.pricing.prices import Usage, cost
 from proxy.pricing.tokens import hides_reasoning
 from proxy.service.answer import answer
 from proxy.service.audit import Audit, Local
@@ -93,36 +93,33 @@ async def _work(gateway: Gateway) -> None:
 
 
 async def _carry_out(gateway: Gateway, audit: Audit) -> None:
-    answered = [local for local in audit.answers if local.answer is not None]
-    for local in audit.answers:
-        if (
-            local.answer is None
-        ):  # nothing to ask about; that it costs the large model's answer is worth knowing
-            await _note(gateway, audit, local, audit.request_id, None, None)
     if audit.task.kind is TaskKind.OPEN:
-        for local in answered:
+        for local in audit.answers:
             await _judge(gateway, audit, local, None)
         return
-    if not answered:
-        return
-    id_, choice, paid = await _ask(gateway, audit, audit.task.body)
-    for local in answered:
+    # Also where no stage has an answer: what such requests cost is evidence, and they must be as likely to be on record.
+    id_, choice, price = await _ask(gateway, audit, audit.task.body)
+    for local in audit.answers:
         theirs = await _vote(audit, local, choice)
         if audit.task.kind is TaskKind.AGENT and theirs == local.vote == TEXT:
-            await _judge(gateway, audit, local, paid)  # texts have one label, whatever they say
+            await _judge(gateway, audit, local, price)  # texts have one label, whatever they say
         else:
-            agreed = None if theirs is None else theirs == local.vote
-            await _note(gateway, audit, local, id_, agreed, paid)
+            agreed = None if theirs is None or local.answer is None else theirs == local.vote
+            await _note(gateway, audit, local, id_, agreed, price)
 
 
-async def _judge(gateway: Gateway, audit: Audit, local: Local, paid: int | None) -> None:
-    """Note a verdict on an answer, and what the large model's own cost, where it was asked for one."""
+async def _judge(gateway: Gateway, audit: Audit, local: Local, price: int | None) -> None:
+    """Note a verdict on an answer, and the price of the large model's own, where it was asked for one."""
     id_, choice, _ = await _ask(gateway, audit, _judging(audit, local))
-    await _note(gateway, audit, local, id_, _judged(choice), paid)
+    await _note(gateway, audit, local, id_, _judged(choice), price)
 
 
-async def _ask(gateway: Gateway, audit: Audit, asked: Json) -> tuple[str, Json, int]:
-    """Pay for one answer; return the id of its request, its choice, and what it cost in nano-USD."""
+async def _ask(gateway: Gateway, audit: Audit, asked: Json) -> tuple[str, Json, int | None]:
+    """Pay for one answer; return the id of its request, its choice, and its price for a client, in nano-USD.
+
+    The price is `None` where the audits' budget has cut the answer. A prompt that was cached, since the client's own request
+    came a moment ago, counts as if it had not been.
+    """
     body = {k: v for k, v in asked.items() if k not in _LEFT_OUT} | {"model": f"direct/{audit.model.name}"}
     size = len(msgspec.json.encode(body))
     request = ModelRequest(
@@ -131,7 +128,11 @@ async def _ask(gateway: Gateway, audit: Audit, asked: Json) -> tuple[str, Json, 
     page = _Page()
     await answer(gateway, request, page)
     answered = msgspec.json.decode(page.body)
-    return request.id, answered["choices"][0], parse_usd(answered["cope"]["cost_usd"])
+    usage, _, _ = request.dialect.whole(answered)
+    price = None
+    if usage is not None and answered["cope"]["degraded"] is None:
+        price = cost(gateway.prices[audit.model.name], replace(usage, cached_tokens=0))
+    return request.id, answered["choices"][0], price
 
 
 def _judging(audit: Audit, local: Local) -> Json:
@@ -159,7 +160,7 @@ async def _vote(audit: Audit, local: Local, choice: Json) -> str | None:
 
 
 async def _note(
-    gateway: Gateway, audit: Audit, local: Local, id_: str, agreed: bool | None, paid: int | None
+    gateway: Gateway, audit: Audit, local: Local, id_: str, agreed: bool | None, price: int | None
 ) -> None:
     found = Audited(
         id=id_,
@@ -174,7 +175,7 @@ async def _note(
         large_model=audit.model.name,
         samples=audit.samples,
         spent_nano=local.spent,
-        large_nano=paid,
+        large_nano=price,
     )
     await keep(gateway.database, found)
     # Requests may name other large models; the watch is over the configured one, as `cope-proxy audits` is.

@@ -72,7 +72,7 @@ def undecided(cascade: Cascade, kind: TaskKind, controls: Controls) -> bool:
 
 def learn(worth: Worth, trace: Trace, large: str) -> None:
     """Note what the part of the cascade that ran last has saved by an answer that was neither cut nor forced."""
-    if trace.status != 200 or trace.degraded or not trace.baseline or not trace.story.stages:
+    if trace.status != 200 or trace.error or trace.degraded or not trace.baseline or not trace.story.stages:
         return
     behind = [call for call in trace.calls if call.stage > 1]
     guided = any(call.role == "planner" or call.stage == 2 for call in behind)

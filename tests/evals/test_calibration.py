@@ -14,10 +14,10 @@ from proxy.cli import main
 from proxy.config import load, overruled
 from proxy.errors import ConfigError
 from proxy.evals import trial as trials_of
-from proxy.evals.calibration import Target, calibrate, cost_from_audits, from_audits, rate, ways
+from proxy.evals.calibration import Target, calibrate, cost_from_audits, from_audits, priced, rate, ways
 from proxy.evals.modes import MODES, Thresholds
 from proxy.evals.trial import Drawn, Paid, Trial, Vote
-from proxy.ledger.audits import NO_ANSWER, Audited
+from proxy.ledger.audits import NO_ANSWER, Evidence
 from proxy.service.request import NEVER, Controls, policy
 
 USUAL = (0.75, 0.5)
@@ -377,8 +377,21 @@ def audits(count, agreeing, accepted_from=0.5, stage=1, reached=()):
         request = reached[i] if reached else str(i)
         at = datetime.now(UTC)
         out.append(
-            Audited(
-                str(i), request, at, "math", stage, confidence, accepted, agreed, "small", "large", 8, 0, 100
+            Evidence(
+                str(i),
+                request,
+                at,
+                "math",
+                stage,
+                confidence,
+                accepted,
+                agreed,
+                "small",
+                "large",
+                8,
+                0,
+                100,
+                90,
             )
         )
     return out
@@ -451,7 +464,7 @@ SPREAD = dict.fromkeys((0.25, 0.5, 0.75, 1.0), 0.9)
 def unanswered(count):
     at = datetime.now(UTC)
     return [
-        Audited(f"n{i}", f"n{i}", at, "math", 1, NO_ANSWER, False, None, "small", "large", 8, 0, 100)
+        Evidence(f"n{i}", f"n{i}", at, "math", 1, NO_ANSWER, False, None, "small", "large", 8, 0, 100, 90)
         for i in range(count)
     ]
 
@@ -472,7 +485,7 @@ def test_a_cost_from_audits_is_seldom_missed():
         found = [msgspec.structs.replace(a, confidence=lot.choice(list(SPREAD))) for a in audits(200, SPREAD)]
         return cost_from_audits(found, 49.9, risk=0.1, seed=lot.randrange(10**6)).chosen >= 0.75
 
-    assert sum(missed() for _ in range(300)) <= 45
+    assert sum(missed() for _ in range(300)) <= 15
 
 
 def test_requests_without_a_local_answer_cost_the_large_model_whatever_the_threshold():
@@ -484,10 +497,47 @@ def test_requests_without_a_local_answer_cost_the_large_model_whatever_the_thres
     assert cost_from_audits(found, 45, risk=0.05).certified
 
 
-def test_what_has_been_free_throughout_needs_no_test():
-    """Nothing can be certified at a limit of nothing; but all requests had an answer, which cost nothing."""
-    choice = cost_from_audits(audits(10, SPREAD), 0, risk=0.05)
-    assert (choice.chosen, choice.certified) == (0.0, True)
+@pytest.mark.parametrize("limit", [0, 199, 201, 10**9])
+def test_few_audits_certify_no_cost(limit):
+    """However high the limit: a dearer request than those seen may come, or one without a local answer."""
+    choice = cost_from_audits(audits(10, SPREAD), limit, risk=0.05)
+    assert (choice.chosen, choice.certified) == (0.0, False)
+
+
+def test_a_limit_that_no_request_reaches_leaves_the_choice_free():
+    """The large model answers all."""
+    choice = cost_from_audits(audits(60, SPREAD), 10**9, risk=0.05)
+    assert (choice.chosen, choice.certified) == (NEVER, True)
+
+
+def test_a_few_dear_requests_are_seldom_overlooked():
+    """One in a hundred costs a thousandfold, eleven on average; the limit is half of that."""
+    lot = random.Random(4)
+
+    def missed():
+        found = [
+            msgspec.structs.replace(
+                a, confidence=NO_ANSWER, agreed=None, large_nano=1000 if lot.random() < 0.01 else 1
+            )
+            for a in audits(800, SPREAD)
+        ]
+        return cost_from_audits(found, 5, risk=0.1, seed=lot.randrange(10**6)).certified
+
+    assert sum(missed() for _ in range(100)) <= 10
+
+
+def test_a_price_that_nobody_knows_is_the_dearest_one():
+    """The client got no answer, and an audit's was cut; what was estimated is counted."""
+    known, cut, lost = audits(3, SPREAD)
+    cut, lost = (msgspec.structs.replace(a, large_nano=None) for a in (cut, lost))
+    old = msgspec.structs.replace(known, spent_nano=None)
+    found = [known, cut, msgspec.structs.replace(lost, baseline_nano=None, confidence=NO_ANSWER), old]
+    assert [(a.large_nano, a.baseline_nano) for a in priced(found)] == [(100, 90), (None, 90), (None, 100)]
+    choice = cost_from_audits(priced(found), 1000, risk=0.05)
+    assert choice.estimated == 2
+    assert choice.frontier[0].cost == pytest.approx(100 / 3)
+    assert choice.frontier[-1].cost == pytest.approx(290 / 3)
+    assert priced([msgspec.structs.replace(lost, baseline_nano=None)]) == []
 
 
 def test_a_small_model_has_its_price():
@@ -501,7 +551,7 @@ def test_a_small_model_has_its_price():
 
 AUDITS = st.lists(
     st.builds(
-        Audited,
+        Evidence,
         st.just("x"),
         st.just("x"),
         st.just(datetime.now(UTC)),
@@ -515,6 +565,7 @@ AUDITS = st.lists(
         st.just(8),
         st.integers(0, 50),
         st.integers(0, 1000),
+        st.none(),
     ).map(lambda a: msgspec.structs.replace(a, agreed=None) if a.confidence == NO_ANSWER else a),
     min_size=2,
     max_size=30,
@@ -535,13 +586,19 @@ def test_the_frontier_of_audits_goes_from_the_cheapest_to_the_large_model_alone(
 
 
 def test_a_frontier_says_what_a_threshold_would_come_to():
-    """Two of four accepted, of which one is judged right and one wrong; the two refused are the large model's."""
-    verdicts = {0.25: False, 0.5: True, 0.75: True, 1.0: False}
+    """Three of six accepted, one right, one wrong, one unclear; the refused are the large model's. One audit has no price."""
+    verdicts = {0.25: False, 0.5: True, 0.75: True, 0.8: None, 1.0: False, NO_ANSWER: None}
     at = datetime.now(UTC)
     found = [
-        Audited(str(i), str(i), at, "math", 1, c, True, v, "small", "large", 8, 0, 100)
+        Evidence(str(i), str(i), at, "math", 1, c, True, v, "small", "large", 8, 0, 100, None)
         for i, (c, v) in enumerate(verdicts.items())
     ]
-    level = from_audits(found, 0.9, risk=0.05)[0].frontier[2]
-    assert (level.threshold, level.audits, level.accepted, level.judged, level.agreed) == (0.75, 4, 2, 2, 1)
-    assert (level.alike, level.cost, level.large_cost) == (0.75, 50, 100)
+    found[0] = msgspec.structs.replace(found[0], spent_nano=None)
+    lowest, _, level, _, highest, never = from_audits(found, 0.9, risk=0.05)[0].frontier
+    assert (level.threshold, level.audits, level.accepted, level.judged, level.agreed) == (0.75, 6, 3, 2, 1)
+    assert (level.alike, level.cost, level.large_cost) == (0.75, 40, 100)
+    assert (lowest.threshold, lowest.accepted, lowest.cost) == (0.25, 5, 20)
+    assert (highest.threshold, highest.accepted, highest.agreed) == (1.0, 1, 0)
+    assert (never.alike, never.cost) == (1.0, 100)
+    unclear = [msgspec.structs.replace(a, agreed=None) for a in found]
+    assert from_audits(unclear, 0.9, risk=0.05)[0].frontier[0].alike is None

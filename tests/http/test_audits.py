@@ -455,17 +455,19 @@ def test_an_audit_notes_what_each_way_to_answer_costs(make_proxy, small_server, 
     assert Decimal(answer.cope["cost_usd"]) * 10**9 == 12 * each + 2 * 1_250_000
 
 
-def test_what_has_no_local_answer_is_noted_and_not_paid_twice(audited, small_server, large_server):
-    """There is nothing to compare; the client's own answer tells what such requests cost."""
+def test_what_has_no_local_answer_is_audited_as_often(audited, small_server, large_server):
+    """There is nothing to compare; what such a request costs is evidence all the same, at the same price."""
     small_server.say("no JSON")
     large_server.say('{"a": 1}', usage=USAGE)
     answer = ask(audited, response_format={"type": "json_object"})
     (row,) = rows(audited, 1)
     assert (answer.cope["task"], answer.cope["stage"]) == ("structured", 3)
-    assert (row["id"], row["stage"], row["agreed"]) == (answer.cope["request_id"], 1, None)
-    assert len(large_server.chats()) == 1
+    assert (row["stage"], row["confidence"], row["accepted"], row["agreed"]) == (1, -1, 0, None)
+    assert row["large_nano"] == 1_250_000
+    assert len(large_server.chats()) == 2
     (found,) = json.loads(audited.cli("audits", "--json").stdout)
-    assert (found["agreed"], found["differed"], found["unclear"]) == (0, 0, 1)
+    counts = [found[name] for name in ("agreed", "differed", "unclear", "unanswered")]
+    assert counts == [0, 0, 0, 1]
     done = audited.cli("calibrate", "--audited", "--max-usd-per-1000", "1", "--out", "found.toml")
     assert done.returncode == 0, done.stderr
     text = (audited.folder / "found.toml").read_text()
@@ -475,20 +477,40 @@ def test_what_has_no_local_answer_is_noted_and_not_paid_twice(audited, small_ser
         'plans = "none"\nsamples = 4\nstage1 = 0.0\nstage2 = "never"\n'
     )
     assert [line for line in done.stdout.splitlines() if "never" in line and "1.25" in line]
+    quality = audited.cli("calibrate", "--audited", "--quality", "0.5", "--out", "none.toml")
+    assert "structured: none of 1 audits tells of this target; it keeps its thresholds" in quality.stdout
+    assert "no audit tells of this target yet" in quality.stderr
+    assert not (audited.folder / "none.toml").exists()
 
 
-def test_a_judged_answer_costs_what_the_client_would_have_paid(audited, small_server, large_server):
-    """The large model was asked for a verdict and not for an answer: the request's baseline stands for that."""
+def test_an_audit_notes_the_price_for_a_client(make_proxy, small_server, large_server):
+    """Its prompt was cached by the client's own request a moment ago; and an answer that its budget cuts has no price."""
+    cached = {**USAGE, "prompt_tokens_details": {"cached_tokens": 100}}
+    proxy = make_proxy(
+        audit={"share": 1.0, "budget_usd": Decimal("0.0028")}, large={"max_output_tokens": 210}
+    )
+    small_server.say("\\boxed{42}")
+    large_server.say("\\boxed{42}", usage=cached, finish_reason="length")
+    for _ in range(2):
+        ask(proxy)
+    whole, cut = rows(proxy, 2)
+    assert (whole["large_nano"], cut["large_nano"]) == (1_250_000, None)
+    assert large_server.chats()[-1]["body"]["max_completion_tokens"] < 210
+
+
+def test_a_judged_answer_costs_what_was_estimated(audited, small_server, large_server):
+    """The large model was asked for a verdict and not for an answer: baselines stand for that, which the file says."""
     small_server.say("Because of the sun.")
     large_server.say("Yes.")
-    answer = ask(audited, "Why is the sky blue in the morning?")
-    (row,) = rows(audited, 1)
-    assert row["large_nano"] is None
+    answers = [ask(audited, "Why is the sky blue in the morning?") for _ in range(30)]
+    assert {row["large_nano"] for row in rows(audited, 30)} == {None}
     audited.stop()
     done = audited.cli("calibrate", "--audited", "--max-usd-per-1000", "1000", "--out", "found.toml")
     assert done.returncode == 0, done.stderr
     never = next(line for line in done.stdout.splitlines() if "never" in line)
-    assert f" {(1000 * Decimal(answer.cope['baseline_usd'])).normalize():f} " in never
+    assert f" {(1000 * Decimal(answers[0].cope['baseline_usd'])).normalize():f} " in never
+    text = (audited.folder / "found.toml").read_text()
+    assert "# certified as far as estimates are right: 30 of 30 prices of the large model are\n" in text
 
 
 def test_a_cost_is_calibrated_from_audits_and_applied(audited, small_server, large_server):
@@ -524,7 +546,7 @@ def test_audits_from_before_costs_were_noted_hold_no_cost(audited):
     kept(audited, ALL_AGREE)
     refused = audited.cli("calibrate", "--audited", "--max-usd-per-1000", "1")
     assert refused.returncode == 1
-    assert "no audit says what it cost" in refused.stderr
+    assert "no audit tells of this target yet" in refused.stderr
     said, _ = from_audits(audited)
     assert any("chosen" in line and "100.0" in line for line in said.splitlines())
     kept(audited, [(f"s{i}", 1, 1.0, True, True) for i in range(200)], cost=1000, samples=4, prefix="new")

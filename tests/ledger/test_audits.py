@@ -69,13 +69,17 @@ def test_audits_from_before_models_were_noted_are_kept_and_not_used(empty_url):
 
     async def read(engine):
         await audits.keep(engine, audited("new"))
+        await audits.keep(
+            engine, audited("none", confidence=audits.NO_ANSWER, accepted=False, agreed=None, request_id="r2")
+        )
         found = await audits.verdicts(engine, AT, OURS)
         return found, await audits.agreements(engine, AT, OURS), await audits.total(engine, AT)
 
-    found, (counted,), made = run(empty_url, read)
+    found, (counted, _), made = run(empty_url, read)
     assert [a.id for a in found] == ["new"]
-    assert (counted.agreed, counted.differed, made) == (1, 0, 2)
+    assert (counted.agreed, counted.differed, made) == (1, 0, 3)
     migrate.downgrade(empty_url, BEFORE_MODELS)
+    assert sorted(row["id"] for row in run(empty_url, rows)) == ["new", "old"]
     assert before[0] in run(empty_url, rows)
 
 
@@ -112,30 +116,42 @@ def test_only_audits_of_the_models_asked_for_are_read(url):
     assert [a.id for a in found] == ["c", "e", "f", "b", "a"]
 
 
-def test_what_the_large_model_costs_is_what_was_billed_or_else_estimated(url):
-    """The baseline stands in for an answer that nobody asked for; without a verdict it is evidence, too."""
+def test_evidence_has_the_baseline_of_its_request(url):
+    """Also without a verdict; of a request that another large model answered, or that is gone, there is none."""
 
     async def work(engine):
-        await write(engine, request("r", baseline=9))
-        for one in (
-            audited("billed"),
-            audited("judged", large_nano=None, created_at=AT + timedelta(minutes=1)),
-            audited(
-                "none", large_nano=None, confidence=audits.NO_ANSWER, accepted=False, agreed=None, stage=2
-            ),
-            audited("old", large_nano=None, spent_nano=None, created_at=AT + timedelta(minutes=2)),
-            audited("forgotten", request_id="gone", large_nano=None, created_at=AT + timedelta(minutes=3)),
-            audited("other", large_model="other"),
+        local, paid = (
+            request("local", stage=1, model="small", baseline=9),
+            request("paid", model="large", baseline=8),
+        )
+        await write(engine, local, paid, request("fallback", model="other", baseline=100))
+        for minute, (name, reply) in enumerate(
+            {"a": "local", "b": "paid", "c": "fallback", "d": "gone"}.items()
         ):
-            await audits.keep(engine, one)
-        return await audits.evidence(engine, AT, OURS), await audits.verdicts(engine, AT, OURS)
+            await audits.keep(
+                engine, audited(name, request_id=reply, created_at=AT + timedelta(minutes=minute))
+            )
+        none = audited(
+            "e", confidence=audits.NO_ANSWER, accepted=False, agreed=None, request_id="paid", stage=2
+        )
+        await audits.keep(engine, none)
+        await audits.keep(engine, audited("f", large_model="other"))
+        return (
+            await audits.evidence(engine, AT, OURS),
+            await audits.agreements(engine, AT, OURS),
+            await audits.total(engine, AT),
+        )
 
-    found, clear = run(url, work)
-    assert [(a.id, a.large_nano, a.priced) for a in found] == [
-        ("billed", 7, True),
-        ("none", 9, True),
-        ("judged", 9, True),
-        ("old", 9, False),
-        ("forgotten", None, False),
+    found, counted, made = run(url, work)
+    assert [(a.id, a.baseline_nano) for a in found] == [
+        ("a", 9),
+        ("e", 8),
+        ("b", 8),
+        ("c", None),
+        ("d", None),
     ]
-    assert [a.id for a in clear] == ["billed", "judged", "old", "forgotten"]
+    assert [(a.accepted, a.agreed, a.unclear, a.unanswered) for a in counted] == [
+        (True, 4, 0, 0),
+        (False, 0, 0, 1),
+    ]
+    assert made == 6
