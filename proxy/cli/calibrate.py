@@ -15,16 +15,8 @@ from proxy.cli.audits import models_of, none_of
 from proxy.cli.common import USD, check_writable, config_option, console, settings_of, with_database
 from proxy.config import Settings
 from proxy.evals import trial
-from proxy.evals.calibration import (
-    AuditChoice,
-    Choice,
-    Rated,
-    Target,
-    calibrate,
-    cost_from_audits,
-    from_audits,
-    priced,
-)
+from proxy.evals.audited import AuditChoice, cost_from_audits, from_audits, priced
+from proxy.evals.calibration import Choice, Rated, Target, calibrate
 from proxy.ledger.audits import Evidence, evidence, total
 from proxy.pricing.money import format_usd
 from proxy.service.request import NEVER, Controls, policy

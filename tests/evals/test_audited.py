@@ -1,0 +1,251 @@
+"""Thresholds from audits: what is certified agrees, or costs no more, and what few audits show is not called certified."""
+
+import random
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.evals.audited import cost_from_audits, from_audits, priced
+from proxy.ledger.audits import NO_ANSWER, Evidence
+from proxy.service.request import NEVER
+
+
+def audits(count, agreeing, accepted_from=0.5, stage=1, reached=()):
+    """Audits whose chance to agree depends on their confidence; of the requests `reached`, else of new ones."""
+    lot = random.Random(8)
+    out = []
+    for i in range(count):
+        confidence = lot.choice(list(agreeing))
+        agreed = lot.random() < agreeing[confidence]
+        accepted = confidence >= accepted_from
+        request = reached[i] if reached else str(i)
+        at = datetime.now(UTC)
+        out.append(
+            Evidence(
+                str(i),
+                request,
+                at,
+                "math",
+                stage,
+                confidence,
+                accepted,
+                agreed,
+                "small",
+                "large",
+                8,
+                0,
+                100,
+                90,
+            )
+        )
+    return out
+
+
+def test_audits_raise_a_threshold_to_where_answers_agree():
+    """What is below is not certified, and what is certified agrees as often as was asked."""
+    choice, _ = from_audits(audits(900, {0.75: 0.8, 0.875: 0.99, 1.0: 1.0}), 0.95, risk=0.05)
+    (chosen,) = (level for level in choice.frontier if level.threshold == choice.chosen)
+    assert choice.chosen == 0.875
+    assert chosen.agreed / chosen.judged >= 0.95
+
+
+def test_audits_lower_a_threshold_that_refuses_what_agrees():
+    """Refused answers are audited, too: those that the large model gives as well need not be refused."""
+    found = audits(900, {0.5: 0.7, 0.625: 0.99, 0.75: 0.99, 1.0: 1.0}, accepted_from=0.75)
+    assert from_audits(found, 0.95, risk=0.05)[0].chosen == 0.625
+
+
+def test_confidences_that_are_all_different_can_be_certified():
+    """A probability is never seen twice: no single one may have to prove itself alone."""
+    agreeing = {0.4 + i / 1000: 1.0 for i in range(600)}
+    assert from_audits(audits(300, agreeing), 0.95, risk=0.05)[0].chosen < NEVER
+
+
+def test_audits_that_do_not_agree_certify_nothing():
+    """However high the confidence, and however few the audits."""
+    assert from_audits(audits(500, {0.75: 0.7, 1.0: 0.8}), 0.95, risk=0.05)[0].chosen == NEVER
+    assert from_audits(audits(5, {1.0: 1.0}), 0.95, risk=0.05)[0].chosen == NEVER
+
+
+def refused(found):
+    return [a.request_id for a in found if not a.accepted]
+
+
+def test_stage_2_is_tested_behind_the_stage_1_that_is_chosen():
+    """A lower stage 1 keeps the easy requests to itself: on the hard ones alone what stage 2 is sure of is wrong."""
+    first = audits(1800, {0.5: 0.0, 0.625: 1.0, 1.0: 1.0}, accepted_from=0.75)
+    hard, easy = ([a.request_id for a in first if a.confidence == c] for c in (0.5, 0.625))
+    sure = audits(len(easy), {1.0: 1.0}, stage=2, reached=easy)
+    wrong = audits(len(hard), {i / 10: 0.0 for i in range(1, 11)}, stage=2, reached=hard)
+    chosen = from_audits(first + sure + wrong, 0.85, risk=0.05)
+    assert [(c.chosen, c.frontier[0].audits) for c in chosen] == [(0.625, 1800), (NEVER, len(hard))]
+
+
+def test_stage_2_is_certified_where_the_audits_cover_it():
+    """Stage 1 stays where it was, so that what it refuses has been audited."""
+    first = audits(900, {0.5: 0.5, 1.0: 1.0}, accepted_from=0.75)
+    second = audits(len(refused(first)), {0.5: 0.5, 0.75: 1.0}, stage=2, reached=refused(first))
+    assert [c.chosen for c in from_audits(first + second, 0.95, risk=0.05)] == [1.0, 0.75]
+
+
+def test_a_stage_1_that_is_raised_leaves_stage_2_untested():
+    """What it accepted until now has never come to stage 2, which then accepts nothing."""
+    first = audits(900, {0.5: 0.5, 0.75: 0.5, 1.0: 1.0}, accepted_from=0.75)
+    second = audits(len(refused(first)), {1.0: 1.0}, stage=2, reached=refused(first))
+    chosen = from_audits(first + second, 0.95, risk=0.05)
+    assert [(c.chosen, len(c.frontier)) for c in chosen] == [(1.0, 4), (NEVER, 0)]
+
+
+def test_without_audits_of_stage_2_it_accepts_nothing():
+    """Its usual threshold has not been tested."""
+    assert from_audits(audits(500, {1.0: 0.5}), 0.95, risk=0.05)[1].chosen == NEVER
+
+
+SPREAD = dict.fromkeys((0.25, 0.5, 0.75, 1.0), 0.9)
+"""A quarter of the answers each: of 100 nano-USD, accepting from 0.5 saves three quarters, from 1.0 one."""
+
+
+def unanswered(count):
+    at = datetime.now(UTC)
+    return [
+        Evidence(f"n{i}", f"n{i}", at, "math", 1, NO_ANSWER, False, None, "small", "large", 8, 0, 100, 90)
+        for i in range(count)
+    ]
+
+
+def test_audits_hold_a_cost_with_as_few_local_answers_as_it_takes():
+    """From 0.75 on half of the answers are local: 50 nano-USD a request. From 1.0 on it would be 75."""
+    choice = cost_from_audits(audits(900, SPREAD), 65, risk=0.05)
+    (chosen,) = (level for level in choice.frontier if level.threshold == choice.chosen)
+    assert (choice.chosen, choice.certified) == (0.75, True)
+    assert chosen.cost == pytest.approx(50, abs=5)
+
+
+def test_a_cost_from_audits_is_seldom_missed():
+    """Of 300 calibrations beside a border that 0.75 passes by a little, hardly more than the risk certify it."""
+    lot = random.Random(3)
+
+    def missed():
+        found = [msgspec.structs.replace(a, confidence=lot.choice(list(SPREAD))) for a in audits(200, SPREAD)]
+        return cost_from_audits(found, 49.9, risk=0.1, seed=lot.randrange(10**6)).chosen >= 0.75
+
+    assert sum(missed() for _ in range(300)) <= 15
+
+
+def test_requests_without_a_local_answer_cost_the_large_model_whatever_the_threshold():
+    """A third of all: 33 nano-USD a request cannot be saved, and a limit below that is not called certified."""
+    found = audits(600, SPREAD) + unanswered(300)
+    choice = cost_from_audits(found, 20, risk=0.05)
+    assert (choice.chosen, choice.certified) == (0.0, False)
+    assert choice.frontier[0].cost == pytest.approx(100 / 3)
+    assert cost_from_audits(found, 45, risk=0.05).certified
+
+
+@pytest.mark.parametrize("limit", [0, 199, 201, 10**9])
+def test_few_audits_certify_no_cost(limit):
+    """However high the limit: a dearer request than those seen may come, or one without a local answer."""
+    choice = cost_from_audits(audits(10, SPREAD), limit, risk=0.05)
+    assert (choice.chosen, choice.certified) == (0.0, False)
+
+
+def test_a_limit_that_no_request_reaches_leaves_the_choice_free():
+    """The large model answers all."""
+    choice = cost_from_audits(audits(60, SPREAD), 10**9, risk=0.05)
+    assert (choice.chosen, choice.certified) == (NEVER, True)
+
+
+def test_a_few_dear_requests_are_seldom_overlooked():
+    """One in a hundred costs a thousandfold, eleven on average; the limit is half of that."""
+    lot = random.Random(4)
+
+    def missed():
+        found = [
+            msgspec.structs.replace(
+                a, confidence=NO_ANSWER, agreed=None, large_nano=1000 if lot.random() < 0.01 else 1
+            )
+            for a in audits(800, SPREAD)
+        ]
+        return cost_from_audits(found, 5, risk=0.1, seed=lot.randrange(10**6)).certified
+
+    assert sum(missed() for _ in range(100)) <= 10
+
+
+def test_a_price_that_nobody_knows_is_the_dearest_one():
+    """The client got no answer, and an audit's was cut; what was estimated is counted."""
+    known, cut, lost = audits(3, SPREAD)
+    cut, lost = (msgspec.structs.replace(a, large_nano=None) for a in (cut, lost))
+    old = msgspec.structs.replace(known, spent_nano=None)
+    found = [known, cut, msgspec.structs.replace(lost, baseline_nano=None, confidence=NO_ANSWER), old]
+    assert [(a.large_nano, a.baseline_nano) for a in priced(found)] == [(100, 90), (None, 90), (None, 100)]
+    choice = cost_from_audits(priced(found), 1000, risk=0.05)
+    assert choice.estimated == 2
+    assert choice.frontier[0].cost == pytest.approx(100 / 3)
+    assert choice.frontier[-1].cost == pytest.approx(290 / 3)
+    assert priced([msgspec.structs.replace(lost, baseline_nano=None)]) == []
+
+
+def test_a_small_model_has_its_price():
+    """30 nano-USD are spent on it whatever the threshold."""
+    priced = [msgspec.structs.replace(a, spent_nano=30) for a in audits(900, SPREAD)]
+    choice = cost_from_audits(priced, 65, risk=0.05)
+    assert (choice.chosen, choice.certified) == (0.5, True)
+    assert choice.frontier[-1].cost == 130
+    assert choice.frontier[-1].large_cost == 100
+
+
+AUDITS = st.lists(
+    st.builds(
+        Evidence,
+        st.just("x"),
+        st.just("x"),
+        st.just(datetime.now(UTC)),
+        st.just("math"),
+        st.just(1),
+        st.sampled_from([0.25, 0.5, 0.75, 1.0]) | st.just(NO_ANSWER),
+        st.booleans(),
+        st.none() | st.booleans(),
+        st.just("small"),
+        st.just("large"),
+        st.just(8),
+        st.integers(0, 50),
+        st.integers(0, 1000),
+        st.none(),
+    ).map(lambda a: msgspec.structs.replace(a, agreed=None) if a.confidence == NO_ANSWER else a),
+    min_size=2,
+    max_size=30,
+)
+
+
+@given(AUDITS, st.integers(0, 1200))
+def test_the_frontier_of_audits_goes_from_the_cheapest_to_the_large_model_alone(found, limit):
+    """A higher threshold costs no less and answers no more; what is chosen is on it."""
+    choice = cost_from_audits(found, limit, risk=0.05)
+    costs, accepted = ([getattr(level, name) for level in choice.frontier] for name in ("cost", "accepted"))
+    assert costs == sorted(costs)
+    assert accepted == sorted(accepted, reverse=True)
+    assert choice.chosen in [level.threshold for level in choice.frontier]
+    last = choice.frontier[-1]
+    assert (last.accepted, last.alike) == (0, 1)
+    assert last.cost == pytest.approx(sum(a.spent_nano + a.large_nano for a in found) / len(found))
+
+
+def test_a_frontier_says_what_a_threshold_would_come_to():
+    """Three of six accepted, one right, one wrong, one unclear; the refused are the large model's. One audit has no price."""
+    verdicts = {0.25: False, 0.5: True, 0.75: True, 0.8: None, 1.0: False, NO_ANSWER: None}
+    at = datetime.now(UTC)
+    found = [
+        Evidence(str(i), str(i), at, "math", 1, c, True, v, "small", "large", 8, 0, 100, None)
+        for i, (c, v) in enumerate(verdicts.items())
+    ]
+    found[0] = msgspec.structs.replace(found[0], spent_nano=None)
+    lowest, _, level, _, highest, never = from_audits(found, 0.9, risk=0.05)[0].frontier
+    assert (level.threshold, level.audits, level.accepted, level.judged, level.agreed) == (0.75, 6, 3, 2, 1)
+    assert (level.alike, level.cost, level.large_cost) == (0.75, 40, 100)
+    assert (lowest.threshold, lowest.accepted, lowest.cost) == (0.25, 5, 20)
+    assert (highest.threshold, highest.accepted, highest.agreed) == (1.0, 1, 0)
+    assert (never.alike, never.cost) == (1.0, 100)
+    unclear = [msgspec.structs.replace(a, agreed=None) for a in found]
+    assert from_audits(unclear, 0.9, risk=0.05)[0].frontier[0].alike is None
