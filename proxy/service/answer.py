@@ -37,7 +37,7 @@ from proxy.service.reply import Reply
 from proxy.service.request import ModelRequest, Route, policy, route
 from proxy.service.small import RecordedSmall
 from proxy.service.trace import Trace
-from proxy.service.worth import Part, learn, undecided
+from proxy.service.worth import learn, undecided
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ async def answer(gateway: Gateway, request: ModelRequest, reply: Reply) -> None:
     finally:
         _write(gateway, trace)
         if trace.task and undecided(settings.cascade, TaskKind(trace.task), request.controls):
-            learn(gateway.worth, trace, way.large.name)
+            learn(gateway.guidelines, trace, way.large.name)
 
 
 def _retry(trace: Trace) -> dict[str, str]:
@@ -133,11 +133,6 @@ async def _decide(work: Work) -> Accepted | Escalated:
         trace.reason = unserved(chat, tools=settings.small.tools)
         if trace.reason is None and not _local_only(work) and _skipped(work, task.kind):
             trace.reason = f"{task.kind} goes to the large model (cascade.thresholds.{task.kind}.skip)"
-        # Where money may run out, the small model has to have tried.
-        if trace.reason is None and not work.purse.limited and _worthless(work, task.kind, guided=False):
-            trace.reason = (
-                f"local answers to {task.kind} tasks have saved nothing of late (cascade.skip_losses)"
-            )
         if trace.reason is None and not gateway.small.available:
             trace.reason = await _small_away(gateway, local_only=_local_only(work))
         if trace.reason is None:
@@ -163,14 +158,6 @@ def _skipped(work: Work, kind: TaskKind) -> bool:
     return table is not None and bool(table.skip) and work.request.controls.mode != "cascade"
 
 
-def _worthless(work: Work, kind: TaskKind, *, guided: bool) -> bool:
-    """Whether a part of the cascade is left out because it has saved nothing, where nobody has asked for it."""
-    gateway = work.gateway
-    return undecided(gateway.settings.cascade, kind, work.request.controls) and gateway.worth.skips(
-        Part(kind.value, work.way.large.name, guided)
-    )
-
-
 def _task(work: Work, chat: Json) -> Task:
     task, forced = tasks.detect(chat), work.request.controls.task
     return task if forced is None else tasks.with_kind(task, forced)
@@ -194,7 +181,13 @@ async def _try_small(work: Work, task: Task) -> Accepted | Escalated:
         # Where sampling stops early, a confidence is a bound; calibration needs the whole vote's.
         how = replace(how, early_stop=False)
     kept = gateway.plans.find(page) if goes_on(task.kind, task.body) else Kept()
-    if unguided := how.plans == "all" and kept.guideline is None and _worthless(work, task.kind, guided=True):
+    unguided = (
+        how.plans == "all"
+        and kept.guideline is None
+        and undecided(settings.cascade, task.kind, work.request.controls)
+        and gateway.guidelines.left_out(task.kind.value, work.way.large.name)
+    )
+    if unguided:
         how = replace(how, plans="goals")
     decision = await decide(
         task,
@@ -207,7 +200,7 @@ async def _try_small(work: Work, task: Task) -> Accepted | Escalated:
         kept,
     )
     if unguided and isinstance(decision, Escalated):
-        trace.reason = f"guidelines for {task.kind} tasks have saved nothing of late (cascade.skip_losses)"
+        trace.reason = f"guidelines for {task.kind} tasks have lost money of late (cascade.skip_losses)"
     if page is not None:
         goal = next((p.text for p in trace.story.plans if p.kind == "goal" and p.chosen), kept.goal)
         gateway.plans.keep(page, Kept(goal, trace.story.guideline))

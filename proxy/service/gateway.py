@@ -31,7 +31,7 @@ from proxy.service.audit import Audits
 from proxy.service.ids import new_id
 from proxy.service.plans import PlanBook
 from proxy.service.trace import now
-from proxy.service.worth import Worth
+from proxy.service.worth import Guidelines
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class Gateway:
     plans: PlanBook
     sandbox: Sandbox | None
     audits: Audits
-    worth: Worth
+    guidelines: Guidelines
     database: Database
     writer: Writer
     zone: ZoneInfo
@@ -162,7 +162,7 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
                 plans=PlanBook(),
                 sandbox=await _sandbox(settings),
                 audits=Audits(settings.audit.share),
-                worth=Worth(),
+                guidelines=Guidelines(),
                 database=database,
                 writer=writer,
                 zone=zone,

@@ -1,15 +1,17 @@
-"""What the cascade has saved lately, by task kind: what has saved nothing is left out, but for a try now and then.
+"""Whether guidelines earn their price: where they lose money, they are left out, but for a try now and then.
 
-A guideline costs about a quarter of a large answer and makes the prompt of stage 3 longer, so a stage 2 that is seldom sure
-costs more than it saves (COPE, arXiv 2506.11578). Whether it is depends on both models and on the traffic. Kept in this
-process's memory only: each one learns for itself, anew after a start.
+A guideline costs about a quarter of a large answer, and a stage 2 that is seldom sure does not earn it (COPE, arXiv
+2506.11578). That hangs on both models and on the traffic. Kept in this process's memory only: each one learns for itself,
+anew after a start.
 """
 
 import logging
+import math
 import random
+import statistics
 from collections import defaultdict, deque
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
 from proxy.cascade.types import TaskKind
 from proxy.config import Cascade
@@ -20,63 +22,85 @@ from proxy.service.trace import Trace
 log = logging.getLogger(__name__)
 
 WINDOW = 200
-"""As many of the last requests are looked at; fewer say nothing, and chance would decide where a stage earns little."""
+"""As many of the last requests with a guideline are looked at; fewer say nothing."""
+ANSWERS = 20
+"""As many answers of the large model have to be known before their mean says what one is worth."""
 TRIES = 0.05
-"""The share of requests for which what has saved nothing is tried again."""
+"""The share of requests for which guidelines that lose money are tried again."""
+SURE = 2.0
+"""How many standard errors a loss has to be from nothing: else chance would leave out what earns a little."""
 
 
-class Part(NamedTuple):
-    """A part of the cascade for one task kind and large model: stage 2 with its guideline, or what is before it."""
+@dataclass
+class _Record:
+    """Of one task kind before one large model: what guidelines cost and whether stage 2 was sure; what answers cost."""
 
-    kind: str
-    large: str
-    guided: bool
+    tries: deque[tuple[bool, int]] = field(default_factory=lambda: deque(maxlen=WINDOW))
+    answers: deque[int] = field(default_factory=lambda: deque(maxlen=WINDOW))
+    losing: bool = False
+
+    def saved(self) -> list[float]:
+        """Return what each guideline saved, in nano-USD, when an answer is worth what they cost on average."""
+        worth = statistics.fmean(self.answers)
+        return [(worth if accepted else 0.0) - paid for accepted, paid in self.tries]
+
+    def loses(self) -> bool:
+        """Return whether the guidelines lost money, and more than chance explains."""
+        if len(self.tries) < WINDOW or len(self.answers) < ANSWERS:
+            return False
+        saved = self.saved()
+        return sum(saved) < -SURE * statistics.stdev(saved) * math.sqrt(len(saved))
 
 
-class Worth:
-    """What the last requests of each part have saved, in nano-USD. State is its point."""
+class Guidelines:
+    """What guidelines have been worth lately, by task kind and large model. State is its point."""
 
     def __init__(self, lot: Callable[[], float] = random.random) -> None:
         self._lot = lot
-        self._saved: defaultdict[Part, deque[int]] = defaultdict(lambda: deque(maxlen=WINDOW))
+        self._records: defaultdict[tuple[str, str], _Record] = defaultdict(_Record)
 
-    def note(self, part: Part, saved: int) -> None:
-        """Note what one request saved; less than nothing where it cost more than the large model alone."""
-        before = self.poor(part)
-        self._saved[part].append(saved)
-        if (poor := self.poor(part)) != before:
-            total = sum(self._saved[part])
+    def left_out(self, kind: str, large: str) -> bool:
+        """Say for one request whether to go without."""
+        return self._records[kind, large].losing and self._lot() >= TRIES
+
+    def answered(self, kind: str, large: str, cost: int) -> None:
+        """Note what an answer of the large model cost, without its guideline."""
+        self._records[kind, large].answers.append(cost)
+
+    def tried(self, kind: str, large: str, *, accepted: bool, paid: int) -> None:
+        """Note whether a guideline made the large model's answer needless, and what was paid because of it."""
+        record = self._records[kind, large]
+        record.tries.append((accepted, paid))
+        if (loses := record.loses()) != record.losing:
+            record.losing = loses
+            total = round(sum(record.saved()))
             log.warning(
-                "%s %s tasks, before %s, %s in the last %d requests: %s (cascade.skip_losses)",
-                "guidelines for" if part.guided else "local answers to", part.kind, part.large,
-                f"cost {format_usd(-total)} USD more than they saved" if poor else f"saved {format_usd(total)} USD",
-                WINDOW, f"tried once in {round(1 / TRIES)} from now on" if poor else "they are back",
+                "guidelines for %s tasks, before %s, %s in the last %d requests that had one: %s (cascade.skip_losses)",
+                kind, large, f"lost {format_usd(-total)} USD" if total < 0 else f"saved {format_usd(total)} USD", WINDOW,
+                f"tried once in {round(1 / TRIES)} from now on" if loses else "they are back",
             )  # fmt: skip
-
-    def poor(self, part: Part) -> bool:
-        """Return whether the last `WINDOW` requests saved nothing together."""
-        saved = self._saved.get(part, ())
-        return len(saved) == WINDOW and sum(saved) <= 0
-
-    def skips(self, part: Part) -> bool:
-        """Say for one request whether to leave a part out."""
-        return self.poor(part) and self._lot() >= TRIES
 
 
 def undecided(cascade: Cascade, kind: TaskKind, controls: Controls) -> bool:
-    """Whether neither the config nor the request says how this kind of task is to run, so that its record may."""
+    """Whether neither the config nor the request says how this kind of task is to run, so that the record may."""
     said = cascade.plans is not None or kind.value in cascade.thresholds
-    asked = controls.mode or controls.thresholds or controls.samples or controls.max_stage < 3
-    return cascade.skip_losses and not said and not asked
+    asked = (controls.mode, controls.budget, controls.thresholds, controls.samples) != (None,) * 4
+    return cascade.skip_losses and not said and not asked and controls.max_stage == 3
 
 
-def learn(worth: Worth, trace: Trace, large: str) -> None:
-    """Note what the part of the cascade that ran last has saved by an answer that was neither cut nor forced."""
-    if trace.status != 200 or trace.error or trace.degraded or not trace.baseline or not trace.story.stages:
+def learn(guidelines: Guidelines, trace: Trace, large: str) -> None:
+    """Note what a request tells of which stage 1 was not sure; also one that failed or ran out of money: it was paid for.
+
+    What was planned ahead for a request that stage 1 answers is no matter of this record.
+    """
+    if not trace.story.stages or trace.story.stages[0].accepted:
         return
-    behind = [call for call in trace.calls if call.stage > 1]
-    guided = any(call.role == "planner" or call.stage == 2 for call in behind)
-    # What stage 1 costs and saves is no merit of a guideline.
-    spent = sum(call.cost for call in (behind if guided else trace.calls))
-    gained = 0 if guided and trace.stage == 1 else trace.baseline
-    worth.note(Part(str(trace.task), large, guided), gained - spent)
+    kind, whole = str(trace.task), trace.status == 200 and not trace.error and not trace.degraded
+    baseline = trace.baseline if whole and trace.stage == 3 else None
+    if baseline:
+        guidelines.answered(kind, large, baseline)
+    if any(call.stage == 2 for call in trace.calls):
+        # Stage 3's prompt is longer by the guideline.
+        more = 0 if baseline is None else sum(c.cost for c in trace.calls if c.stage == 3) - baseline
+        paid = sum(call.cost for call in trace.calls if call.stage == 2) + more
+        guidelines.tried(kind, large, accepted=whole and trace.stage == 2, paid=paid)

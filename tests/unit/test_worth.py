@@ -1,70 +1,160 @@
-"""The record of what the cascade saves: what has saved nothing is left out, tried now and then, and comes back."""
+"""The record of guidelines: what loses money is left out, tried now and then, and comes back."""
 
 import random
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.cascade.engine import Story
 from proxy.cascade.types import TaskKind
 from proxy.config import Cascade, Thresholds
+from proxy.pricing.prices import Price, Usage
+from proxy.records import CallRecord, StageRecord
 from proxy.service.request import Controls
-from proxy.service.worth import TRIES, WINDOW, Part, Worth, undecided
+from proxy.service.trace import Trace
+from proxy.service.worth import ANSWERS, TRIES, WINDOW, Guidelines, learn, undecided
 
-PART = Part("math", "gpt", guided=True)
-SEVERAL = st.lists(st.integers(-(10**9), 10**9), max_size=3 * WINDOW)
-
-
-def worth_of(saved, lot=1.0):
-    worth = Worth(lambda: lot)
-    for one in saved:
-        worth.note(PART, one)
-    return worth
+KEY = "math", "gpt"
 
 
-@given(SEVERAL)
-def test_only_the_last_requests_count_and_only_when_there_are_enough(saved):
-    """By their sum: many small losses may be worth one large saving."""
-    assert worth_of(saved).skips(PART) == (len(saved) >= WINDOW and sum(saved[-WINDOW:]) <= 0)
+def record(tries, answers=(1000,) * ANSWERS, lot=1.0):
+    guidelines = Guidelines(lambda: lot)
+    for cost in answers:
+        guidelines.answered(*KEY, cost)
+    for accepted, paid in tries:
+        guidelines.tried(*KEY, accepted=accepted, paid=paid)
+    return guidelines
+
+
+@given(st.integers(0, WINDOW), st.integers(0, 2000), st.integers(0, 10**6))
+def test_only_a_loss_leaves_guidelines_out(accepted, paid, before):
+    """However the accepted ones are strewn, and whatever there was before the last requests."""
+    tries = [(i < accepted, paid) for i in range(WINDOW)]
+    random.Random(before).shuffle(tries)
+    losing = record([(True, before % 500)] * 7 + tries).left_out(*KEY)
+    assert not losing or accepted * 1000 < WINDOW * paid
+    assert losing or accepted * 1000 > WINDOW * (paid - 75)  # two standard errors are 71 at most
+
+
+@pytest.mark.parametrize(
+    ("tries", "answers"), [([(False, 250)] * (WINDOW - 1), ANSWERS), ([(False, 250)] * WINDOW, ANSWERS - 1)]
+)
+def test_little_is_no_evidence(tries, answers):
+    """Neither few requests nor a price of which little is known."""
+    assert not record(tries, [1000] * answers).left_out(*KEY)
+    assert record([(False, 250)] * WINDOW).left_out(*KEY)
 
 
 def test_what_is_left_out_is_tried_again_and_comes_back():
     """One request in twenty, drawn by lot; savings that outweigh the losses end it."""
-    worth = worth_of([-1] * WINDOW, lot=TRIES / 2)
-    assert worth.poor(PART)
-    assert not worth.skips(PART)
-    assert worth_of([-1] * WINDOW, lot=TRIES).skips(PART)
-    worth.note(PART, WINDOW)
-    assert not worth.poor(PART)
+    assert not record([(False, 250)] * WINDOW, lot=TRIES / 2).left_out(*KEY)
+    back = record([(False, 250)] * WINDOW, lot=TRIES)
+    assert back.left_out(*KEY)
+    for _ in range(WINDOW // 2):
+        back.tried(*KEY, accepted=True, paid=250)
+    assert not back.left_out(*KEY)
 
 
-@pytest.mark.parametrize(("accepts", "poor"), [(0.4, 0), (0.085, 1)])
-def test_a_stage_that_earns_its_price_is_not_left_out_by_chance(accepts, poor):
-    """A guideline costs a quarter of an answer: a stage 2 that accepts two in five earns, one in twelve does not."""
+def test_each_kind_and_model_has_its_own_record():
+    """Nothing follows for another."""
+    losing = record([(False, 250)] * WINDOW)
+    assert not losing.left_out("agent", "gpt")
+    assert not losing.left_out("math", "o3")
+
+
+@pytest.mark.parametrize(("accepts", "least", "most"), [(0.085, 0.9, 0.96), (0.3, 0, 0.02), (0.4, 0, 0)])
+def test_a_stage_that_earns_its_price_is_not_left_out_by_chance(accepts, least, most):
+    """A guideline costs a quarter of an answer: a stage 2 that accepts three in ten earns, one in twelve does not."""
     lot = random.Random(6)
-    worth, seen = Worth(), []
+    guidelines, out = record([]), 0
+    guidelines._lot = lot.random
     for _ in range(20_000):
-        worth.note(PART, (1000 if lot.random() < accepts else 0) - 250)
-        seen.append(worth.poor(PART))
-    assert sum(seen[WINDOW:]) / len(seen[WINDOW:]) == poor
-
-
-def test_each_part_has_its_own_record():
-    """Of one kind, model and stage nothing follows for another."""
-    worth = worth_of([-1] * WINDOW)
-    others = PART._replace(kind="agent"), PART._replace(large="o3"), PART._replace(guided=False)
-    assert not any(worth.skips(other) for other in others)
+        if guidelines.left_out(*KEY):
+            out += 1
+        else:
+            guidelines.tried(*KEY, accepted=lot.random() < accepts, paid=250)
+    assert least <= out / 20_000 <= most
 
 
 def test_a_change_is_logged_once(caplog):
     """With the amount, and where to turn it off."""
-    worth_of([-2_000_000] * (WINDOW + 5) + [10**9])
+    record([(False, 2_000_000)] * (WINDOW + 5) + [(True, 0)] * WINDOW, [10**9] * ANSWERS)
     left, back = (r.getMessage() for r in caplog.records)
     assert left == (
-        "guidelines for math tasks, before gpt, cost 0.4 USD more than they saved in the last 200 requests: tried once in "
-        "20 from now on (cascade.skip_losses)"
+        "guidelines for math tasks, before gpt, lost 0.4 USD in the last 200 requests that had one: tried once in 20 from "
+        "now on (cascade.skip_losses)"
     )
-    assert back.endswith("saved 0.602 USD in the last 200 requests: they are back (cascade.skip_losses)")
+    assert back.endswith("they are back (cascade.skip_losses)")
+
+
+def call(stage, role, cost, tier="large"):
+    return CallRecord(
+        "c", "r", None, datetime.now(UTC), stage, role, tier, "m", None, Usage(1, 1), cost, Price(1, 1), 1, "stop",
+        estimated=False,
+    )  # fmt: skip
+
+
+def stage(number, *, accepted):
+    return StageRecord(number, 4, 4, 4, 1.0, 0.75, accepted)
+
+
+LOCAL, GUIDELINE, ANSWER = (
+    call(1, "executor", 5, "small"),
+    call(2, "planner", 250),
+    call(3, "executor", 1100),
+)
+UNSURE, SURE = stage(1, accepted=False), stage(1, accepted=True)
+
+
+@pytest.mark.parametrize(
+    ("calls", "stages", "facts", "tried", "answered"),
+    [
+        pytest.param([LOCAL], [SURE], {"stage": 1, "baseline": 900}, None, None, id="stage 1"),
+        pytest.param([LOCAL, GUIDELINE], [SURE], {"stage": 1, "baseline": 900}, None, None, id="ahead, in vain"),
+        pytest.param(
+            [LOCAL, GUIDELINE, call(2, "executor", 5, "small")], [UNSURE, stage(2, accepted=True)],
+            {"stage": 2, "baseline": 900}, (True, 255), None, id="stage 2",
+        ),
+        pytest.param(
+            [LOCAL, call(2, "executor", 5, "small")], [UNSURE, stage(2, accepted=True)],
+            {"stage": 2, "baseline": 900}, (True, 5), None, id="a kept guideline",
+        ),
+        pytest.param(
+            [LOCAL, GUIDELINE, ANSWER], [UNSURE, stage(2, accepted=False)], {"stage": 3, "baseline": 1000},
+            (False, 350), 1000, id="stage 3",
+        ),
+        pytest.param([LOCAL, ANSWER], [UNSURE], {"stage": 3, "baseline": 1100}, None, 1100, id="unguided"),
+        pytest.param(
+            [LOCAL, GUIDELINE], [UNSURE, stage(2, accepted=False)],
+            {"stage": 2, "baseline": 900, "degraded": "budget"}, (False, 250), None, id="out of money",
+        ),
+        pytest.param(
+            [LOCAL, GUIDELINE, ANSWER], [UNSURE, stage(2, accepted=False)], {"stage": 3, "status": 499},
+            (False, 250), None, id="disconnected",
+        ),
+        pytest.param([GUIDELINE], [], {"status": 499}, None, None, id="before stage 1"),
+    ],
+)  # fmt: skip
+def test_what_a_request_tells(calls, stages, facts, tried, answered):
+    """What was paid because of a guideline, and whether it made an answer needless; else what an answer costs."""
+    told = []
+
+    class Told(Guidelines):
+        def tried(self, kind, large, *, accepted, paid):
+            told.append(((kind, large), "tried", (accepted, paid)))
+
+        def answered(self, kind, large, cost):
+            told.append(((kind, large), "answered", cost))
+
+    trace = Trace(None, "cascade", story=Story(stages=stages), calls=calls, task="math")
+    for name, value in facts.items():
+        setattr(trace, name, value)
+    learn(Told(), trace, "gpt")
+    assert told == [
+        (KEY, name, value) for name, value in (("answered", answered), ("tried", tried)) if value is not None
+    ]
 
 
 @pytest.mark.parametrize(
@@ -75,6 +165,7 @@ def test_a_change_is_logged_once(caplog):
         (Cascade(thresholds={"math": Thresholds(stage1=0.5)}), Controls()),
         (Cascade(), Controls(mode="cascade")),
         (Cascade(), Controls(max_stage=2)),
+        (Cascade(), Controls(budget=0)),
         (Cascade(), Controls(thresholds=(1.0, 1.0))),
         (Cascade(), Controls(samples=2)),
     ],
