@@ -14,6 +14,7 @@ from datetime import timedelta
 import msgspec
 
 from proxy.cascade.confidence.agent import TEXT
+from proxy.cascade.toolcalls import with_calls
 from proxy.cascade.types import Json, Sample, TaskKind
 from proxy.errors import ApiError
 from proxy.ledger.audits import Audited, Models, keep, verdicts
@@ -154,7 +155,8 @@ def _judged(choice: Json) -> bool | None:
 
 async def _vote(audit: Audit, local: Local, choice: Json) -> str | None:
     """Return what the large model's answer stands for; `None` when it is nothing to compare with."""
-    theirs = Sample(0, choice["message"], choice.get("finish_reason") or "stop", None, Usage())
+    message = with_calls(choice["message"], audit.task.body.get("tools"))
+    theirs = Sample(0, message, choice.get("finish_reason") or "stop", None, Usage())
     known = () if local.vote is None else (local.vote,)
     return await audit.estimator.vote(audit.task, theirs, known)
 

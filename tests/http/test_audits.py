@@ -269,6 +269,15 @@ def test_an_agent_that_answers_where_it_should_call_differs(agent, small_server,
     assert (row["agreed"], len(large_server.chats())) == (0, 1)
 
 
+def test_a_call_that_the_large_model_writes_as_text_is_read(agent, small_server, large_server):
+    """As the small model's are: behind a server that does not know its form, all its calls come as text."""
+    small_server.script({"reply": {"tool_calls": [{"name": "weather", "arguments": {"city": "Oslo"}}]}})
+    large_server.say('```json\n{"name": "weather", "arguments": {"city": "Oslo"}}\n```')
+    ask_agent(agent)
+    (row,) = rows(agent, 1)
+    assert (row["agreed"], len(large_server.chats())) == (1, 1)
+
+
 @pytest.mark.parametrize(
     "header", [{"X-COPE-Budget-USD": "0"}, {"X-COPE-Max-Stage": "1"}, {"X-COPE-Mode": "small"}]
 )
