@@ -185,7 +185,7 @@ def _audit_table(choice: AuditChoice) -> Table:
             _percent(level.accepted, total),
             _percent(level.agreed, level.judged),
             "-" if level.alike is None else _percent(level.alike, 1),
-            "-" if level.cost is None else format_usd(round(1000 * level.cost)),
+            "-" if level.cost is None else format_usd(1000 * round(level.cost)),
             _percent(level.cost or 0, level.large_cost or 0),
         )
     return table
@@ -230,7 +230,7 @@ def _figures(score: float, quality_share: float, cost: float, cost_share: float)
     return (
         f"{100 * score:.1f}",
         f"{100 * quality_share:.1f}",
-        format_usd(round(1000 * cost)),
+        format_usd(1000 * round(cost)),
         f"{100 * cost_share:.1f}",
     )
 
