@@ -96,7 +96,9 @@ def _from_audits(settings: Settings, days: int, target: Target, risk: float, see
         else:
             click.echo(f"{task}: none of {len(audits)} audits tells of this target; it keeps its thresholds")
     if len(lines) == 1:
-        raise click.ClickException("no audit tells of this target yet")
+        raise click.ClickException(
+            "no audit tells of this target yet; audit.share says how many answers are audited from now on"
+        )
     _write(out, lines)
 
 

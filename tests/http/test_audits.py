@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import uuid
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -324,16 +325,16 @@ def test_thresholds_are_calibrated_from_audits(audited, small_server, large_serv
     assert "name one target" in audited.cli("calibrate", "--audited").stderr
 
 
-def kept(proxy, found, *, small=SMALL_MODEL, large=LARGE_MODEL, samples=4, cost=None, prefix=""):
+def kept(proxy, found, *, small=SMALL_MODEL, large=LARGE_MODEL, samples=4, cost=None):
     """Put audits on record as the proxy does, `cost` nano-USD for each answer of the large model."""
 
     async def keep_all():
         engine = open_database(f"sqlite+aiosqlite:///{proxy.database}")
-        for i, (request, stage, confidence, accepted, agreed) in enumerate(found):
+        for request, stage, confidence, accepted, agreed in found:
             await keep(
                 engine,
                 Audited(
-                    id=f"{prefix}{small}-{large}-{samples}-{i}"[-32:],
+                    id=uuid.uuid4().hex,
                     request_id=request,
                     created_at=datetime.now(UTC),
                     task="math",
@@ -558,6 +559,6 @@ def test_audits_from_before_costs_were_noted_hold_no_cost(audited):
     assert "no audit tells of this target yet" in refused.stderr
     said, _ = from_audits(audited)
     assert any("chosen" in line and "100.0" in line for line in said.splitlines())
-    kept(audited, [(f"s{i}", 1, 1.0, True, True) for i in range(200)], cost=1000, samples=4, prefix="new")
+    kept(audited, [(f"s{i}", 1, 1.0, True, True) for i in range(200)], cost=1000)
     done = audited.cli("calibrate", "--audited", "--max-usd-per-1000", "1", "--out", "found.toml")
     assert "math: 200 audits do not say what they cost and are left out" in done.stdout

@@ -68,8 +68,9 @@ def test_each_kind_and_model_has_its_own_record():
 def test_a_stage_that_earns_its_price_is_not_left_out_by_chance(accepts, least, most):
     """A guideline costs a quarter of an answer: a stage 2 that accepts three in ten earns, one in twelve does not."""
     lot = random.Random(6)
-    guidelines, out = record([]), 0
-    guidelines._lot = lot.random
+    guidelines, out = Guidelines(lot.random), 0
+    for _ in range(ANSWERS):
+        guidelines.answered(*KEY, 1000)
     for _ in range(20_000):
         if guidelines.left_out(*KEY):
             out += 1
