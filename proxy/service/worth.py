@@ -97,7 +97,7 @@ def learn(guidelines: Guidelines, trace: Trace, large: str) -> None:
         return
     kind, whole = str(trace.task), trace.status == 200 and not trace.error and not trace.degraded
     baseline = trace.baseline if whole and trace.stage == 3 else None
-    if baseline:
+    if baseline and trace.model == large:  # a fallback has other prices
         guidelines.answered(kind, large, baseline)
     if any(call.stage == 2 for call in trace.calls):
         # Stage 3's prompt is longer by the guideline.

@@ -123,10 +123,14 @@ UNSURE, SURE = stage(1, accepted=False), stage(1, accepted=True)
             {"stage": 2, "baseline": 900}, (True, 5), None, id="a kept guideline",
         ),
         pytest.param(
-            [LOCAL, GUIDELINE, ANSWER], [UNSURE, stage(2, accepted=False)], {"stage": 3, "baseline": 1000},
+            [LOCAL, GUIDELINE, ANSWER], [UNSURE, stage(2, accepted=False)], {"stage": 3, "baseline": 1000, "model": "gpt"},
             (False, 350), 1000, id="stage 3",
         ),
-        pytest.param([LOCAL, ANSWER], [UNSURE], {"stage": 3, "baseline": 1100}, None, 1100, id="unguided"),
+        pytest.param(
+            [LOCAL, GUIDELINE, ANSWER], [UNSURE, stage(2, accepted=False)],
+            {"stage": 3, "baseline": 1000, "model": "stand-in"}, (False, 350), None, id="a fallback",
+        ),
+        pytest.param([LOCAL, ANSWER], [UNSURE], {"stage": 3, "baseline": 1100, "model": "gpt"}, None, 1100, id="unguided"),
         pytest.param(
             [LOCAL, GUIDELINE], [UNSURE, stage(2, accepted=False)],
             {"stage": 2, "baseline": 900, "degraded": "budget"}, (False, 250), None, id="out of money",
