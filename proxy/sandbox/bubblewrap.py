@@ -6,6 +6,7 @@ variables of ours, no other process. `inside` is what runs there, and `selftest`
 
 import asyncio
 import json
+import os
 import shutil
 import sys
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from typing import Any
 import msgspec
 
 from proxy.cascade.types import Behaviour, Program
+from proxy.sandbox.selftest import find_holes
 
 SCRATCH_BYTES = 8 * 2**20
 MEMORY_BYTES = 512 * 2**20
@@ -27,16 +29,69 @@ MOST_OUTPUT_BYTES = 2**20
 _CHUNK_BYTES = 2**16
 _INSIDE = Path(__file__).with_name("inside.py")
 _PLACE = "/cope/inside.py"
+_NOBODY = "65533"  # no user's; 65534 stands for all users that a namespace does not map, and root would hide behind it
+_AS_USER = ("--unshare-all", "--uid", _NOBODY, "--gid", _NOBODY)
+_AS_ROOT = (
+    *("--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"),
+    *("--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_SETPCAP"),
+)
+_LEAVE_ROOT = (
+    *("setpriv", "--reuid", _NOBODY, "--regid", _NOBODY, "--clear-groups"),
+    *("--inh-caps=-all", "--ambient-caps=-all", "--bounding-set=-all", "--no-new-privs"),
+)
 
 
 class SandboxError(Exception):
     """The sandbox cannot be used on this machine; the message says why and how to mend it."""
 
 
+def walls(*, root: bool) -> tuple[str, ...]:
+    """Return the command line that builds the walls.
+
+    Args:
+        root: root builds them. A user namespace would then map the program to root, and kernel settings ask for no
+            more than that. So there is none, and `setpriv` leaves root behind before the program starts.
+    """
+    prefix = Path(sys.base_prefix).resolve()
+    system = [
+        part
+        for name in ("/usr", "/lib", "/lib64", "/bin")
+        if Path(name).exists()
+        for part in (
+            ("--symlink", str(Path(name).readlink()), name)
+            if Path(name).is_symlink()
+            else ("--ro-bind", name, name)
+        )
+    ]
+    own = [] if str(prefix).startswith("/usr") else [*_folders(prefix), "--ro-bind", str(prefix), str(prefix)]
+    python = Path(sys.executable).resolve()
+    return (
+        *("bwrap", "--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL"),
+        *(_AS_ROOT if root else _AS_USER),
+        *("--hostname", "sandbox"),
+        *system,
+        *own,
+        *_folders(Path(_PLACE)),
+        *("--ro-bind", str(_INSIDE), _PLACE),
+        *("--proc", "/proc", "--dev", "/dev"),
+        *("--perms", "1777", "--size", str(SCRATCH_BYTES), "--tmpfs", "/tmp", "--chdir", "/tmp"),  # noqa: S108  (the sandbox's own)
+        *("--remount-ro", "/proc", "--remount-ro", "/dev/pts", "--remount-ro", "/dev"),
+        *("--remount-ro", "/", "--"),
+        *(_LEAVE_ROOT if root else ()),
+        *(str(python), "-I", "-S", "-B", _PLACE),
+    )
+
+
+def _folders(path: Path) -> list[str]:
+    """Return the options that make the folders above a path, readable by all. By default only the owner could read them."""
+    return [part for parent in reversed(path.parents[:-1]) for part in ("--dir", str(parent))]
+
+
 @dataclass(frozen=True)
 class Sandbox:
     """Runs programs, a few at a time."""
 
+    walls: tuple[str, ...] = field(default_factory=lambda: walls(root=os.geteuid() == 0))
     slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
 
     async def run(self, program: Program) -> Behaviour:
@@ -50,7 +105,7 @@ class Sandbox:
             "scratch": SCRATCH_BYTES,
         }
         async with self.slots:
-            return await _run(job) or Behaviour(loaded=False, passed=False)
+            return await _run(self.walls, job) or Behaviour(loaded=False, passed=False)
 
 
 async def open_sandbox() -> Sandbox:
@@ -59,50 +114,20 @@ async def open_sandbox() -> Sandbox:
     Raises:
         SandboxError: its walls do not stand here.
     """
-    from proxy.sandbox.selftest import find_holes  # noqa: PLC0415  (it uses this module)
-
     if sys.platform != "linux" or shutil.which("bwrap") is None:
         raise SandboxError(
             "bubblewrap (bwrap) is not installed; on Debian or Ubuntu: apt-get install bubblewrap"
         )
     sandbox = Sandbox()
-    holes = await find_holes(sandbox)
+    holes = await find_holes(sandbox.run)
     if holes:
         raise SandboxError("; ".join(holes))
     return sandbox
 
 
-def command() -> list[str]:
-    """Return the command line that builds the walls."""
-    prefix = Path(sys.base_prefix).resolve()
-    system = [
-        part
-        for name in ("/usr", "/lib", "/lib64", "/bin")
-        if Path(name).exists()
-        for part in (
-            ("--symlink", str(Path(name).readlink()), name)
-            if Path(name).is_symlink()
-            else ("--ro-bind", name, name)
-        )
-    ]
-    own = [] if str(prefix).startswith("/usr") else ["--ro-bind", str(prefix), str(prefix)]
-    python = Path(sys.executable).resolve()
-    return [
-        *("bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL"),
-        *("--uid", "65534", "--gid", "65534", "--hostname", "sandbox"),
-        *system,
-        *own,
-        *("--ro-bind", str(_INSIDE), _PLACE),
-        *("--proc", "/proc", "--dev", "/dev"),
-        *("--size", str(SCRATCH_BYTES), "--tmpfs", "/tmp", "--chdir", "/tmp"),  # noqa: S108  (the sandbox's own)
-        *("--remount-ro", "/dev", "--remount-ro", "/"),
-        *("--", str(python), "-I", "-S", "-B", _PLACE),
-    ]
-
-
-async def _run(job: Mapping[str, Any]) -> Behaviour | None:
+async def _run(walls: tuple[str, ...], job: Mapping[str, Any]) -> Behaviour | None:
     process = await asyncio.create_subprocess_exec(
-        *command(),
+        *walls,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,

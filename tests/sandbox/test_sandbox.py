@@ -6,12 +6,13 @@ import socket
 import subprocess
 import sys
 from contextlib import closing
+from itertools import pairwise
 
 import pytest
 
 from proxy.cascade.types import Behaviour, Program
 from proxy.sandbox import Sandbox, SandboxError, open_sandbox
-from proxy.sandbox.bubblewrap import WALL_SECONDS
+from proxy.sandbox.bubblewrap import WALL_SECONDS, walls
 from proxy.sandbox.selftest import SECRET, attempts, find_holes
 
 SQUARE = "def f(x):\n    return x * x\n"
@@ -23,7 +24,80 @@ def run(*sources, checks=(), probes=()):
 
 def test_the_walls_stand_on_this_machine():
     """The self-test runs a harmless program, and finds no way out."""
-    assert asyncio.run(find_holes(Sandbox())) == []
+    assert asyncio.run(find_holes(Sandbox().run)) == []
+
+
+def test_no_kernel_setting_opens_for_writing():
+    """A setting such as core_pattern could run a program outside, as root. Nothing is written here."""
+    source = """
+import os
+tried, opened = [], []
+for folder, _, names in os.walk("/proc/sys/kernel"):
+    for name in names:
+        tried.append(name)
+        try:
+            os.close(os.open(os.path.join(folder, name), os.O_WRONLY))
+        except OSError:
+            continue
+        opened.append(name)
+def writable(): return opened
+"""
+    told = run(source, checks=("assert 'core_pattern' in tried",), probes=("writable()",))
+    assert told == Behaviour(loaded=True, passed=True, outcomes=("[]",))
+
+
+def test_a_program_is_not_root_outside():
+    """Not even when the proxy is; and it holds no capability that would make it so."""
+    source = r"""
+import os, re
+root = os.stat("/proc/sys/kernel").st_uid
+status = dict(re.findall(r"(\w+):\s*(.*)", open("/proc/self/status").read()))
+held = {int(value, 16) for name, value in status.items() if name.startswith("Cap")}
+"""
+    checks = ("assert os.getuid() != root", "assert held == {0}", "assert status['NoNewPrivs'] == '1'")
+    assert run(source, checks=checks).passed
+
+
+def holes(*given):
+    return asyncio.run(find_holes(Sandbox(given).run))
+
+
+def before(option, *more):
+    standing = walls(root=os.geteuid() == 0)
+    place = standing.index(option)
+    return (*standing[:place], *more, *standing[place:])
+
+
+def test_the_self_test_finds_a_writable_proc():
+    """Walls that leave /proc as it is are told from those that stand."""
+    standing = walls(root=os.geteuid() == 0)
+    place = next(i for i, pair in enumerate(pairwise(standing)) if pair == ("--remount-ro", "/proc"))
+    found = holes(*standing[:place], *standing[place + 2 :])
+    assert found
+    assert all(hole.startswith("a program in the sandbox can write to /proc/") for hole in found)
+
+
+def test_the_self_test_finds_a_writable_folder(tmp_path):
+    """A folder of the machine that is open to everybody is found wherever it is mounted."""
+    (tmp_path / "file").touch()
+    tmp_path.chmod(0o777)
+    (tmp_path / "file").chmod(0o666)
+    found = holes(*before("--proc", "--bind", str(tmp_path), "/mnt"))
+    assert found == [f"a program in the sandbox can write to {path}" for path in ("/mnt", "/mnt/file")]
+
+
+def test_the_self_test_finds_a_program_of_root():
+    """Behind the user namespace that root makes, every user is root."""
+    found = holes(*walls(root=False))
+    root = ["a program in the sandbox can be root outside of the sandbox"]
+    assert found == (root if os.geteuid() == 0 else [])
+
+
+def test_a_search_that_fails_has_not_found_the_walls_standing():
+    """Without /proc, nothing says which mounts there are."""
+    assert holes(*before("--dev", "--tmpfs", "/proc")) == [
+        "a program in the sandbox can stop the search for writable files"
+    ]
 
 
 @pytest.fixture(scope="module")
