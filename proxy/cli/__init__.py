@@ -23,19 +23,3 @@ class _Root(click.Group):
 @click.version_option(__version__, prog_name="cope-proxy")
 def main() -> None:
     """An OpenAI-compatible proxy that pays for the large model only when the small one is unsure."""
-
-
-from proxy.cli import (  # noqa: E402
-    audits,  # noqa: F401
-    calibrate,  # noqa: F401
-    database,  # noqa: F401  (they register themselves)
-    demo,  # noqa: F401
-    evaluate,  # noqa: F401
-    keys,  # noqa: F401
-    ledger,  # noqa: F401
-    money,  # noqa: F401
-    prices,  # noqa: F401
-    requests,  # noqa: F401
-    serve,  # noqa: F401
-    setup,  # noqa: F401
-)

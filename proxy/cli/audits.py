@@ -9,13 +9,13 @@ import msgspec
 from rich.table import Table
 
 from proxy.backends.vllm import served_name
-from proxy.cascade.bounds import upper_share
 from proxy.cli import main
 from proxy.cli.common import config_option, console, settings_of, with_database
 from proxy.config import Settings
 from proxy.ledger.audits import Agreement, Models, agreements, total, verdicts
 from proxy.ledger.windows import window_start
 from proxy.service.drift import weeks_of_drift
+from proxy.stats.betting import upper_share
 
 if TYPE_CHECKING:
     from proxy.ledger.database import Database

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from proxy.cascade.bounds import p_value
-from proxy.evals.certify import MOST_TESTED, dearest, halves, levels, passing
 from proxy.ledger.audits import NO_ANSWER, Evidence
 from proxy.service.request import NEVER
+from proxy.stats.betting import p_value
+from proxy.stats.certify import MOST_TESTED, dearest, halves, levels, passing
 
 
 class AuditLevel(msgspec.Struct, frozen=True):

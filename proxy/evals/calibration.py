@@ -13,13 +13,13 @@ from typing import Literal
 
 import msgspec
 
-from proxy.cascade.bounds import p_value
 from proxy.cascade.types import Plans
 from proxy.errors import ConfigError
-from proxy.evals.certify import MOST_TESTED, dearest, halves, levels, passing
 from proxy.evals.modes import MODES, Outcome, Thresholds
 from proxy.evals.trial import Trial
 from proxy.service.request import NEVER
+from proxy.stats.betting import p_value
+from proxy.stats.certify import MOST_TESTED, dearest, halves, levels, passing
 
 CASCADES = {"all": "full cascade", "goals": "cascade, goals only", "none": "cascade, no plans"}
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 
-from proxy.evals import statistics
 from proxy.evals.modes import BASELINE, MODES, At
 from proxy.evals.trial import Trial
 from proxy.pricing.money import format_usd
+from proxy.stats import bootstrap
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -56,13 +56,13 @@ def lines(trials: Sequence[Trial], at: At) -> list[Line]:
                     task=task,
                     mode=name,
                     items=len(own),
-                    score=statistics.mean(scores),
-                    score_interval=statistics.interval(scores, statistics.mean),
-                    cost=round(1000 * statistics.mean(costs)),
-                    cost_share=statistics.ratio(costs),
-                    cost_share_interval=statistics.interval(costs, statistics.ratio),
-                    better_by=statistics.difference(scores),
-                    better_by_interval=statistics.interval(scores, statistics.difference),
+                    score=bootstrap.mean(scores),
+                    score_interval=bootstrap.interval(scores, bootstrap.mean),
+                    cost=round(1000 * bootstrap.mean(costs)),
+                    cost_share=bootstrap.ratio(costs),
+                    cost_share_interval=bootstrap.interval(costs, bootstrap.ratio),
+                    better_by=bootstrap.difference(scores),
+                    better_by_interval=bootstrap.interval(scores, bootstrap.difference),
                     stages=tuple(sum(o.stage == s for o in outcomes) / len(own) for s in (1, 2, 3)),  # type: ignore[arg-type]
                 )
             )
@@ -83,11 +83,11 @@ def confidences(trials: Sequence[Trial]) -> list[Confidence]:
                     task=task,
                     vote={"plain": "no plans", "first": "stage 1", "second": "stage 2"}[name],
                     items=len(rows),
-                    right=statistics.mean([(score,) for _, score in rows]),
-                    auroc=statistics.auroc(rows),
-                    auroc_interval=statistics.interval(rows, statistics.auroc),
-                    calibration_error=statistics.calibration_error(rows),
-                    curve=statistics.calibration(rows),
+                    right=bootstrap.mean([(score,) for _, score in rows]),
+                    auroc=bootstrap.auroc(rows),
+                    auroc_interval=bootstrap.interval(rows, bootstrap.auroc),
+                    calibration_error=bootstrap.calibration_error(rows),
+                    curve=bootstrap.calibration(rows),
                 )
             )
     return out

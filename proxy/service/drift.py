@@ -8,9 +8,9 @@ from datetime import datetime
 from itertools import groupby
 from zoneinfo import ZoneInfo
 
-from proxy.cascade.bounds import p_values
 from proxy.ledger.audits import Audited
 from proxy.ledger.windows import window_start
+from proxy.stats.betting import p_values
 
 RISK = 0.05
 """Chance that a week of a task kind and stage ever counts as drift although enough agree."""

@@ -31,11 +31,11 @@ from proxy.cascade.confidence.choice import letter
 from proxy.cascade.confidence.open import RUN, lowest_run
 from proxy.cascade.tasks import options
 from proxy.cascade.types import TaskKind
-from proxy.evals import statistics
 from proxy.evals.grading import calls_accepted, fields_accepted, names_one, passes, same_json, same_value
 from proxy.evals.items import Item, load
 from proxy.evals.record import Call, calls
 from proxy.sandbox import open_sandbox
+from proxy.stats import bootstrap
 
 
 def probability(call: Call) -> float:
@@ -110,7 +110,7 @@ def meanings(answers: list[Call], url: str, model: str) -> list[float]:
 
 def pooled(items) -> float:
     """Return the AUROC over the answers of all items."""
-    return statistics.auroc([row for answers in items for row in answers])
+    return bootstrap.auroc([row for answers in items for row in answers])
 
 
 def difference(pairs) -> float:
@@ -182,18 +182,18 @@ async def main() -> None:
         for name, values in rated.items():
             # An item's answers stay together in a resample: they are not independent of each other.
             rows = [tuple(zip(values[i], scores[i], strict=True)) for i in own]
-            low, high = statistics.interval(rows, pooled)
+            low, high = bootstrap.interval(rows, pooled)
             pairs = [
                 (row, tuple(zip(rated["probability"][i], scores[i], strict=True)))
                 for row, i in zip(rows, own, strict=True)
             ]
-            behind, ahead = statistics.interval(pairs, difference)
+            behind, ahead = bootstrap.interval(pairs, difference)
             best = [max(row, key=lambda pair: pair[0]) for row in rows]
-            least, most = statistics.interval(best, statistics.auroc)
+            least, most = bootstrap.interval(best, bootstrap.auroc)
             print(
                 f"| {name} | {pooled(rows):.3f} ({low:.2f} to {high:.2f})"
                 f" | {difference(pairs):+.3f} ({behind:+.3f} to {ahead:+.3f}) | {100 * sum(score for _, score in best) / len(best):.1f}"
-                f" | {statistics.auroc(best):.3f} ({least:.2f} to {most:.2f}) |"
+                f" | {bootstrap.auroc(best):.3f} ({least:.2f} to {most:.2f}) |"
             )
     maths.shutdown()
 

@@ -15,10 +15,10 @@ import openai
 
 from proxy.cascade import prompts
 from proxy.cascade.types import Json, TaskKind
-from proxy.evals import statistics
 from proxy.evals.grading import passes, same_value
 from proxy.evals.items import Item, chosen, load
 from proxy.sandbox import Sandbox, open_sandbox
+from proxy.stats import bootstrap
 
 AT_ONCE = 40
 GOALS = {
@@ -79,9 +79,9 @@ def tell(name: str, by_item: Sequence[Sequence[Row]]) -> None:
     """Print one way's figures."""
     shares = [(sum(row.right for row in rows) / len(rows),) for rows in by_item]
     rows = [row for some in by_item for row in some]
-    low, high = statistics.interval(shares, statistics.mean)
+    low, high = bootstrap.interval(shares, bootstrap.mean)
     print(
-        f"| {name} | {100 * statistics.mean(shares):.1f} ({100 * low:.1f} to {100 * high:.1f}) "
+        f"| {name} | {100 * bootstrap.mean(shares):.1f} ({100 * low:.1f} to {100 * high:.1f}) "
         f"| {sum(r.planned for r in rows) / len(rows):.0f} | {sum(r.answered for r in rows) / len(rows):.0f} |",
         flush=True,
     )

@@ -26,10 +26,10 @@ from proxy.cascade import tasks
 from proxy.cascade.confidence import estimator_for
 from proxy.cascade.confidence import math as maths
 from proxy.cascade.types import Ballot, Sample, TaskKind
-from proxy.evals import statistics
 from proxy.evals.items import Item, load
 from proxy.evals.record import Call, calls
 from proxy.sandbox import open_sandbox
+from proxy.stats import bootstrap
 
 Rated = tuple[float, float]
 """The confidence in the winner, and how right that is."""
@@ -93,7 +93,7 @@ async def ways(item: Item, answers: list[Call], sandbox) -> dict[str, Rated]:
 
 def difference(pairs: Sequence[tuple[Rated, Rated]]) -> float:
     """Return how far the AUROC of the pairs' first members is ahead of that of their second."""
-    return statistics.auroc([one for one, _ in pairs]) - statistics.auroc([other for _, other in pairs])
+    return bootstrap.auroc([one for one, _ in pairs]) - bootstrap.auroc([other for _, other in pairs])
 
 
 async def main() -> None:
@@ -112,12 +112,12 @@ async def main() -> None:
     print("| task | votes | items | winner right, % | AUROC (95 %) | ahead (95 %) |")
     print("| --- | --- | ---: | ---: | --- | --- |")
     for (kind, way), found in rows.items():
-        low, high = statistics.interval(found, statistics.auroc)
+        low, high = bootstrap.interval(found, bootstrap.auroc)
         right = 100 * sum(score for _, score in found) / len(found)
         pairs = list(zip(found, rows[kind, "share"], strict=True))
-        behind, ahead = statistics.interval(pairs, difference)
+        behind, ahead = bootstrap.interval(pairs, difference)
         print(
-            f"| {kind} | {way} | {len(found)} | {right:.1f} | {statistics.auroc(found):.3f} ({low:.2f} to {high:.2f})"
+            f"| {kind} | {way} | {len(found)} | {right:.1f} | {bootstrap.auroc(found):.3f} ({low:.2f} to {high:.2f})"
             f" | {difference(pairs):+.3f} ({behind:+.3f} to {ahead:+.3f}) |"
         )
     maths.shutdown()

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.cascade.bounds import p_value
-from proxy.evals import statistics
+from proxy.stats import bootstrap
+from proxy.stats.betting import p_value
 
 VALUES = st.lists(st.floats(0, 1), max_size=60)
 
@@ -52,27 +52,27 @@ def test_a_false_hypothesis_is_found():
 )
 def test_auroc(rows, expected):
     """The share of pairs in which the right answer is the surer one, ties by half."""
-    assert statistics.auroc(rows) == expected
+    assert bootstrap.auroc(rows) == expected
 
 
 def test_auroc_of_one_kind_of_answer_is_not_a_number():
     """There is nothing to tell apart."""
-    assert math.isnan(statistics.auroc([(0.5, 1), (0.7, 1)]))
+    assert math.isnan(bootstrap.auroc([(0.5, 1), (0.7, 1)]))
 
 
 def test_an_interval_leaves_out_resamples_without_a_figure():
     """Few right answers are missing from many resamples, which then have no AUROC."""
     rows = [(0.7, 1.0), *((i / 40, 0.0) for i in range(40))]
-    low, high = statistics.interval(rows, statistics.auroc)
-    assert low < statistics.auroc(rows) < high
+    low, high = bootstrap.interval(rows, bootstrap.auroc)
+    assert low < bootstrap.auroc(rows) < high
     assert (low, high) == pytest.approx((0.56, 0.84), abs=0.06)
-    assert all(map(math.isnan, statistics.interval([(0.7, 1.0), (0.2, 1.0)], statistics.auroc)))
+    assert all(map(math.isnan, bootstrap.interval([(0.7, 1.0), (0.2, 1.0)], bootstrap.auroc)))
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=40))
 def test_an_interval_contains_its_figure_and_a_calibration_counts_every_row(rows):
     """The bootstrap's interval is around the mean, within what was seen; no row is lost between bins."""
-    low, high = statistics.interval(rows, statistics.mean)
+    low, high = bootstrap.interval(rows, bootstrap.mean)
     assert min(r[0] for r in rows) - 1e-9 <= low <= high <= max(r[0] for r in rows) + 1e-9
-    assert sum(n for _, _, n in statistics.calibration(rows)) == len(rows)
-    assert 0 <= statistics.calibration_error(rows) <= 1
+    assert sum(n for _, _, n in bootstrap.calibration(rows)) == len(rows)
+    assert 0 <= bootstrap.calibration_error(rows) <= 1

@@ -13,9 +13,9 @@ import tiktoken
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.cascade.bounds import upper_share
 from proxy.pricing.prices import Price, Usage, cost, output_that_fits, worst_case
 from proxy.pricing.tokens import count_text, prompt_bound
+from proxy.stats.betting import upper_share
 
 MODEL = "gpt-4o"
 text = (

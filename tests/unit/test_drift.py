@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.cascade.bounds import p_value, p_values
 from proxy.ledger.audits import Audited
 from proxy.service.drift import RISK, drifting, first_alarm, weeks_of_drift
+from proxy.stats.betting import p_value, p_values
 
 EXPECTED = 0.9
 MONDAY = datetime(2026, 11, 23, tzinfo=UTC)
