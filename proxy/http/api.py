@@ -15,6 +15,7 @@ from proxy.http.auth import authenticate
 from proxy.http.body import ClientLeft, decode, read_body
 from proxy.http.controls import read_controls
 from proxy.http.reply import AsgiReply
+from proxy.ids import new_id, now
 from proxy.service.answer import answer
 from proxy.service.dialects import Dialect
 from proxy.service.dialects.chat import Chat
@@ -22,9 +23,7 @@ from proxy.service.dialects.completions import Completions
 from proxy.service.dialects.embeddings import Embeddings
 from proxy.service.dialects.responses import Responses
 from proxy.service.gateway import Gateway
-from proxy.service.ids import new_id
 from proxy.service.request import ModelRequest
-from proxy.service.trace import now
 
 log = logging.getLogger(__name__)
 

@@ -10,11 +10,11 @@ from litestar.datastructures import State
 
 from proxy.errors import bad_request, not_found
 from proxy.http.auth import Caller, authenticate
+from proxy.ids import now
 from proxy.ledger import queries, reports
 from proxy.ledger.ranges import time_range
 from proxy.ledger.reports import By
 from proxy.pricing.money import format_usd
-from proxy.service.trace import now
 
 FLUSH_S = 1.0
 

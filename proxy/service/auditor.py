@@ -17,6 +17,7 @@ from proxy.cascade.confidence.agent import TEXT
 from proxy.cascade.toolcalls import with_calls
 from proxy.cascade.types import Json, Sample, TaskKind
 from proxy.errors import ApiError
+from proxy.ids import new_id, now
 from proxy.ledger.audits import Audited, Models, keep, verdicts
 from proxy.ledger.database import DatabaseError
 from proxy.ledger.windows import window_start
@@ -27,10 +28,8 @@ from proxy.service.audit import Audit, Local
 from proxy.service.dialects.chat import Chat
 from proxy.service.drift import first_alarm
 from proxy.service.gateway import Gateway
-from proxy.service.ids import new_id
 from proxy.service.large import REASONING_ROOM
 from proxy.service.request import Controls, ModelRequest
-from proxy.service.trace import now
 
 log = logging.getLogger(__name__)
 

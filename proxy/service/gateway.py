@@ -17,6 +17,7 @@ from proxy.backends.small import SmallPool
 from proxy.config import Settings
 from proxy.config import Upstream as UpstreamSettings
 from proxy.errors import ConfigError
+from proxy.ids import new_id, now
 from proxy.ledger import audits
 from proxy.ledger.database import Database, open_database
 from proxy.ledger.holds import bury, recover
@@ -28,9 +29,7 @@ from proxy.ledger.writer import Writer, replay
 from proxy.pricing.prices import Price, per_mtok, published_price
 from proxy.sandbox import Sandbox, SandboxError, open_sandbox
 from proxy.service.audit import Audits
-from proxy.service.ids import new_id
 from proxy.service.plans import PlanBook
-from proxy.service.trace import now
 from proxy.service.worth import Guidelines
 
 log = logging.getLogger(__name__)

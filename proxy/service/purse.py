@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from proxy.config import Limit
 from proxy.errors import ApiError, NoBudget, bad_header, unavailable
+from proxy.ids import now
 from proxy.ledger.holds import BudgetExceeded, SessionOwned, remaining
 from proxy.ledger.journal import JournalFull
 from proxy.ledger.windows import EPOCH, window_start
@@ -14,7 +15,6 @@ from proxy.pricing.money import MAX_USD, NANO_PER_USD, format_usd, usd_to_nano
 from proxy.records import BudgetRef, CallRecord, Hold, Scope, Settle
 from proxy.service.gateway import Gateway
 from proxy.service.request import ModelRequest
-from proxy.service.trace import now
 
 log = logging.getLogger(__name__)
 

@@ -8,11 +8,11 @@ from proxy.cascade.confidence.open import lowest_run
 from proxy.cascade.toolcalls import with_calls
 from proxy.cascade.types import Sample, SmallRequest
 from proxy.errors import SmallRefused, SmallUnavailable
+from proxy.ids import new_id, now
 from proxy.pricing.prices import Usage, cost
 from proxy.records import CallRecord
 from proxy.service.gateway import Gateway
-from proxy.service.ids import new_id
-from proxy.service.trace import Trace, now
+from proxy.service.trace import Trace
 
 
 class RecordedSmall:
