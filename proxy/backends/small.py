@@ -11,9 +11,9 @@ import aiohttp
 import msgspec
 
 from proxy.backends.sse import DONE, Accumulator, events
-from proxy.backends.vllm import served_name
 from proxy.config import Small
 from proxy.errors import SmallRefused, SmallUnavailable
+from proxy.vllm.launch import served_name
 
 PROBE_EVERY_S = 2.0
 PROBE_TIMEOUT_S = 2.0

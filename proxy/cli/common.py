@@ -16,8 +16,8 @@ from proxy.config import ENGINE_MODEL, ENGINE_URL, Settings, Small, Vllm, config
 from proxy.pricing.money import parse_usd
 
 if TYPE_CHECKING:
-    from proxy.backends.vllm import EngineProcess
     from proxy.ledger.database import Database
+    from proxy.vllm.launch import EngineProcess
 
 T = TypeVar("T")
 
@@ -117,13 +117,13 @@ def started(
     Raises:
         click.ClickException: it does not start; the message says why.
     """
-    from proxy.backends import vllm  # noqa: PLC0415
+    from proxy.vllm import launch  # noqa: PLC0415
 
     with ExitStack() as stack:
         try:
-            engine = stack.enter_context(vllm.start(small, also=also, secrets=secrets, progress=say))
+            engine = stack.enter_context(launch.start(small, also=also, secrets=secrets, progress=say))
             engine.wait_ready(say, (small.vllm or Vllm()).startup_timeout_s)
-        except vllm.EngineError as e:
+        except launch.EngineError as e:
             raise click.ClickException(str(e)) from e
         yield engine
 

@@ -8,12 +8,12 @@ from contextlib import ExitStack
 import click
 import uvicorn
 
-from proxy.backends import vllm
 from proxy.cli import main
 from proxy.cli.common import config_option, pin_config, say, secret_names, settings_of, with_database
 from proxy.config import ENGINE_MODEL, ENGINE_URL, Settings, overruled
 from proxy.errors import ConfigError
 from proxy.service.gateway import accounts, resolve_prices
+from proxy.vllm import launch
 
 DRAIN_S = 30
 
@@ -40,9 +40,9 @@ def serve(config: str | None, host: str | None, port: int | None, workers: int |
         if settings.small.vllm is not None:
             try:
                 engine = stack.enter_context(
-                    vllm.start(settings.small, secrets=secret_names(settings), progress=say)
+                    launch.start(settings.small, secrets=secret_names(settings), progress=say)
                 )
-            except vllm.EngineError as e:
+            except launch.EngineError as e:
                 raise click.ClickException(str(e)) from e
             os.environ |= {ENGINE_URL: engine.base_url, ENGINE_MODEL: engine.model}
             watch = threading.Thread(
@@ -91,9 +91,9 @@ def _loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _report_start(engine: "vllm.EngineProcess", timeout_s: float) -> None:
+def _report_start(engine: "launch.EngineProcess", timeout_s: float) -> None:
     try:
         engine.wait_ready(say, timeout_s)
         say("ready")
-    except vllm.EngineError as e:
+    except launch.EngineError as e:
         say(str(e))

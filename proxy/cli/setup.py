@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 import openai
 
-from proxy.backends import vllm
 from proxy.cli import main
 from proxy.cli.common import config_option, settings_of, with_database
 from proxy.config import Settings, overruled
@@ -16,6 +15,7 @@ from proxy.errors import ConfigError
 from proxy.pricing.money import format_usd
 from proxy.pricing.tokens import count_text
 from proxy.sandbox import SandboxError, open_sandbox
+from proxy.vllm import launch
 
 
 def example_config() -> str:
@@ -106,8 +106,8 @@ def _sandbox(settings: Settings) -> str:
 
 def _small(settings: Settings) -> str:
     if settings.small.vllm is not None:
-        python = vllm.engine_python(settings.small.vllm)
-        engine = vllm.probe(python)
+        python = launch.engine_python(settings.small.vllm)
+        engine = launch.probe(python)
         return f"vLLM {engine.version} ({engine.kind}) in {python}; `serve` starts it"
     return "; ".join(
         asyncio.run(_ask_models(url, "none", settings.small.model)) for url in settings.small.base_urls

@@ -12,9 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from proxy.backends import supervisor
-from proxy.backends.interpreter import clean_env
-from proxy.backends.vllm import supervised
+from proxy.vllm import supervisor
+from proxy.vllm.interpreter import clean_env
+from proxy.vllm.launch import supervised
 
 pytestmark = pytest.mark.slow
 
@@ -81,7 +81,7 @@ def start(log: Path) -> Iterator[Start]:
     def run(code: str, *arguments: str, options: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
         program = [sys.executable, "-c", code, *arguments]
         process = subprocess.Popen(
-            [sys.executable, "-m", "proxy.backends.supervisor", "--log", str(log), *options, "--", *program],
+            [sys.executable, "-m", "proxy.vllm.supervisor", "--log", str(log), *options, "--", *program],
             stdin=subprocess.PIPE,
             cwd=ROOT,
         )
@@ -128,7 +128,7 @@ def test_who_ignores_sigterm_is_killed(start: Start, pids: Path):
 OWNER = """
 import os, sys
 from pathlib import Path
-from proxy.backends.vllm import supervised
+from proxy.vllm.launch import supervised
 argv = [sys.executable, "-c", sys.argv[1], sys.argv[2]]
 process = supervised(argv, dict(os.environ), Path(sys.argv[3]), restart=True)
 print(process.pid, flush=True)

@@ -7,10 +7,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from proxy.backends import bundled, startup, vllm
-from proxy.backends.interpreter import EngineError
-from proxy.backends.vllm import Engine, EngineProcess, command, engine_python, probe, served_name
 from proxy.config import Small, Vllm
+from proxy.vllm import bundled, launch, startup_log
+from proxy.vllm.interpreter import EngineError
+from proxy.vllm.launch import Engine, EngineProcess, command, engine_python, probe, served_name
 
 pytestmark = pytest.mark.slow
 
@@ -68,7 +68,7 @@ def ignore(_line: str) -> None:
 def test_the_engine_starts_answers_and_ends(python: str, model: Path, tmp_path: Path):
     """A start tells its steps, serves all names, and close leaves no process."""
     lines: list[str] = []
-    with vllm.start(settings(python, model, tmp_path), also=("big",), progress=lines.append) as engine:
+    with launch.start(settings(python, model, tmp_path), also=("big",), progress=lines.append) as engine:
         engine.wait_ready(lines.append, 20)
         assert engine.ready()
         assert engine.model == "my-model"
@@ -84,7 +84,7 @@ def test_the_engine_starts_answers_and_ends(python: str, model: Path, tmp_path: 
 
 def test_a_server_of_another_model_is_not_ours(python: str, model: Path, tmp_path: Path):
     """Whoever answers on the port without our model's name is not taken for the engine."""
-    with vllm.start(settings(python, model, tmp_path), progress=ignore) as engine:
+    with launch.start(settings(python, model, tmp_path), progress=ignore) as engine:
         engine.wait_ready(ignore, 20)
         engine.model = "another"
         assert not engine.ready()
@@ -101,7 +101,7 @@ def test_a_start_that_fails_quotes_the_log(
     """A vLLM that cannot start is given up, with its own last words."""
     broken = settings(python, model, tmp_path, "--break", restart=restart)
     with (
-        vllm.start(broken, progress=ignore) as engine,
+        launch.start(broken, progress=ignore) as engine,
         pytest.raises(EngineError, match=f"{what}.*ValueError: no such thing"),
     ):
         _wait_flat(engine, 20)
@@ -177,7 +177,7 @@ def test_served_names(model: Path):
 def test_a_folder_that_is_not_there_is_named(python: str, tmp_path: Path):
     """A model given as a path has to exist; it is never looked up on the hub."""
     with pytest.raises(EngineError, match="there is no folder /nowhere"):
-        vllm.start(settings(python, Path("/nowhere"), tmp_path), progress=ignore)
+        launch.start(settings(python, Path("/nowhere"), tmp_path), progress=ignore)
 
 
 def test_which_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -245,10 +245,10 @@ def test_a_wrong_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 )
 def test_steps(log: str, step: str):
     """The last line that means something names the step."""
-    assert startup.describe(log) == step
+    assert startup_log.describe(log) == step
 
 
 def test_the_tail_leaves_out_what_helps_nobody():
     """Empty lines and Python's warnings are not among the last lines."""
     log = "first\n\nx.py:1: FutureWarning: y\nRuntimeError: z\n"
-    assert startup.tail(log, 2) == "first\nRuntimeError: z"
+    assert startup_log.tail(log, 2) == "first\nRuntimeError: z"

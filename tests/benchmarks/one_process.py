@@ -14,8 +14,8 @@ from pathlib import Path
 
 import openai
 
-from proxy.backends import vllm
 from proxy.config import Small, Vllm
+from proxy.vllm import launch
 
 SAMPLES = 8
 TOKENS = 64
@@ -53,7 +53,7 @@ def main() -> None:
     for name, own in (("vLLM's defaults, the baseline", DEFAULTS), ("one process, all cores", Vllm())):
         with tempfile.TemporaryDirectory() as folder:
             started = Vllm(args=own.args, env=own.env, log_file=str(Path(folder) / "vllm.log"))
-            with vllm.start(Small(model=model, vllm=started), progress=lambda _: None) as engine:
+            with launch.start(Small(model=model, vllm=started), progress=lambda _: None) as engine:
                 engine.wait_ready(lambda _: None, STARTUP_S)
                 found.append(asyncio.run(speed(engine.base_url, engine.model, rounds)))
         print(f"{name:32} {found[-1]:6.1f} tokens/s (median of {rounds})")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from proxy.backends import vllm
-from proxy.backends.vllm import EngineProcess
 from proxy.config import Small, Vllm
+from proxy.vllm import launch
+from proxy.vllm.launch import EngineProcess
 
 ROOT = Path(__file__).parents[2]
 STARTUP_S = 420.0
@@ -18,7 +18,7 @@ STARTUP_S = 420.0
 @pytest.fixture(scope="session")
 def engine_python() -> str:
     """The engine's interpreter: $COPE_ENGINE_PYTHON, else that of `make engine`."""
-    python = os.environ.get("COPE_ENGINE_PYTHON") or str(ROOT / vllm.VENV_PYTHON)
+    python = os.environ.get("COPE_ENGINE_PYTHON") or str(ROOT / launch.VENV_PYTHON)
     if not Path(python).exists():
         pytest.fail("no engine: run `make engine`, or set COPE_ENGINE_PYTHON")
     return python
@@ -36,7 +36,7 @@ def engine_settings(engine_python: str, tmp_path_factory: pytest.TempPathFactory
 def engine(engine_settings: Small) -> Iterator[EngineProcess]:
     """A vLLM that is ready, with further names that may play the large model."""
     steps: list[str] = []
-    with vllm.start(
+    with launch.start(
         engine_settings, also=("large-stand-in", "gpt-4o-mini"), progress=steps.append
     ) as process:
         process.wait_ready(steps.append, STARTUP_S)

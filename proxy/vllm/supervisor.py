@@ -1,6 +1,6 @@
 """Keeps one engine alive, and never outlives its owner.
 
-    python -m proxy.backends.supervisor --log FILE [--no-restart] -- PROGRAM ARG...
+    python -m proxy.vllm.supervisor --log FILE [--no-restart] -- PROGRAM ARG...
 
 The owner holds the write end of this program's stdin. When that closes, for whatever reason (the owner
 may have been killed), the engine and everything it started is ended. The standard library is all it needs,
@@ -261,7 +261,7 @@ def main(arguments: Sequence[str]) -> int:
     """Parse the command line and run."""
     split = arguments.index("--") if "--" in arguments else len(arguments)
     parser = argparse.ArgumentParser(
-        prog="python -m proxy.backends.supervisor", usage="%(prog)s [options] -- argv..."
+        prog="python -m proxy.vllm.supervisor", usage="%(prog)s [options] -- argv..."
     )
     parser.add_argument("--log", type=Path, help="file that gets the engine's output")
     parser.add_argument("--no-restart", action="store_true", help="exit when the engine ends")

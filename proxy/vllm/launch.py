@@ -14,9 +14,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
-from proxy.backends import bundled, startup, supervisor
-from proxy.backends.interpreter import VENV_PYTHON, EngineError, clean_env, run
 from proxy.config import BUNDLED_MODEL, Small, Vllm
+from proxy.vllm import bundled, startup_log, supervisor
+from proxy.vllm.interpreter import VENV_PYTHON, EngineError, clean_env, run
 
 __all__ = [
     "Engine",
@@ -203,7 +203,7 @@ class EngineProcess:
         began, told, said = time.monotonic(), 0.0, ""
         while not self.ready():
             waited = time.monotonic() - began
-            text = startup.read_from(self.log, self._unread)
+            text = startup_log.read_from(self.log, self._unread)
             if self._process.stdin is not None and self._process.stdin.closed:
                 raise EngineError("vLLM was stopped before it was ready")
             if self._process.poll() is not None:
@@ -212,12 +212,12 @@ class EngineProcess:
                 raise self._failure(f"vLLM ended {_TRIES} times before it was ready")
             if waited > timeout_s:
                 raise self._failure(f"vLLM is not ready after {timeout_s:g} s (small.vllm.startup_timeout_s)")
-            step = startup.describe(text)
+            step = startup_log.describe(text)
             if step != said or waited - told >= _HEARTBEAT_S:
                 progress(f"{step} ({waited:.0f} s)")
                 said, told = step, waited
             time.sleep(_POLL_S)
-        self._unread = startup.size(self.log)
+        self._unread = startup_log.size(self.log)
 
     def close(self) -> None:
         """End the engine and all its processes; blocks until they are gone."""
@@ -239,9 +239,9 @@ class EngineProcess:
         self.close()
 
     def _failure(self, what: str) -> EngineError:
-        start = max(self._log_start, startup.size(self.log) - _QUOTED_BYTES)
-        text = startup.read_from(self.log, start)
-        return EngineError(f"{what}. The last lines of {self.log}:\n{startup.tail(text)}")
+        start = max(self._log_start, startup_log.size(self.log) - _QUOTED_BYTES)
+        text = startup_log.read_from(self.log, start)
+        return EngineError(f"{what}. The last lines of {self.log}:\n{startup_log.tail(text)}")
 
 
 def start(
@@ -265,7 +265,7 @@ def start(
     port = _free_port()
     argv, env = command(small, engine, python, model, port, also=also, secrets=secrets)
     log = Path(own.log_file).absolute()
-    log_start = startup.size(log)
+    log_start = startup_log.size(log)
     process = supervised(argv, env, log, restart=own.restart)
     progress(f"starting vLLM {engine.version} ({engine.kind}) with {served_name(small)}; its log is {log}")
     return EngineProcess(process, port, served_name(small), log, log_start)

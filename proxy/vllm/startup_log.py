@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from proxy.backends import supervisor
+from proxy.vllm import supervisor
 
 _STEPS = (
     ("Application startup complete", "answering"),
