@@ -10,9 +10,9 @@ from typing import Any, Self
 import aiohttp
 import msgspec
 
-from proxy.backends.sse import DONE, Accumulator, events
 from proxy.config import Small
 from proxy.errors import SmallRefused, SmallUnavailable
+from proxy.formats.sse import DONE, Accumulator, events
 from proxy.vllm.launch import served_name
 
 PROBE_EVERY_S = 2.0

@@ -13,7 +13,6 @@ import msgspec
 
 from proxy.backends.large import Upstream
 from proxy.backends.small import SmallPool
-from proxy.backends.sse import Accumulator
 from proxy.cascade import prompts
 from proxy.cascade.confidence.open import lowest_run
 from proxy.cascade.toolcalls import with_calls
@@ -21,6 +20,7 @@ from proxy.cascade.types import Json, Runner, Sample, SmallRequest
 from proxy.config import Settings
 from proxy.errors import NO_RETRY, ApiError, NoBudget
 from proxy.evals.record import Call, Record, key_of
+from proxy.formats.sse import Accumulator
 from proxy.pricing.money import format_usd
 from proxy.pricing.prices import Price, Usage, cost, worst_case
 from proxy.pricing.tokens import count_text, hides_reasoning, prompt_bound, usage_from

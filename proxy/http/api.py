@@ -11,17 +11,17 @@ from litestar import asgi
 from litestar.types import Receive, Scope, Send
 
 from proxy.errors import ApiError
+from proxy.formats.base import Dialect
+from proxy.formats.chat import Chat
+from proxy.formats.completions import Completions
+from proxy.formats.embeddings import Embeddings
+from proxy.formats.responses import Responses
 from proxy.http.auth import authenticate
 from proxy.http.body import ClientLeft, decode, read_body
 from proxy.http.controls import read_controls
 from proxy.http.reply import AsgiReply
 from proxy.ids import new_id, now
 from proxy.service.answer import answer
-from proxy.service.dialects import Dialect
-from proxy.service.dialects.chat import Chat
-from proxy.service.dialects.completions import Completions
-from proxy.service.dialects.embeddings import Embeddings
-from proxy.service.dialects.responses import Responses
 from proxy.service.gateway import Gateway
 from proxy.service.request import ModelRequest
 

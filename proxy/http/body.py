@@ -6,7 +6,7 @@ import msgspec
 from litestar.types import Receive
 
 from proxy.errors import ApiError, bad_request
-from proxy.service.dialects import Dialect
+from proxy.formats.base import Dialect
 
 DISCARD_FACTOR = 8
 """An oversized body is read and dropped up to this many times the limit, so that its sender, which may

@@ -22,12 +22,12 @@ from proxy.errors import (
     bad_request,
     unavailable,
 )
+from proxy.formats.base import Bound, Conversation, Local, NotServed
+from proxy.formats.responses_render import output_items
 from proxy.pricing.prices import Usage, cost
 from proxy.pricing.tokens import count_prompt, count_text
 from proxy.service.admission import admit
 from proxy.service.audit import Audit, answers
-from proxy.service.dialects import Bound, Conversation, Local, NotServed
-from proxy.service.dialects.responses import output_items
 from proxy.service.gateway import Gateway
 from proxy.service.history import input_items, recall, remember
 from proxy.service.large import Guide, PaidCall, complete, may_be_billed, no_money, paid, stream

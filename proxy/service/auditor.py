@@ -17,6 +17,7 @@ from proxy.cascade.confidence.agent import TEXT
 from proxy.cascade.toolcalls import with_calls
 from proxy.cascade.types import Json, Sample, TaskKind
 from proxy.errors import ApiError
+from proxy.formats.chat import Chat
 from proxy.ids import new_id, now
 from proxy.ledger.audits import Audited, Models, keep, verdicts
 from proxy.ledger.database import DatabaseError
@@ -25,7 +26,6 @@ from proxy.pricing.prices import Usage, cost
 from proxy.pricing.tokens import hides_reasoning
 from proxy.service.answer import answer
 from proxy.service.audit import Audit, Local
-from proxy.service.dialects.chat import Chat
 from proxy.service.drift import first_alarm
 from proxy.service.gateway import Gateway
 from proxy.service.large import REASONING_ROOM

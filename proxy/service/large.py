@@ -13,17 +13,17 @@ import aiohttp
 import msgspec
 
 from proxy.backends.large import passed_on
-from proxy.backends.sse import DONE, events
 from proxy.cascade.prompts import PLAN_ENDS, plan_in
 from proxy.cascade.types import Json
 from proxy.config import LargeModel
 from proxy.errors import ApiError, NoBudget, out_of_budget
+from proxy.formats.base import Bound, Dialect
+from proxy.formats.chat import Chat
+from proxy.formats.sse import DONE, events
 from proxy.ids import new_id, now
 from proxy.pricing.prices import Price, Usage, cost, output_that_fits, worst_case
 from proxy.pricing.tokens import count_text, hides_reasoning
 from proxy.records import CallRecord, Role, Stage
-from proxy.service.dialects import Bound, Dialect
-from proxy.service.dialects.chat import Chat
 from proxy.service.gateway import Gateway
 from proxy.service.purse import Purse
 from proxy.service.trace import Trace

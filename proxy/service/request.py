@@ -8,9 +8,9 @@ from typing import Any, Literal
 from proxy.cascade.types import Plans, Policy, TaskKind
 from proxy.config import Cascade, LargeModel, Settings, Thresholds
 from proxy.errors import ApiError, bad_request, not_found
+from proxy.formats.base import Dialect
 from proxy.ledger.keys import ApiKey
 from proxy.records import Stage
-from proxy.service.dialects import Dialect
 
 Mode = Literal["cascade", "small", "large"]
 

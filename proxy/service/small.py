@@ -3,11 +3,11 @@
 import asyncio
 import time
 
-from proxy.backends.sse import Accumulator
 from proxy.cascade.confidence.open import lowest_run
 from proxy.cascade.toolcalls import with_calls
 from proxy.cascade.types import Sample, SmallRequest
 from proxy.errors import SmallRefused, SmallUnavailable
+from proxy.formats.sse import Accumulator
 from proxy.ids import new_id, now
 from proxy.pricing.prices import Usage, cost
 from proxy.records import CallRecord

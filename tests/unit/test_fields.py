@@ -6,7 +6,7 @@ from openai.types import chat
 from openai.types.responses import response_create_params
 
 from proxy.cascade.capability import FIELDS
-from proxy.service.dialects import responses
+from proxy.formats import responses
 from tests.harness import ROOT
 
 OURS = {"models"}

@@ -5,13 +5,14 @@ from typing import Any
 
 import msgspec
 
-from proxy.backends.sse import Accumulator
 from proxy.cascade import prompts
 from proxy.cascade.types import Json
 from proxy.errors import bad_request
+from proxy.formats import checks
+from proxy.formats.base import Bound, Local
+from proxy.formats.sse import Accumulator
 from proxy.pricing.prices import Usage
 from proxy.pricing.tokens import prompt_bound, usage_from
-from proxy.service.dialects import Bound, Local, checks
 
 WORDS_PER_CHUNK = 4
 LEAST_USEFUL_OUTPUT = 64
@@ -19,7 +20,7 @@ LEAST_USEFUL_OUTPUT = 64
 
 
 class Chat:
-    """See `proxy.service.dialects.Dialect`."""
+    """See `proxy.formats.base.Dialect`."""
 
     path = "/chat/completions"
     farewell: bytes | None = b"[DONE]"

@@ -3,20 +3,21 @@
 from collections.abc import Mapping
 from typing import Any
 
-from proxy.backends.sse import Accumulator
 from proxy.cascade.types import Json
 from proxy.errors import bad_request
+from proxy.formats import checks
+from proxy.formats.base import Bound
+from proxy.formats.chat import priority, wants_usage, with_usage
+from proxy.formats.sse import Accumulator
 from proxy.pricing.prices import Usage
 from proxy.pricing.tokens import count_bound, usage_from
-from proxy.service.dialects import Bound, checks
-from proxy.service.dialects.chat import priority, wants_usage, with_usage
 
 DEFAULT_OUTPUT = 16
 """What the API generates when nobody says how much."""
 
 
 class Completions:
-    """See `proxy.service.dialects.Dialect`."""
+    """See `proxy.formats.base.Dialect`."""
 
     path = "/completions"
     farewell: bytes | None = b"[DONE]"

@@ -12,10 +12,13 @@ import msgspec
 from proxy.cascade import prompts
 from proxy.cascade.types import Json
 from proxy.errors import bad_request
+from proxy.formats import checks
+from proxy.formats.base import Bound, Local, NotServed
+from proxy.formats.chat import LEAST_USEFUL_OUTPUT, priority
+from proxy.formats.responses_render import _item_events, response
+from proxy.formats.responses_translate import _messages, _tool, _tool_choice
 from proxy.pricing.prices import Usage
 from proxy.pricing.tokens import responses_bound, usage_from
-from proxy.service.dialects import Bound, Local, NotServed, checks
-from proxy.service.dialects.chat import LEAST_USEFUL_OUTPUT, pieces, priority
 
 LARGE_ONLY = (
     "conversation", "prompt", "context_management", "moderation", "top_logprobs", "image", "access_programs",
@@ -48,7 +51,7 @@ _DELTAS = (
 
 
 class ResponsesTally:
-    """See `proxy.service.dialects.Tally`."""
+    """See `proxy.formats.base.Tally`."""
 
     def __init__(self) -> None:
         self.usage: Usage | None = None
@@ -82,7 +85,7 @@ class ResponsesTally:
 
 
 class Responses:
-    """See `proxy.service.dialects.Conversation`."""
+    """See `proxy.formats.base.Conversation`."""
 
     path = "/responses"
     farewell: bytes | None = None
@@ -230,95 +233,6 @@ class Responses:
 _OWN_TOOLS = frozenset({"function", "custom"})
 
 
-def response(body: Json, local: Local) -> dict[str, Any]:
-    """Return a local answer as a `response` object."""
-    cut = local.sample.finish_reason == "length"
-    usage, wanted = local.usage, body.get("text") or {}
-    return {
-        "id": f"resp_{local.request_id}",
-        "object": "response",
-        "created_at": int(local.received_at.timestamp()),
-        "completed_at": int(local.received_at.timestamp()),
-        "status": "incomplete" if cut else "completed",
-        "background": False,
-        "error": None,
-        "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
-        "instructions": body.get("instructions"),
-        "max_output_tokens": body.get("max_output_tokens"),
-        "max_tool_calls": body.get("max_tool_calls"),
-        "metadata": body.get("metadata") or {},
-        "model": local.model,
-        "output": output_items(local),
-        "parallel_tool_calls": body.get("parallel_tool_calls") is not False,
-        "previous_response_id": body.get("previous_response_id"),
-        "reasoning": {"effort": None, "summary": None},
-        "service_tier": "default",
-        "store": local.stored,
-        "temperature": 1.0 if body.get("temperature") is None else body["temperature"],
-        "text": {"format": wanted.get("format") or {"type": "text"}},
-        "tool_choice": body.get("tool_choice") or "auto",
-        "tools": body.get("tools") or [],
-        "top_logprobs": 0,
-        "top_p": 1.0 if body.get("top_p") is None else body["top_p"],
-        "truncation": body.get("truncation") or "disabled",
-        "usage": {
-            "input_tokens": usage.prompt_tokens,
-            "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
-            "output_tokens": usage.completion_tokens,
-            "output_tokens_details": {"reasoning_tokens": 0},
-            "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-        },
-        **({"user": body["user"]} if body.get("user") else {}),
-        "cope": local.facts,
-    }
-
-
-def output_items(local: Local) -> list[dict[str, Any]]:
-    """Return the output items of a local answer: a message where there is text, then the calls."""
-    sample, name = local.sample, local.request_id
-    state = "incomplete" if sample.finish_reason == "length" else "completed"
-    calls = sample.message.get("tool_calls") or ()
-    items: list[dict[str, Any]] = []
-    if sample.text or not calls:
-        part = {"type": "output_text", "text": sample.text, "annotations": [], "logprobs": []}
-        items.append(
-            {"id": f"msg_{name}", "type": "message", "status": state, "role": "assistant", "content": [part]}
-        )
-    for i, call in enumerate(calls):
-        items.append(
-            {
-                "id": f"fc_{name}_{i}",
-                "type": "function_call",
-                "status": state,
-                "call_id": call["id"],
-                "name": call["function"]["name"],
-                "arguments": call["function"]["arguments"],
-            }
-        )
-    return items
-
-
-def _item_events(index: int, item: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    at: dict[str, Any] = {"item_id": item["id"], "output_index": index}
-    added = {"type": "response.output_item.added", "output_index": index}
-    if item["type"] == "message":
-        part = item["content"][0]
-        yield {**added, "item": {**item, "status": "in_progress", "content": []}}
-        at["content_index"] = 0
-        yield {"type": "response.content_part.added", **at, "part": {**part, "text": ""}}
-        for piece in pieces(part["text"]):
-            yield {"type": "response.output_text.delta", **at, "delta": piece, "logprobs": []}
-        yield {"type": "response.output_text.done", **at, "text": part["text"], "logprobs": []}
-        yield {"type": "response.content_part.done", **at, "part": part}
-    else:
-        text = item["arguments"]
-        yield {**added, "item": {**item, "status": "in_progress", "arguments": ""}}
-        yield {"type": "response.function_call_arguments.delta", **at, "delta": text}
-        named = {"name": item["name"], "arguments": text}
-        yield {"type": "response.function_call_arguments.done", **at, **named}
-    yield {"type": "response.output_item.done", "output_index": index, "item": item}
-
-
 def _read(answer: Mapping[str, Any]) -> tuple[Usage | None, str | None, str]:
     usage = usage_from(answer["usage"]) if answer.get("usage") else None
     incomplete = (answer.get("incomplete_details") or {}).get("reason")
@@ -339,67 +253,3 @@ def _check_item(item: Mapping[str, Any], where: str) -> None:
             )
     elif not isinstance(kind, str):
         raise bad_request(f"'{where}.type' has to be a string.", param=f"{where}.type", code="invalid_type")
-
-
-def _messages(body: Json) -> list[dict[str, Any]]:
-    out: list[dict[str, Any]] = []
-    if body.get("instructions"):
-        out.append({"role": "system", "content": body["instructions"]})
-    given = body["input"]
-    if isinstance(given, str):
-        return [*out, {"role": "user", "content": given}]
-    for item in given:
-        kind = item.get("type", "message")
-        if kind == "message":
-            out.append({"role": item["role"], "content": _text(item["content"])})
-        elif kind == "function_call":
-            function = {"name": str(item.get("name")), "arguments": str(item.get("arguments"))}
-            call = {"id": str(item.get("call_id")), "type": "function", "function": function}
-            if out and out[-1].get("tool_calls"):
-                out[-1]["tool_calls"].append(call)
-            else:
-                out.append({"role": "assistant", "content": None, "tool_calls": [call]})
-        elif kind == "function_call_output":
-            out.append(
-                {
-                    "role": "tool",
-                    "tool_call_id": str(item.get("call_id")),
-                    "content": _text(item.get("output")),
-                }
-            )
-        elif kind != "reasoning":  # what the large model thought before is no business of the small one
-            raise NotServed(f"{kind[:40]} input")
-    if not any(m["role"] == "user" for m in out):
-        raise NotServed("input without a user's message")
-    return out
-
-
-def _text(content: Any) -> str:
-    if isinstance(content, str):
-        return content
-    texts = []
-    for part in content if isinstance(content, list) else [content]:
-        kind = part.get("type") if isinstance(part, Mapping) else None
-        if kind not in ("input_text", "output_text", "refusal"):
-            raise NotServed(f"{str(kind)[:40]} input")
-        texts.append(str(part.get("refusal" if kind == "refusal" else "text") or ""))
-    return "".join(texts)
-
-
-def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:
-    if tool.get("type") != "function":
-        raise NotServed(f"the tool {str(tool.get('type'))[:40]!r}")
-    return {
-        "type": "function",
-        "function": {
-            k: tool[k] for k in ("name", "description", "parameters", "strict") if tool.get(k) is not None
-        },
-    }
-
-
-def _tool_choice(choice: Any) -> Any:
-    if choice is None or isinstance(choice, str):
-        return choice or "auto"
-    if isinstance(choice, Mapping) and choice.get("type") == "function":
-        return {"type": "function", "function": {"name": choice.get("name")}}
-    raise NotServed("tool_choice")

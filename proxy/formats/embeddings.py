@@ -3,16 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
-from proxy.backends.sse import Accumulator
 from proxy.cascade.types import Json
+from proxy.formats.base import Bound
+from proxy.formats.completions import checked_texts
+from proxy.formats.sse import Accumulator
 from proxy.pricing.prices import Usage
 from proxy.pricing.tokens import count_bound, usage_from
-from proxy.service.dialects import Bound
-from proxy.service.dialects.completions import checked_texts
 
 
 class Embeddings:
-    """See `proxy.service.dialects.Dialect`."""
+    """See `proxy.formats.base.Dialect`."""
 
     path = "/embeddings"
     farewell: bytes | None = None
