@@ -10,7 +10,7 @@ from typing import Any, Self
 import aiohttp
 import msgspec
 
-from proxy.config import Small
+from proxy.config.schema import Small
 from proxy.errors import SmallRefused, SmallUnavailable
 from proxy.formats.sse import DONE, Accumulator, events
 from proxy.vllm.launch import served_name

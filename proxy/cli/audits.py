@@ -10,7 +10,7 @@ from rich.table import Table
 
 from proxy.cli import main
 from proxy.cli.common import config_option, console, settings_of, with_database
-from proxy.config import Settings
+from proxy.config.schema import Settings
 from proxy.ledger.audits import Agreement, Models, agreements, total, verdicts
 from proxy.ledger.windows import window_start
 from proxy.service.drift import weeks_of_drift

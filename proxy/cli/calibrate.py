@@ -13,13 +13,14 @@ from proxy.cascade.types import Plans, Policy, TaskKind
 from proxy.cli import main
 from proxy.cli.audits import models_of, none_of
 from proxy.cli.common import USD, check_writable, config_option, console, settings_of, with_database
-from proxy.config import Settings
+from proxy.config.policy import NEVER, policy
+from proxy.config.schema import Settings
 from proxy.evals import trial
 from proxy.evals.audited import AuditChoice, cost_from_audits, from_audits, priced
 from proxy.evals.calibration import Choice, Rated, Target, calibrate
 from proxy.ledger.audits import Evidence, evidence, total
 from proxy.pricing.money import format_usd
-from proxy.service.request import NEVER, Controls, policy
+from proxy.service.request import Controls
 
 if TYPE_CHECKING:
     from proxy.ledger.database import Database

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from rich.console import Console
 
-from proxy.config import ENGINE_MODEL, ENGINE_URL, Settings, Small, Vllm, config_path, load, with_engine
+from proxy.config.loading import ENGINE_MODEL, ENGINE_URL, config_path, load, with_engine
+from proxy.config.schema import Settings, Small, Vllm
 from proxy.pricing.money import parse_usd
 
 if TYPE_CHECKING:

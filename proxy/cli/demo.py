@@ -21,7 +21,8 @@ from rich.table import Table
 from proxy.cli import main
 from proxy.cli.common import settings_of, started, with_database
 from proxy.cli.money import spend_table
-from proxy.config import BUNDLED_MODEL, ENGINE_MODEL, ENGINE_URL, Settings, Small, Vllm
+from proxy.config.loading import ENGINE_MODEL, ENGINE_URL
+from proxy.config.schema import BUNDLED_MODEL, Settings, Small, Vllm
 from proxy.ledger import reports
 
 LOCAL_LARGE = "demo-large"

@@ -20,7 +20,9 @@ from proxy.cascade.confidence import math as maths
 from proxy.cascade.types import TaskKind
 from proxy.cli import main
 from proxy.cli.common import USD, config_option, console, settings_of, small_tier
-from proxy.config import Settings
+from proxy.config.policy import thresholds
+from proxy.config.prices import resolve_prices
+from proxy.config.schema import Settings
 from proxy.errors import ConfigError
 from proxy.evals import items, plot, report, trial
 from proxy.evals.calibration import Rated, frontier, rate, ways
@@ -32,8 +34,7 @@ from proxy.evals.tiers import open_tiers
 from proxy.evals.trial import Trial
 from proxy.pricing.money import format_usd
 from proxy.sandbox import Sandbox, SandboxError, open_sandbox
-from proxy.service.gateway import accounts, resolve_prices
-from proxy.service.request import thresholds
+from proxy.service.gateway import accounts
 
 INTERRUPTED = 130
 """The exit code of what Ctrl-C has stopped."""

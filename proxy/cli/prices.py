@@ -21,7 +21,7 @@ def prices() -> None:
 @config_option
 def prices_list(config: str | None) -> None:
     """List the prices in USD per million tokens."""
-    from proxy.service.gateway import resolve_prices  # noqa: PLC0415
+    from proxy.config.prices import resolve_prices  # noqa: PLC0415
 
     table = Table("model", "input", "cached input", "output", "source", "as of")
     settings = settings_of(config)
@@ -42,7 +42,7 @@ def prices_list(config: str | None) -> None:
 @click.option("--max-age", "days", type=click.IntRange(1), default=180, show_default=True, help="In days.")
 def prices_check(config: str | None, days: int) -> None:
     """Compare the config with the published prices; exit with 1 where they differ or were last checked long ago."""
-    from proxy.service.gateway import resolve_prices  # noqa: PLC0415
+    from proxy.config.prices import resolve_prices  # noqa: PLC0415
 
     odd = 0
     settings = settings_of(config)

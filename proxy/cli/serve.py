@@ -10,9 +10,11 @@ import uvicorn
 
 from proxy.cli import main
 from proxy.cli.common import config_option, pin_config, say, secret_names, settings_of, with_database
-from proxy.config import ENGINE_MODEL, ENGINE_URL, Settings, overruled
+from proxy.config.loading import ENGINE_MODEL, ENGINE_URL, overruled
+from proxy.config.prices import resolve_prices
+from proxy.config.schema import Settings
 from proxy.errors import ConfigError
-from proxy.service.gateway import accounts, resolve_prices
+from proxy.service.gateway import accounts
 from proxy.vllm import launch
 
 DRAIN_S = 30

@@ -10,7 +10,8 @@ import openai
 
 from proxy.cli import main
 from proxy.cli.common import config_option, settings_of, with_database
-from proxy.config import Settings, overruled
+from proxy.config.loading import overruled
+from proxy.config.schema import Settings
 from proxy.errors import ConfigError
 from proxy.pricing.money import format_usd
 from proxy.pricing.tokens import count_text
@@ -73,7 +74,7 @@ def _calibration(settings: Settings) -> str:
 
 
 def _prices(settings: Settings) -> str:
-    from proxy.service.gateway import resolve_prices  # noqa: PLC0415
+    from proxy.config.prices import resolve_prices  # noqa: PLC0415
 
     return ", ".join(
         f"{m} {format_usd(p.input)}/{format_usd(p.output)} USD per million in/out ({p.source})"

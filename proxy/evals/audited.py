@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import msgspec
 
+from proxy.config.policy import NEVER
 from proxy.ledger.audits import NO_ANSWER, Evidence
-from proxy.service.request import NEVER
 from proxy.stats.betting import p_value
 from proxy.stats.certify import MOST_TESTED, dearest, halves, levels, passing
 

@@ -14,10 +14,10 @@ from typing import Literal
 import msgspec
 
 from proxy.cascade.types import Plans
+from proxy.config.policy import NEVER
 from proxy.errors import ConfigError
 from proxy.evals.modes import MODES, Outcome, Thresholds
 from proxy.evals.trial import Trial
-from proxy.service.request import NEVER
 from proxy.stats.betting import p_value
 from proxy.stats.certify import MOST_TESTED, dearest, halves, levels, passing
 

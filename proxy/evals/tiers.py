@@ -17,7 +17,8 @@ from proxy.cascade import prompts
 from proxy.cascade.confidence.open import lowest_run
 from proxy.cascade.toolcalls import with_calls
 from proxy.cascade.types import Json, Runner, Sample, SmallRequest
-from proxy.config import Settings
+from proxy.config.prices import resolve_prices, small_price
+from proxy.config.schema import Settings
 from proxy.errors import NO_RETRY, ApiError, NoBudget
 from proxy.evals.record import Call, Record, key_of
 from proxy.formats.sse import Accumulator
@@ -25,7 +26,7 @@ from proxy.pricing.money import format_usd
 from proxy.pricing.prices import Price, Usage, cost, worst_case
 from proxy.pricing.tokens import count_text, hides_reasoning, prompt_bound, usage_from
 from proxy.records import Stage
-from proxy.service.gateway import accounts, resolve_prices, small_price
+from proxy.service.gateway import accounts
 from proxy.service.large import may_be_billed, plan_request
 from proxy.service.small import sample_of
 

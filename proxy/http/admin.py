@@ -8,7 +8,7 @@ from litestar import Request, delete, get, post, put
 from litestar.datastructures import State
 from msgspec import Meta, Struct
 
-from proxy.config import Positive
+from proxy.config.schema import Positive
 from proxy.errors import ApiError, bad_request, not_found
 from proxy.http.auth import authenticate
 from proxy.http.spend import usd_fields

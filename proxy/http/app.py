@@ -13,7 +13,7 @@ from litestar.openapi import OpenAPIConfig
 
 from proxy import __version__
 from proxy.cascade.confidence import math
-from proxy.config import config_path, load, with_engine
+from proxy.config.loading import config_path, load, with_engine
 from proxy.errors import ApiError
 from proxy.http.admin import routes as admin_routes
 from proxy.http.api import model_endpoints

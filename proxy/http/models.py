@@ -3,7 +3,7 @@
 from litestar import get
 from litestar.datastructures import State
 
-from proxy.config import Settings
+from proxy.config.schema import Settings
 from proxy.errors import not_found
 
 

@@ -12,7 +12,8 @@ from proxy.cascade.capability import small_body, unserved
 from proxy.cascade.confidence import estimator_for
 from proxy.cascade.engine import decide
 from proxy.cascade.types import Accepted, Escalated, Json, Kept, MissingLogprobs, SmallRequest, Task, TaskKind
-from proxy.config import LargeModel
+from proxy.config.policy import policy
+from proxy.config.schema import LargeModel
 from proxy.errors import (
     NO_RETRY,
     ApiError,
@@ -34,7 +35,7 @@ from proxy.service.large import Guide, PaidCall, complete, may_be_billed, no_mon
 from proxy.service.plans import goes_on, page_of
 from proxy.service.purse import Purse
 from proxy.service.reply import Reply
-from proxy.service.request import ModelRequest, Route, policy, route
+from proxy.service.request import ModelRequest, Route, route
 from proxy.service.small import RecordedSmall
 from proxy.service.trace import Trace
 from proxy.service.worth import learn, undecided

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from proxy.cascade.engine import Story
 from proxy.cascade.types import Estimator, Task
-from proxy.config import LargeModel
+from proxy.config.schema import LargeModel
 from proxy.ledger.audits import NO_ANSWER
 from proxy.records import CallRecord, Stage
 

@@ -14,8 +14,9 @@ import aiohttp
 
 from proxy.backends.large import Account, Upstream
 from proxy.backends.small import SmallPool
-from proxy.config import Settings
-from proxy.config import Upstream as UpstreamSettings
+from proxy.config.prices import resolve_prices, small_price
+from proxy.config.schema import Settings
+from proxy.config.schema import Upstream as UpstreamSettings
 from proxy.errors import ConfigError
 from proxy.ids import new_id, now
 from proxy.ledger import audits
@@ -26,7 +27,7 @@ from proxy.ledger.lost import close_lost_requests
 from proxy.ledger.responses import forget
 from proxy.ledger.retention import drop_content, prune
 from proxy.ledger.writer import Writer, replay
-from proxy.pricing.prices import Price, per_mtok, published_price
+from proxy.pricing.prices import Price
 from proxy.sandbox import Sandbox, SandboxError, open_sandbox
 from proxy.service.audit import Audits
 from proxy.service.plans import PlanBook
@@ -57,39 +58,6 @@ class Gateway:
     """Whose midnight begins a day."""
     opened: set[tuple[str | None, str | None, int | None]] = field(default_factory=set)
     """Sessions, their owners and limits that are known to stand in the database."""
-
-
-def resolve_prices(settings: Settings) -> dict[str, Price]:
-    """Return the price of every large model: the config's, else the published one.
-
-    Raises:
-        ConfigError: a model has no price in either.
-    """
-    prices: dict[str, Price] = {}
-    problems = []
-    for model in settings.large_models.values():
-        table = settings.prices.get(model.name)
-        price = (
-            published_price(model.id)
-            if table is None
-            else Price(
-                input=per_mtok(table.input_per_mtok),
-                output=per_mtok(table.output_per_mtok),
-                cached_input=None
-                if table.cached_input_per_mtok is None
-                else per_mtok(table.cached_input_per_mtok),
-            )
-        )
-        if price is None:
-            problems.append(
-                f'prices."{model.name}": no price is known for this model; add input_per_mtok and output_per_mtok '
-                "(USD per million tokens; 0 if it is free)"
-            )
-        else:
-            prices[model.name] = price
-    if problems:
-        raise ConfigError(problems)
-    return prices
 
 
 def accounts(settings: Settings) -> dict[str, Account]:
@@ -126,12 +94,6 @@ def _account(upstream: UpstreamSettings, key: str) -> Account:
         breaker_failures=upstream.breaker_failures,
         breaker_cooldown_s=upstream.breaker_cooldown_s,
     )
-
-
-def small_price(settings: Settings) -> Price:
-    """Return the price of the small model, which is nothing unless the config says otherwise."""
-    price = settings.small.price
-    return Price(per_mtok(price.input_per_mtok), per_mtok(price.output_per_mtok))
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ import msgspec
 from proxy.backends.large import passed_on
 from proxy.cascade.prompts import PLAN_ENDS, plan_in
 from proxy.cascade.types import Json
-from proxy.config import LargeModel
+from proxy.config.schema import LargeModel
 from proxy.errors import ApiError, NoBudget, out_of_budget
 from proxy.formats.base import Bound, Dialect
 from proxy.formats.chat import Chat

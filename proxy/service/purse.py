@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from proxy.config import Limit
+from proxy.config.schema import Limit
 from proxy.errors import ApiError, NoBudget, bad_header, unavailable
 from proxy.ids import now
 from proxy.ledger.holds import BudgetExceeded, SessionOwned, remaining

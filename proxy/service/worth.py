@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from proxy.cascade.types import TaskKind
-from proxy.config import Cascade
+from proxy.config.schema import Cascade
 from proxy.pricing.money import format_usd
 from proxy.service.request import Controls
 from proxy.service.trace import Trace

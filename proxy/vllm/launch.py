@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
-from proxy.config import BUNDLED_MODEL, Small, Vllm
+from proxy.config.schema import BUNDLED_MODEL, Small, Vllm
 from proxy.vllm import bundled, startup_log, supervisor
 from proxy.vllm.interpreter import VENV_PYTHON, EngineError, clean_env, run
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from proxy.config import Small, Vllm
+from proxy.config.schema import Small, Vllm
 from proxy.vllm import bundled, launch, startup_log
 from proxy.vllm.interpreter import EngineError
 from proxy.vllm.launch import Engine, EngineProcess, command, engine_python, probe, served_name

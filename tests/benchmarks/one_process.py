@@ -14,7 +14,7 @@ from pathlib import Path
 
 import openai
 
-from proxy.config import Small, Vllm
+from proxy.config.schema import Small, Vllm
 from proxy.vllm import launch
 
 SAMPLES = 8

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config import Small, Vllm
+from proxy.config.schema import Small, Vllm
 from proxy.vllm import launch
 from proxy.vllm.launch import EngineProcess
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from proxy.config import Small
+from proxy.config.schema import Small
 from proxy.vllm.launch import EngineProcess
 
 ROOT = Path(__file__).parents[2]
@@ -125,7 +125,7 @@ def test_a_killed_server_comes_back(engine: EngineProcess, until: Callable[..., 
 OWNER = """
 import sys, msgspec
 from proxy.backends import vllm
-from proxy.config import Small
+from proxy.config.schema import Small
 engine = vllm.start(msgspec.json.decode(sys.argv[1], type=Small), progress=lambda line: None)
 print(engine.supervisor_pid, flush=True)
 sys.stdin.read()

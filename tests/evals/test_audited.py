@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.config.policy import NEVER
 from proxy.evals.audited import cost_from_audits, from_audits, priced
 from proxy.ledger.audits import NO_ANSWER, Evidence
-from proxy.service.request import NEVER
 
 
 def audits(count, agreeing, accepted_from=0.5, stage=1, reached=()):

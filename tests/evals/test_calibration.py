@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 
 from proxy.cascade.types import TaskKind
 from proxy.cli import main
-from proxy.config import load, overruled
+from proxy.config.loading import load, overruled
+from proxy.config.policy import NEVER, policy
 from proxy.errors import ConfigError
 from proxy.evals import trial as trials_of
 from proxy.evals.calibration import Target, calibrate, rate, ways
 from proxy.evals.modes import MODES, Thresholds
 from proxy.evals.trial import Drawn, Paid, Trial, Vote
-from proxy.service.request import NEVER, Controls, policy
+from proxy.service.request import Controls
 
 USUAL = (0.75, 0.5)
 BEHAVIOUR = (0.5, 0.5)

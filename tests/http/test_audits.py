@@ -10,7 +10,7 @@ from decimal import Decimal
 import pytest
 
 from proxy.cli.audits import models_of
-from proxy.config import Large, Settings, Small, Vllm
+from proxy.config.schema import Large, Settings, Small, Vllm
 from proxy.ledger.audits import Audited, Models, keep
 from proxy.ledger.database import open_database
 from tests.harness import LARGE_MODEL, SMALL_MODEL, StandIn, wait_until

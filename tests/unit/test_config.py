@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config import Settings, load
+from proxy.config.loading import load
+from proxy.config.schema import Settings
 from proxy.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from proxy.cascade.engine import Story
 from proxy.cascade.types import TaskKind
-from proxy.config import Cascade, Thresholds
+from proxy.config.schema import Cascade, Thresholds
 from proxy.pricing.prices import Price, Usage
 from proxy.records import CallRecord, StageRecord
 from proxy.service.request import Controls

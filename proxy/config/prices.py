@@ -1,0 +1,44 @@
+"""Which price holds for which configured model."""
+
+from proxy.config.schema import Settings
+from proxy.errors import ConfigError
+from proxy.pricing.prices import Price, per_mtok, published_price
+
+
+def resolve_prices(settings: Settings) -> dict[str, Price]:
+    """Return the price of every large model: the config's, else the published one.
+
+    Raises:
+        ConfigError: a model has no price in either.
+    """
+    prices: dict[str, Price] = {}
+    problems = []
+    for model in settings.large_models.values():
+        table = settings.prices.get(model.name)
+        price = (
+            published_price(model.id)
+            if table is None
+            else Price(
+                input=per_mtok(table.input_per_mtok),
+                output=per_mtok(table.output_per_mtok),
+                cached_input=None
+                if table.cached_input_per_mtok is None
+                else per_mtok(table.cached_input_per_mtok),
+            )
+        )
+        if price is None:
+            problems.append(
+                f'prices."{model.name}": no price is known for this model; add input_per_mtok and output_per_mtok '
+                "(USD per million tokens; 0 if it is free)"
+            )
+        else:
+            prices[model.name] = price
+    if problems:
+        raise ConfigError(problems)
+    return prices
+
+
+def small_price(settings: Settings) -> Price:
+    """Return the price of the small model, which is nothing unless the config says otherwise."""
+    price = settings.small.price
+    return Price(per_mtok(price.input_per_mtok), per_mtok(price.output_per_mtok))
