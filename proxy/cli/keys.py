@@ -8,7 +8,7 @@ from rich.table import Table
 from proxy.cli import main
 from proxy.cli.common import USD, config_option, console, settings_of, with_database
 from proxy.ledger import keys as ledger_keys
-from proxy.ledger.ranges import parse_span
+from proxy.ledger.time_ranges import parse_span
 from proxy.pricing.money import format_usd
 
 WINDOWS = ("total", "day", "week", "month")

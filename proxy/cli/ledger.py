@@ -8,7 +8,9 @@ from rich.table import Table
 
 from proxy.cli import main
 from proxy.cli.common import USD, config_option, console, settings_of, with_database
-from proxy.ledger import holds, queries, reports, retention
+from proxy.ledger import retention
+from proxy.ledger.rebuild import rebuild
+from proxy.ledger.unsettled import resolve, unsettled
 from proxy.pricing.money import format_usd
 
 
@@ -43,7 +45,7 @@ def ledger_rebuild(config: str | None) -> None:
     """Make the sums a day anew from the requests, after a change of budgets.timezone."""
     settings = settings_of(config)
     zone = ZoneInfo(settings.budgets.timezone)
-    count = with_database(settings, lambda engine: reports.rebuild(engine, zone))
+    count = with_database(settings, lambda engine: rebuild(engine, zone))
     click.echo(f"summed up {count} days")
 
 
@@ -52,7 +54,7 @@ def ledger_rebuild(config: str | None) -> None:
 def ledger_unsettled(config: str | None) -> None:
     """List paid calls whose process died; they count at their worst case."""
     table = Table("call", "request", "model", "time (UTC)", "worst case USD")
-    for row in with_database(settings_of(config), queries.unsettled):
+    for row in with_database(settings_of(config), unsettled):
         when = f"{row.created_at:%Y-%m-%d %H:%M:%S}"
         table.add_row(row.id, row.request_id, row.model, when, format_usd(row.amount))
     console().print(table)
@@ -64,6 +66,6 @@ def ledger_unsettled(config: str | None) -> None:
 @click.argument("usd", type=USD)
 def ledger_settle(config: str | None, call_id: str, usd: int) -> None:
     """Settle such a call at what the upstream's bill says it has cost."""
-    if not with_database(settings_of(config), lambda engine: holds.resolve(engine, call_id, usd)):
+    if not with_database(settings_of(config), lambda engine: resolve(engine, call_id, usd)):
         raise click.ClickException(f"no unsettled call {call_id}; see `cope-proxy ledger unsettled`")
     click.echo(f"{call_id}: settled at {format_usd(usd)} USD")

@@ -14,9 +14,11 @@ from rich.table import Table
 
 from proxy.cli import main
 from proxy.cli.common import USD, config_option, console, settings_of, with_database
-from proxy.ledger import keys, queries, reports
-from proxy.ledger.ranges import FORMS, time_range
+from proxy.ledger import keys, reports
+from proxy.ledger.budgets import list_budgets, set_session_budget
 from proxy.ledger.reports import GROUPS, OF_CALLS, WITH_LATENCY, SpendRow
+from proxy.ledger.time_ranges import FORMS, time_range
+from proxy.ledger.unsettled import unsettled_sum
 from proxy.pricing.money import NANO_PER_USD, format_usd
 
 
@@ -91,7 +93,7 @@ def spend(
         settings,
         lambda engine: reports.spend(engine, by=by, zone=zone, since=first, until=last, limit=limit),
     )
-    lost = with_database(settings, queries.unsettled_sum)
+    lost = with_database(settings, unsettled_sum)
     if parquet is not None:
         _write_parquet(rows, parquet)
         click.echo(f"wrote {len(rows)} rows to {parquet}", err=True)
@@ -157,7 +159,7 @@ def budgets_list(config: str | None) -> None:
     table = Table(
         "scope", "name", "window", "since (UTC)", "limit USD", "spent USD", "reserved USD", "unsettled USD"
     )
-    for b in with_database(settings_of(config), queries.list_budgets):
+    for b in with_database(settings_of(config), list_budgets):
         start = "" if b.window == "total" else f"{b.window_start:%Y-%m-%d %H:%M}"
         amounts = (format_usd(a) for a in (b.limit, b.spent, b.reserved, b.unsettled))
         table.add_row(b.scope, b.name, b.window, start, *amounts)
@@ -176,7 +178,7 @@ def budgets_set(config: str | None, scope: str, name: str, usd: int, window: str
     """Set the budget of a session or a key, higher or lower. All others are in the config."""
     settings = settings_of(config)
     if scope == "session":
-        found = with_database(settings, lambda engine: queries.set_session_budget(engine, name, usd))
+        found = with_database(settings, lambda engine: set_session_budget(engine, name, usd))
     else:
         found = with_database(settings, lambda engine: keys.set_key_budget(engine, name, usd, window))  # type: ignore[arg-type]
     if not found:

@@ -6,7 +6,7 @@ from rich.table import Table
 
 from proxy.cli import main
 from proxy.cli.common import config_option, console, settings_of, with_database
-from proxy.ledger import queries
+from proxy.ledger.requests import RequestStory, get_request, list_requests
 from proxy.pricing.money import format_usd
 
 
@@ -22,7 +22,7 @@ def requests() -> None:
 def requests_list(config: str | None, limit: int, session: str | None) -> None:
     """List requests, newest first."""
     rows = with_database(
-        settings_of(config), lambda engine: queries.list_requests(engine, limit=limit, session=session)
+        settings_of(config), lambda engine: list_requests(engine, limit=limit, session=session)
     )
     table = Table()
     for name in ("id", "time (UTC)", "task", "stage", "sure", "status", "cost USD", "ms"):
@@ -46,13 +46,13 @@ def requests_list(config: str | None, limit: int, session: str | None) -> None:
 @click.argument("request_id")
 def requests_show(config: str | None, request_id: str) -> None:
     """Show the whole cascade of one request."""
-    story = with_database(settings_of(config), lambda engine: queries.get_request(engine, request_id))
+    story = with_database(settings_of(config), lambda engine: get_request(engine, request_id))
     if story is None:
         raise click.ClickException(f"no request {request_id}; see `cope-proxy requests list`")
     print_story(console(), story)
 
 
-def print_story(console: Console, story: queries.RequestStory) -> None:
+def print_story(console: Console, story: RequestStory) -> None:
     """Print one request: facts, stages, plans, calls."""
     r = story.request
     console.print(

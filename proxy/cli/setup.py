@@ -83,9 +83,10 @@ def _prices(settings: Settings) -> str:
 
 
 def _database(settings: Settings) -> str:
-    from proxy.ledger import migrate, queries  # noqa: PLC0415
+    from proxy.ledger import migrate  # noqa: PLC0415
+    from proxy.ledger.unsettled import unsettled_sum
 
-    lost = with_database(settings, queries.unsettled_sum)
+    lost = with_database(settings, unsettled_sum)
     note = (
         f"; {lost.count} paid calls of dead processes are unsettled, {format_usd(lost.amount)} USD at worst: "
         "see `cope-proxy ledger unsettled`"

@@ -12,8 +12,11 @@ from proxy.config.schema import Positive
 from proxy.errors import ApiError, bad_request, not_found
 from proxy.http.auth import authenticate
 from proxy.http.spend import usd_fields
-from proxy.ledger import holds, keys, queries
+from proxy.ledger import budgets as ledger_budgets
+from proxy.ledger import keys
+from proxy.ledger import unsettled as ledger_unsettled
 from proxy.ledger.keys import ApiKey, KeyRules
+from proxy.ledger.unsettled import resolve
 from proxy.pricing.money import format_usd, parse_usd
 from proxy.records import Window
 
@@ -107,7 +110,7 @@ async def revoke_key(request: Request[Any, Any, State], state: State, key_id: st
 async def list_budgets(request: Request[Any, Any, State], state: State) -> dict[str, object]:
     """List all budgets that have been used."""
     await _admin(request, state)
-    rows = await queries.list_budgets(state.gateway.database)
+    rows = await ledger_budgets.list_budgets(state.gateway.database)
     return {"object": "list", "data": [usd_fields(row) for row in rows]}
 
 
@@ -118,7 +121,7 @@ async def set_session_budget(
     """Set a session's limit, higher or lower; only here can it be raised."""
     await _admin(request, state)
     limit = _usd(data.usd, "usd")
-    if not await queries.set_session_budget(state.gateway.database, name, limit):
+    if not await ledger_budgets.set_session_budget(state.gateway.database, name, limit):
         raise not_found(f"The session {name[:60]!r} has no budget.", code="budget_not_found")
     return {"object": "budget", "scope": "session", "name": name, "limit_usd": format_usd(limit)}
 
@@ -127,7 +130,7 @@ async def set_session_budget(
 async def list_unsettled(request: Request[Any, Any, State], state: State) -> dict[str, object]:
     """List paid calls whose process died: they count at their worst case until somebody knows better."""
     await _admin(request, state)
-    rows = await queries.unsettled(state.gateway.database)
+    rows = await ledger_unsettled.unsettled(state.gateway.database)
     return {"object": "list", "data": [usd_fields(row) for row in rows]}
 
 
@@ -138,7 +141,7 @@ async def settle(
     """Settle such a call at what the upstream's bill says."""
     await _admin(request, state)
     cost = _usd(data.usd, "usd")
-    if not await holds.resolve(state.gateway.database, call_id, cost):
+    if not await resolve(state.gateway.database, call_id, cost):
         raise not_found(f"No unsettled call {call_id[:60]!r}.", code="call_not_found")
     return {"object": "call", "id": call_id, "cost_usd": format_usd(cost)}
 

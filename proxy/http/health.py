@@ -5,7 +5,7 @@ from litestar.datastructures import State
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 
 from proxy.ledger.database import DatabaseError, ping
-from proxy.ledger.queries import unsettled_sum
+from proxy.ledger.unsettled import unsettled_sum
 
 
 @get("/health/live", sync_to_thread=False)

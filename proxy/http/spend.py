@@ -11,9 +11,11 @@ from litestar.datastructures import State
 from proxy.errors import bad_request, not_found
 from proxy.http.auth import Caller, authenticate
 from proxy.ids import now
-from proxy.ledger import queries, reports
-from proxy.ledger.ranges import time_range
+from proxy.ledger import reports
+from proxy.ledger import requests as ledger_requests
+from proxy.ledger import unsettled as ledger_unsettled
 from proxy.ledger.reports import By
+from proxy.ledger.time_ranges import time_range
 from proxy.pricing.money import format_usd
 
 FLUSH_S = 1.0
@@ -40,7 +42,7 @@ async def spend(
         gateway.database, by=by, zone=gateway.zone, since=first, until=last, key_id=caller.key_id,
         limit=_in_range(limit, "limit", 10_000),
     )  # fmt: skip
-    lost = await queries.unsettled_sum(gateway.database) if caller.admin else None
+    lost = await ledger_unsettled.unsettled_sum(gateway.database) if caller.admin else None
     return {
         "object": "list", "by": by, "timezone": gateway.settings.budgets.timezone, "method": reports.METHOD,
         "data": [usd_fields(row) for row in rows],
@@ -57,7 +59,7 @@ async def spend_requests(
 ) -> dict[str, object]:
     """List requests, newest first."""
     caller = await _enter(request, state)
-    rows = await queries.list_requests(
+    rows = await ledger_requests.list_requests(
         state.gateway.database,
         limit=_in_range(limit, "limit", 1000),
         before=before,
@@ -73,7 +75,7 @@ async def spend_request(
 ) -> dict[str, object]:
     """Tell the whole story of one request."""
     caller = await _enter(request, state)
-    story = await queries.get_request(state.gateway.database, request_id, key_id=caller.key_id)
+    story = await ledger_requests.get_request(state.gateway.database, request_id, key_id=caller.key_id)
     if story is None:
         raise not_found(f"No request {request_id[:60]!r} in the ledger.", code="request_not_found")
     told: dict[str, object] = usd_fields(story)

@@ -15,9 +15,7 @@ from sqlalchemy import (
     String,
     case,
     cast,
-    delete,
     func,
-    insert,
     literal,
     select,
     true,
@@ -26,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from proxy.ledger import rollups
-from proxy.ledger.rollups import DIMENSIONS, GROWTH, SUMS, TIMED, Dimension, by_month, local_day
+from proxy.ledger.rollups import GROWTH, SUMS, Dimension, by_month, local_day
 from proxy.ledger.tables import Call, LatencyRollup, Request, Rollup
 
 By = Literal["day", "model", "tier", "stage", "task", "key", "session", "user", "tag"]
@@ -291,56 +289,3 @@ def _latencies(
 
 def _count_if(condition: ColumnElement[bool]) -> ColumnElement[int]:
     return func.sum(case((condition, 1), else_=0))
-
-
-async def rebuild(engine: AsyncEngine, zone: ZoneInfo) -> int:
-    """Make the rollups anew from the rows, for every day whose rows are all still there. Returns how many days.
-
-    Needed after a change of the time zone, and it heals sums that somebody has changed by hand.
-    """
-    async with engine.connect() as connection:
-        await connection.execution_options(readonly=True)
-        days = [d async for d in _days(connection, None, None, zone)]
-        oldest_sum = await connection.scalar(select(func.min(Rollup.day)).where(Rollup.dimension == "all"))
-    if days and oldest_sum is not None and oldest_sum < days[0][0]:
-        # Some rows of the oldest day may have been pruned, and some calls of requests that began on it: sums know more.
-        days = days[2:]
-    for day, low, _ in days:
-        start = low.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
-        async with engine.begin() as connection:
-            await _rebuild_day(connection, day, start, (start + timedelta(days=1)))
-    async with engine.begin() as connection:
-        await _rebuild_months(connection)
-    return len(days)
-
-
-async def _rebuild_day(connection: AsyncConnection, day: str, low: datetime, high: datetime) -> None:
-    for table, dimensions, rows in ((Rollup, DIMENSIONS, _totals), (LatencyRollup, TIMED, _latencies)):
-        await connection.execute(delete(table).where(table.dimension.in_(dimensions), table.day == day))
-        for dimension in dimensions:
-            found = rows(connection, dimension, day, low, high).subquery()
-            await _refill(connection, table, select(literal(dimension), *found.c), found.c.keys())
-
-
-async def _rebuild_months(connection: AsyncConnection) -> None:
-    for table, dimensions in ((Rollup, DIMENSIONS), (LatencyRollup, TIMED)):
-        keys = ["key_id", "value", *(["bucket"] if table is LatencyRollup else [])]
-        amounts = SUMS if table is Rollup else ("requests",)
-        month = func.substr(table.day, 1, 7)
-        for dimension in dimensions:
-            await connection.execute(delete(table).where(table.dimension == by_month(dimension)))
-            grouped = [getattr(table, k) for k in keys]
-            sums = (cast(func.sum(getattr(table, n)), BigInteger) for n in amounts)
-            rows = select(literal(by_month(dimension)), month, *grouped, *sums).where(
-                table.dimension == dimension
-            )
-            await _refill(connection, table, rows.group_by(month, *grouped), ["day", *keys, *amounts])
-
-
-async def _refill(
-    connection: AsyncConnection,
-    table: type[Rollup] | type[LatencyRollup],
-    rows: Select[Any],
-    names: list[str],
-) -> None:
-    await connection.execute(insert(table).from_select(["dimension", *names], rows))

@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from proxy.ledger import rates
+from proxy.ledger import rate_limits
 from proxy.ledger.tables import Call, Plan, Request
 
 AT_ONCE = 2000
@@ -17,7 +17,7 @@ async def prune(engine: AsyncEngine, older_than: datetime) -> int:
     gone = 0
     while True:
         async with engine.begin() as connection:
-            await rates.forget_old(connection, older_than)
+            await rate_limits.forget_old(connection, older_than)
             old = select(Request.id).where(Request.started_at < older_than).limit(AT_ONCE)
             ids = list(await connection.scalars(old))
             for table, column in ((Call, Call.request_id), (Plan, Plan.request_id), (Request, Request.id)):

@@ -241,7 +241,7 @@ class LatencyRollup(Base):
 
 
 class KeptResponse(Base):
-    """A response that a later request may continue; see `proxy.ledger.responses`."""
+    """A response that a later request may continue; see `proxy.ledger.kept_responses`."""
 
     __tablename__ = "responses"
     __table_args__ = (Index("ix_responses_created_at", "created_at"),)

@@ -1,7 +1,7 @@
 """Whether a key may make this request now."""
 
 from proxy.errors import ApiError
-from proxy.ledger.rates import Admit, RateExceeded
+from proxy.ledger.rate_limits import Admit, RateExceeded
 from proxy.ledger.writer import LedgerAway
 from proxy.service.gateway import Gateway
 from proxy.service.request import ModelRequest, Route

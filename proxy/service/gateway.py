@@ -21,11 +21,11 @@ from proxy.errors import ConfigError
 from proxy.ids import new_id, now
 from proxy.ledger import audits
 from proxy.ledger.database import Database, open_database
-from proxy.ledger.holds import bury, recover
 from proxy.ledger.journal import abandoned, open_journal
-from proxy.ledger.lost import close_lost_requests
-from proxy.ledger.responses import forget
+from proxy.ledger.kept_responses import forget
+from proxy.ledger.orphans import close_lost_requests
 from proxy.ledger.retention import drop_content, prune
+from proxy.ledger.unsettled import bury, recover
 from proxy.ledger.writer import Writer, replay
 from proxy.pricing.prices import Price
 from proxy.sandbox import Sandbox, SandboxError, open_sandbox

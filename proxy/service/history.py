@@ -7,7 +7,7 @@ from proxy.cascade.types import Json
 from proxy.errors import bad_request, unavailable
 from proxy.ids import now
 from proxy.ledger.database import DatabaseError
-from proxy.ledger.responses import Kept, find, keep
+from proxy.ledger.kept_responses import Kept, find, keep
 from proxy.pricing.tokens import LONGEST_CONTEXT
 from proxy.service.gateway import Gateway
 from proxy.service.request import ModelRequest

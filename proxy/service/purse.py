@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from proxy.config.schema import Limit
 from proxy.errors import ApiError, NoBudget, bad_header, unavailable
 from proxy.ids import now
-from proxy.ledger.holds import BudgetExceeded, SessionOwned, remaining
+from proxy.ledger.budgets import BudgetExceeded, SessionOwned, remaining
 from proxy.ledger.journal import JournalFull
 from proxy.ledger.windows import EPOCH, window_start
 from proxy.ledger.writer import LedgerAway

@@ -22,6 +22,7 @@ sys.path.insert(0, str(ROOT))
 from proxy.ledger import reports  # noqa: E402
 from proxy.ledger.database import open_database  # noqa: E402
 from proxy.ledger.migrate import upgrade  # noqa: E402
+from proxy.ledger.rebuild import rebuild
 from tests.postgres import postgres_server  # noqa: E402
 
 ZONE = ZoneInfo("UTC")
@@ -89,7 +90,7 @@ async def measure(url, count):
         async with engine.connect() as connection:
             auto = await connection.execution_options(isolation_level="AUTOCOMMIT")
             await auto.execute(text("VACUUM ANALYZE"))
-    taken, summed = await timed(reports.rebuild(engine, ZONE))
+    taken, summed = await timed(rebuild(engine, ZONE))
     print(f"{name}: rollups of {summed} days rebuilt in {taken:.0f} s")
     baseline, _ = await timed(rows_alone(engine))
     print(f"{name}: baseline, one sum by day over the rows themselves: {baseline:.2f} s")

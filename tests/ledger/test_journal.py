@@ -7,8 +7,9 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import event
 
-from proxy.ledger import queries, reports
+from proxy.ledger import reports
 from proxy.ledger.journal import REJECTED, Journal, JournalFull, abandoned, open_journal
+from proxy.ledger.requests import list_requests
 from proxy.ledger.writer import replay
 from proxy.records import Settle
 from tests.ledger.test_ledger import budget, call, request, reserve, run, writing
@@ -111,7 +112,7 @@ def test_a_record_that_no_database_takes_holds_up_nothing(url):
             writer.submit(good[2])
             await writer.flush()
             rejected = (writer._journal.folder.parent / REJECTED).read_text()
-        return {r.id for r in await queries.list_requests(engine, limit=9)}, rejected
+        return {r.id for r in await list_requests(engine, limit=9)}, rejected
 
     ids, rejected = run(url, work)
     assert ids == {"r0", "r1", "r2"}
@@ -132,7 +133,7 @@ def test_a_journal_that_was_half_written_is_replayed_once(url, tmp_path):
         (journal,) = abandoned(tmp_path, max_bytes=BOUND)
         assert await replay(engine, journal, ZoneInfo("UTC")) == 4
         journal.close()
-        rows = await queries.list_requests(engine, limit=9)
+        rows = await list_requests(engine, limit=9)
         spent = await reports.spend(engine, by="model", zone=ZoneInfo("UTC"))
         return [r.id for r in rows], [(s.requests, s.cost) for s in spent]
 

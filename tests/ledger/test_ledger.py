@@ -11,9 +11,12 @@ from zoneinfo import ZoneInfo
 import pytest
 from alembic import command
 
-from proxy.ledger import holds, keys, migrate, queries, reports, retention
+from proxy.ledger import budgets, keys, migrate, reports, retention
+from proxy.ledger.budgets import list_budgets, set_session_budget
 from proxy.ledger.database import open_database
 from proxy.ledger.journal import open_journal
+from proxy.ledger.requests import get_request, list_requests
+from proxy.ledger.unsettled import recover, resolve, unsettled
 from proxy.ledger.windows import EPOCH
 from proxy.ledger.writer import Writer
 from proxy.pricing.prices import Price, Usage
@@ -125,12 +128,12 @@ def test_concurrent_holds_never_pass_the_limit(url):
             async def attempt(i):
                 try:
                     await reserve((one, two)[i % 2], f"h{i}", 100, budget())
-                except holds.BudgetExceeded:
+                except budgets.BudgetExceeded:
                     return 0
                 return 1
 
             granted = sum(await asyncio.gather(*(attempt(i) for i in range(60))))
-        return granted, (await queries.list_budgets(engine))[0]
+        return granted, (await list_budgets(engine))[0]
 
     granted, row = run(url, work)
     assert granted == 10
@@ -142,10 +145,10 @@ def test_a_refused_hold_reserves_nothing(url):
 
     async def work(engine):
         async with writing(engine) as writer:
-            with pytest.raises(holds.BudgetExceeded) as e:
+            with pytest.raises(budgets.BudgetExceeded) as e:
                 await reserve(writer, "h", 100, budget(), budget("key", "k", 50))
         assert (e.value.ref.scope, e.value.available) == ("key", 50)
-        return await queries.list_budgets(engine)
+        return await list_budgets(engine)
 
     assert [(b.spent, b.reserved) for b in run(url, work)] == [(0, 0), (0, 0)]
 
@@ -157,7 +160,7 @@ def test_a_hold_is_cut_to_what_the_budget_still_has(url):
         async with writing(engine) as writer:
             first = await reserve(writer, "a", 700, budget())
             second = await reserve(writer, "b", 700, budget(), least=200)
-            with pytest.raises(holds.BudgetExceeded):
+            with pytest.raises(budgets.BudgetExceeded):
                 await reserve(writer, "c", 700, budget(), least=1)
         return first, second
 
@@ -191,7 +194,7 @@ def test_nobody_waits_for_money_that_is_spent(url):
             writer.submit(Settle("a", 900))
             await writer.flush()
             async with asyncio.timeout(60):
-                with pytest.raises(holds.BudgetExceeded):
+                with pytest.raises(budgets.BudgetExceeded):
                     await reserve(writer, "b", 200, budget(), wait_s=3600)
 
     run(url, work)
@@ -209,7 +212,7 @@ def test_a_cancelled_wait_leaves_no_hold(url):
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
             await writer.flush()
-        return [(b.spent, b.reserved) for b in await queries.list_budgets(engine)]
+        return [(b.spent, b.reserved) for b in await list_budgets(engine)]
 
     assert run(url, work) in ([], [(0, 0)])
 
@@ -223,7 +226,7 @@ def test_settlement_is_idempotent(url):
             writer.submit(Settle("h", 30), Settle("h", 50), Settle("nobody", 5))
             await writer.flush()
             writer.submit(Settle("h", 40))
-        return (await queries.list_budgets(engine))[0]
+        return (await list_budgets(engine))[0]
 
     row = run(url, work)
     assert (row.spent, row.reserved) == (30, 0)
@@ -237,7 +240,7 @@ def test_a_session_limit_can_be_lowered_but_not_raised_by_its_client(url):
         async with writing(engine) as writer:
             for limit in (500, 300, 900):
                 await writer.open_budgets((budget(limit=limit),))
-                seen.append((await queries.list_budgets(engine))[0].limit)
+                seen.append((await list_budgets(engine))[0].limit)
         return seen
 
     assert run(url, work) == [500, 300, 300]
@@ -250,10 +253,10 @@ def test_a_header_that_repeats_itself_does_not_undo_what_an_admin_raised(url):
         seen = []
         async with writing(engine) as writer:
             await writer.open_budgets((budget(limit=500),))
-            assert await queries.set_session_budget(engine, "s", 2000)
+            assert await set_session_budget(engine, "s", 2000)
             for limit in (500, 900, 400):
                 await writer.open_budgets((budget(limit=limit),))
-                seen.append((await queries.list_budgets(engine))[0].limit)
+                seen.append((await list_budgets(engine))[0].limit)
         return seen
 
     assert run(url, work) == [2000, 2000, 400]
@@ -266,11 +269,11 @@ def test_a_session_without_the_header_still_has_its_budget(url):
         async with writing(engine) as writer:
             free = await reserve(writer, "a", 5000, budget(limit=None))
             await writer.open_budgets((budget(limit=1000),))
-            with pytest.raises(holds.BudgetExceeded):
+            with pytest.raises(budgets.BudgetExceeded):
                 await reserve(writer, "b", 5000, budget(limit=None))
         return free
 
-    assert run(url, work) == holds.Grant(5000, None)
+    assert run(url, work) == budgets.Grant(5000, None)
 
 
 def test_a_session_belongs_to_the_key_that_opened_it(url):
@@ -279,9 +282,9 @@ def test_a_session_belongs_to_the_key_that_opened_it(url):
     async def work(engine):
         async with writing(engine) as writer:
             await writer.open_budgets((budget(owner="ann"),))
-            with pytest.raises(holds.SessionOwned):
+            with pytest.raises(budgets.SessionOwned):
                 await reserve(writer, "a", 1, budget(limit=1, owner="bob"))
-        return (await queries.list_budgets(engine))[0].limit
+        return (await list_budgets(engine))[0].limit
 
     assert run(url, work) == 1000
 
@@ -295,7 +298,7 @@ def test_a_new_window_begins_with_the_whole_limit(url):
             await reserve(writer, "a", 1000, budget("global", "", 1000, "day", yesterday))
             await reserve(writer, "b", 1000, budget("global", "", 1000, "day", today))
             writer.submit(Settle("a", 700))
-        return [(b.spent, b.reserved) for b in await queries.list_budgets(engine)]
+        return [(b.spent, b.reserved) for b in await list_budgets(engine)]
 
     assert run(url, work) == [(700, 0), (0, 1000)]
 
@@ -308,9 +311,9 @@ def test_an_upstream_that_ignores_its_bound_closes_the_budget(url):
             await reserve(writer, "a", 600, budget())
             writer.submit(Settle("a", 1500))
             await writer.flush()
-            with pytest.raises(holds.BudgetExceeded) as e:
+            with pytest.raises(budgets.BudgetExceeded) as e:
                 await reserve(writer, "b", 1, budget(), wait_s=3600)
-        return e.value.available, (await queries.list_budgets(engine))[0].spent
+        return e.value.available, (await list_budgets(engine))[0].spent
 
     assert run(url, work) == (0, 1500)
 
@@ -322,17 +325,17 @@ def test_a_dead_process_leaves_its_hold_at_the_worst_case(url):
     async def work(engine):
         async with writing(engine) as writer:
             await reserve(writer, "h", 100, budget(limit=150), expires=past)
-            assert await holds.recover(engine, datetime.now(UTC)) == 1
-            assert await holds.recover(engine, datetime.now(UTC)) == 0
-            with pytest.raises(holds.BudgetExceeded):
+            assert await recover(engine, datetime.now(UTC)) == 1
+            assert await recover(engine, datetime.now(UTC)) == 0
+            with pytest.raises(budgets.BudgetExceeded):
                 await reserve(writer, "h2", 100, budget(limit=150), wait_s=3600)
-            (row,) = await queries.list_budgets(engine)
+            (row,) = await list_budgets(engine)
             assert (row.spent, row.reserved, row.unsettled) == (0, 0, 100)
-            assert [r.amount for r in await queries.unsettled(engine)] == [100]
-            assert await holds.resolve(engine, "h", 30)
-            assert not await holds.resolve(engine, "h", 30)
+            assert [r.amount for r in await unsettled(engine)] == [100]
+            assert await resolve(engine, "h", 30)
+            assert not await resolve(engine, "h", 30)
             await reserve(writer, "h3", 100, budget(limit=150))
-        return (await queries.list_budgets(engine))[0]
+        return (await list_budgets(engine))[0]
 
     row = run(url, work)
     assert (row.spent, row.reserved, row.unsettled) == (30, 100, 0)
@@ -346,7 +349,7 @@ def test_a_repeated_batch_duplicates_nothing(url):
         await write(engine, *records)
         await write(engine, *records)
         rows = await reports.spend(engine, by="day", zone=UTC_ZONE)
-        story = await queries.get_request(engine, "req_1")
+        story = await get_request(engine, "req_1")
         return rows, story
 
     rows, story = run(url, work)
@@ -378,8 +381,8 @@ def test_a_key_sees_only_its_own_requests(url):
 
     async def work(engine):
         await write(engine, request("r1", key_id="ann"), request("r2", key_id="bob"))
-        listed = [r.id for r in await queries.list_requests(engine, limit=9, key_id="ann")]
-        return listed, await queries.get_request(engine, "r2", key_id="ann")
+        listed = [r.id for r in await list_requests(engine, limit=9, key_id="ann")]
+        return listed, await get_request(engine, "r2", key_id="ann")
 
     assert run(url, work) == (["r1"], None)
 
@@ -414,6 +417,6 @@ def test_pruning_drops_the_old_and_keeps_the_new(url):
             engine, request("old", started_at=NOW - timedelta(days=99)), call("c", "old"), request("new")
         )
         assert await retention.prune(engine, NOW - timedelta(days=30)) == 1
-        return [r.id for r in await queries.list_requests(engine, limit=9)]
+        return [r.id for r in await list_requests(engine, limit=9)]
 
     assert run(url, work) == ["new"]

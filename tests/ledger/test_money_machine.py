@@ -17,9 +17,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
-from proxy.ledger import holds, migrate, queries
+from proxy.ledger import budgets, migrate
+from proxy.ledger.budgets import list_budgets
 from proxy.ledger.database import open_database
 from proxy.ledger.journal import Journal, abandoned, open_journal
+from proxy.ledger.unsettled import bury, resolve
 from proxy.ledger.windows import window_start
 from proxy.ledger.writer import Writer, replay
 from proxy.records import BudgetRef, Hold, Settle
@@ -123,7 +125,7 @@ class MoneyMachine(RuleBasedStateMachine):
         hold = Hold(f"h{self.numbers}", "req", "m", amount, self.now, self.now + timedelta(hours=1))
         try:
             grant = self.run(self.writers[process][0].reserve(hold, refs, least=least, wait_s=0))
-        except holds.BudgetExceeded:
+        except budgets.BudgetExceeded:
             assert free < least, "blocked although there was money left"
             return multiple()
         assert grant.amount == min(amount, free)
@@ -191,7 +193,7 @@ class MoneyMachine(RuleBasedStateMachine):
             count = 0
             for dead in abandoned(self.spool, max_bytes=10**7):
                 await replay(self.engine, dead, ZONE)
-                await holds.bury(self.engine, dead.id)
+                await bury(self.engine, dead.id)
                 dead.close()
                 count += 1
             return count
@@ -205,7 +207,7 @@ class MoneyMachine(RuleBasedStateMachine):
         if not self.unsettled:
             return
         name, placed = self.unsettled.popitem()
-        assert self.run(holds.resolve(self.engine, name, cost))
+        assert self.run(resolve(self.engine, name, cost))
         self.book(placed, cost)
 
     @rule(hours=st.sampled_from([1, 3, 24, 200]))
@@ -216,7 +218,7 @@ class MoneyMachine(RuleBasedStateMachine):
     @invariant()
     def every_budget_is_what_the_model_says(self):
         """No cent is lost, none is counted twice; and only the truth of a bill can pass a limit."""
-        for row in self.run(queries.list_budgets(self.engine)):
+        for row in self.run(list_budgets(self.engine)):
             name = (row.scope, row.window_start)
             assert (row.spent, row.reserved, row.unsettled) == self.standing(name)
             assert row.spent + row.reserved + row.unsettled - self.over.get(name, 0) <= row.limit

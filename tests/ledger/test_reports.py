@@ -13,6 +13,7 @@ from sqlalchemy import text
 
 from proxy.ledger import reports, retention
 from proxy.ledger.database import open_database
+from proxy.ledger.rebuild import rebuild
 from proxy.ledger.reports import GROUPS, OF_CALLS
 from tests.ledger.test_ledger import call, opened, request, run, writing
 
@@ -115,12 +116,12 @@ def test_a_rebuild_changes_nothing_and_heals(url):
                 paid = call(f"c{i}", f"r{i:03}", cost=1 + i)
                 writer.submit(made(i), replace(paid, started_at=TIMES[i] + timedelta(minutes=1)))
         before = await everything(engine)
-        await reports.rebuild(engine, BERLIN)
+        await rebuild(engine, BERLIN)
         assert await everything(engine) == before
         await retention.prune(engine, TIMES[10])
         async with engine.begin() as connection:
             await connection.execute(text("UPDATE rollups SET cost_nano = 0 WHERE day = '2025-12-20'"))
-        await reports.rebuild(engine, BERLIN)
+        await rebuild(engine, BERLIN)
         return before, await everything(engine)
 
     before, after = run(url, work)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.ledger.ranges import parse_span, parse_time, time_range
+from proxy.ledger.time_ranges import parse_span, parse_time, time_range
 from proxy.ledger.windows import window_start
 
 BERLIN = ZoneInfo("Europe/Berlin")

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
+import msgspec
 from sqlalchemy import ColumnElement, Table, delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.sql import bindparam
 
+from proxy.ledger.requests import _row
 from proxy.ledger.tables import Budget, Reservation
 from proxy.records import BudgetRef, Hold, Settle
 
@@ -248,44 +250,6 @@ def hold_row(hold: Hold, holder: str, budget_ids: Sequence[int]) -> dict[str, ob
     }  # fmt: skip
 
 
-async def recover(engine: AsyncEngine, now: datetime) -> int:
-    """Mark reservations whose lease has run out as unsettled; they stay counted. Returns how many."""
-    return await _unsettle(engine, Reservation.expires_at < now)
-
-
-async def bury(engine: AsyncEngine, holder: str) -> int:
-    """Mark what a dead process has left reserved as unsettled; it stays counted. Returns how many."""
-    return await _unsettle(engine, Reservation.holder == holder)
-
-
-async def _unsettle(engine: AsyncEngine, which: ColumnElement[bool]) -> int:
-    async with engine.begin() as connection:
-        found = await connection.execute(
-            update(Reservation)
-            .where(Reservation.state == "held", which)
-            .values(state="unsettled")
-            .returning(Reservation.amount_nano, Reservation.budget_ids)
-        )
-        lost = [(r.amount_nano, [int(i) for i in r.budget_ids]) for r in found]
-        rows = await _lock(connection, {i for _, budgets in lost for i in budgets})
-        for amount, budgets in lost:
-            for row in (rows[i] for i in budgets):
-                row.reserved -= amount
-                row.unsettled += amount
-        await _store(connection, rows.values())
-        return len(lost)
-
-
-async def resolve(engine: AsyncEngine, hold_id: str, cost: int) -> bool:
-    """Settle an unsettled reservation at what its call has really cost; False when there is none."""
-    async with engine.begin() as connection:
-        query = select(Reservation.id).where(Reservation.id == hold_id, Reservation.state == "unsettled")
-        if (await connection.execute(query)).one_or_none() is None:
-            return False
-        await move(connection, settles=[Settle(hold_id, cost)], asks=[], holder="", known={})
-        return True
-
-
 async def remaining(engine: AsyncEngine, refs: tuple[BudgetRef, ...]) -> int | None:
     """Return the least that any of the budgets leaves, in nano-USD; `None` without budgets."""
     left = []
@@ -306,3 +270,31 @@ def _is(ref: BudgetRef) -> list[ColumnElement[bool]]:
     return [
         Budget.scope == scope, Budget.name == name, Budget.window == window, Budget.window_start == start,
     ]  # fmt: skip
+
+
+class BudgetRow(msgspec.Struct, frozen=True):
+    """A budget and what stands against it."""
+
+    scope: str
+    name: str
+    window: str
+    window_start: datetime
+    limit: int
+    spent: int
+    reserved: int
+    unsettled: int
+
+
+async def list_budgets(engine: AsyncEngine) -> list[BudgetRow]:
+    """List all budgets that have been used."""
+    query = select(Budget.__table__).order_by(Budget.scope, Budget.name, Budget.window_start)
+    async with engine.connect() as connection:
+        await connection.execution_options(readonly=True)
+        return [_row(BudgetRow, r) for r in await connection.execute(query)]
+
+
+async def set_session_budget(engine: AsyncEngine, name: str, limit: int) -> bool:
+    """Set a session's limit, up or down; False when the session has no budget."""
+    query = update(Budget).where(Budget.scope == "session", Budget.name == name)
+    async with engine.begin() as connection:
+        return (await connection.execute(query.values(limit_nano=limit))).rowcount == 1

@@ -4,10 +4,10 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import func, select, update
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from proxy.ledger.tables import Budget, Call, Plan, Request, Reservation, Stage
+from proxy.ledger.tables import Call, Plan, Request, Stage
 
 
 class RequestRow(msgspec.Struct, frozen=True):
@@ -93,36 +93,6 @@ class RequestStory(msgspec.Struct, frozen=True):
     plans: list[PlanRow]
 
 
-class BudgetRow(msgspec.Struct, frozen=True):
-    """A budget and what stands against it."""
-
-    scope: str
-    name: str
-    window: str
-    window_start: datetime
-    limit: int
-    spent: int
-    reserved: int
-    unsettled: int
-
-
-class UnsettledSum(msgspec.Struct, frozen=True):
-    """How many reservations of dead processes there are, and their worst cases in all."""
-
-    count: int
-    amount: int
-
-
-class UnsettledRow(msgspec.Struct, frozen=True):
-    """A reservation whose process died."""
-
-    id: str
-    request_id: str
-    model: str
-    amount: int
-    created_at: datetime
-
-
 async def list_requests(
     engine: AsyncEngine,
     *,
@@ -169,40 +139,6 @@ async def get_request(engine: AsyncEngine, request_id: str, key_id: str | None =
             [_row(CallRow, r) for r in calls],
             [_row(PlanRow, r) for r in plans],
         )
-
-
-async def list_budgets(engine: AsyncEngine) -> list[BudgetRow]:
-    """List all budgets that have been used."""
-    query = select(Budget.__table__).order_by(Budget.scope, Budget.name, Budget.window_start)
-    async with engine.connect() as connection:
-        await connection.execution_options(readonly=True)
-        return [_row(BudgetRow, r) for r in await connection.execute(query)]
-
-
-async def set_session_budget(engine: AsyncEngine, name: str, limit: int) -> bool:
-    """Set a session's limit, up or down; False when the session has no budget."""
-    query = update(Budget).where(Budget.scope == "session", Budget.name == name)
-    async with engine.begin() as connection:
-        return (await connection.execute(query.values(limit_nano=limit))).rowcount == 1
-
-
-async def unsettled_sum(engine: AsyncEngine) -> UnsettledSum:
-    """Count the reservations of dead processes, in one indexed look."""
-    query = select(func.count(), func.sum(Reservation.amount_nano)).where(Reservation.state == "unsettled")
-    async with engine.connect() as connection:
-        await connection.execution_options(readonly=True)
-        count, amount = (await connection.execute(query)).one()
-    return UnsettledSum(count, int(amount or 0))
-
-
-async def unsettled(engine: AsyncEngine) -> list[UnsettledRow]:
-    """List the reservations of dead processes, oldest first."""
-    query = (
-        select(Reservation.__table__).where(Reservation.state == "unsettled").order_by(Reservation.created_at)
-    )
-    async with engine.connect() as connection:
-        await connection.execution_options(readonly=True)
-        return [_row(UnsettledRow, r) for r in await connection.execute(query)]
 
 
 def _row(struct: type[Any], row: Any) -> Any:

@@ -7,8 +7,8 @@ from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from proxy.ledger import rollups
+from proxy.ledger.rows import request_row
 from proxy.ledger.tables import Call, Request
-from proxy.ledger.writer import request_row
 from proxy.records import RequestRecord
 
 
