@@ -8,24 +8,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from proxy.cascade import prompts
-from proxy.cascade.capability import small_body
-from proxy.cascade.planning import Guideline
+from proxy.cascade.fields import small_body
+from proxy.cascade.guideline import Guideline
 from proxy.cascade.prompts import Messages
+from proxy.cascade.protocols import Estimator, LargePlanner, SmallRequest, SmallTier
 from proxy.cascade.sampling import Verdict, draw
-from proxy.cascade.types import (
-    Accepted,
-    Ballot,
-    Escalated,
-    Estimator,
-    Kept,
-    LargePlanner,
-    Plan,
-    Policy,
-    Sample,
-    SmallRequest,
-    SmallTier,
-    Task,
-)
+from proxy.cascade.types import Accepted, Ballot, Escalated, Kept, Plan, Policy, Sample, Task
 from proxy.errors import NoBudget
 from proxy.records import Stage, StageRecord
 

@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from proxy.cascade.confidence.votes import outlook, reaches
-from proxy.cascade.types import Ballot, Estimator, Sample, Standing, Task
+from proxy.cascade.protocols import Estimator
+from proxy.cascade.types import Ballot, Sample, Standing, Task
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,13 @@
 """What flows through the cascade, and the protocols by which it reaches the outside."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from proxy.pricing.prices import Usage
-from proxy.records import Role, Stage
+from proxy.records import Stage
 
 Json = Mapping[str, Any]
 """A decoded JSON object, not to be changed in place."""
@@ -100,45 +100,6 @@ class Standing:
     fixed: bool
 
 
-class Estimator(Protocol):
-    """A task kind's confidence. New kinds plug in here.
-
-    An estimator holds no state of a request.
-    """
-
-    usual: tuple[float, float]
-    """From which confidence on stages 1 and 2 accept, where nobody has said: each estimator has a scale of its own."""
-
-    async def vote(self, task: Task, sample: Sample, groups: Sequence[str]) -> str | None:
-        """Say which group a sample belongs to: one of `groups`, a new label, or `None` (stands alone).
-
-        A label is short and readable (it is shown to operators): "42", "B", "get_weather({...})".
-        """
-        ...
-
-    def standing(self, ballot: Ballot, total: int) -> Standing:
-        """Bound the final confidence (0..1) of a ballot of `total` samples from those drawn so far.
-
-        Raises:
-            MissingLogprobs: the estimate needs log-probabilities and a sample has none.
-        """
-        ...
-
-    def needed(self, total: int, threshold: float, *, inclusive: bool) -> int | None:
-        """Return how many of `total` votes for one group reach the threshold; `total` + 1 when none do.
-
-        `None`: the confidence is more than a count of votes, and nobody can tell.
-        """
-        ...
-
-    def wanted(self, ballot: Ballot, total: int, threshold: float, *, inclusive: bool) -> int:
-        """Return how many samples should be in flight now, 0..`total` - drawn.
-
-        For votes: as many as end the ballot if all of them agree with the leader, so that nothing is drawn in vain then.
-        """
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Program:
     """A program to run.
@@ -161,14 +122,6 @@ class Behaviour:
     loaded: bool
     passed: bool
     outcomes: tuple[str, ...] = ()
-
-
-class Runner(Protocol):
-    """Runs programs that a model wrote, in a sandbox."""
-
-    async def run(self, program: Program) -> Behaviour:
-        """Run a program and tell what it did. Whatever the program does, this raises nothing."""
-        ...
 
 
 class MissingLogprobs(Exception):  # noqa: N818  (it names what is missing)
@@ -241,41 +194,6 @@ class Escalated:
     best_stage: Stage | None = None
     confidence: float | None = None
     stopped: str | None = None  # why the guideline could not be paid for
-
-
-@dataclass(frozen=True, slots=True)
-class SmallRequest:
-    """One generation asked of the small model."""
-
-    stage: Stage
-    role: Role
-    index: int
-    body: Json = field(repr=False)
-
-
-class SmallTier(Protocol):
-    """The small model. Every call, whole or cancelled, is recorded by the implementation."""
-
-    async def generate(self, request: SmallRequest) -> Sample:
-        """Generate one answer. Cancelling this coroutine stops the generation in the engine.
-
-        Raises:
-            SmallRefused: the model cannot serve this request (context too long, unknown parameter).
-            SmallUnavailable: no server answers.
-        """
-        ...
-
-
-class LargePlanner(Protocol):
-    """The large model as planner."""
-
-    async def guideline(self, body: Json) -> str | None:
-        """Pay for one guideline. Empty: the planner says that none is needed. `None`: it failed, go on without one.
-
-        Raises:
-            NoBudget: the worst case of the call does not fit.
-        """
-        ...
 
 
 def digest(text: str) -> str:

@@ -16,7 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from proxy.cascade.confidence import math as maths
+from proxy.cascade.confidence import mathematics as maths
 from proxy.cascade.types import TaskKind
 from proxy.cli import main
 from proxy.cli.common import USD, config_option, console, settings_of, small_tier

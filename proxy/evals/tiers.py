@@ -15,8 +15,9 @@ from proxy.backends.large import Upstream
 from proxy.backends.small import SmallPool
 from proxy.cascade import prompts
 from proxy.cascade.confidence.open import lowest_run
+from proxy.cascade.protocols import Runner, SmallRequest
 from proxy.cascade.toolcalls import with_calls
-from proxy.cascade.types import Json, Runner, Sample, SmallRequest
+from proxy.cascade.types import Json, Sample
 from proxy.config.prices import resolve_prices, small_price
 from proxy.config.schema import Settings
 from proxy.errors import NO_RETRY, ApiError, NoBudget
@@ -211,7 +212,7 @@ class Sampler:
     """Of the small model's calls so far, in nano-USD, by stage."""
 
     async def generate(self, request: SmallRequest) -> Sample:
-        """Generate one answer; see `proxy.cascade.types.SmallTier`."""
+        """Generate one answer; see `proxy.cascade.protocols.SmallTier`."""
         pool, record = self.tiers.small, self.tiers.record
         body = request.body
         if request.role == "executor":
@@ -248,7 +249,7 @@ class Sampler:
         )
 
     async def guideline(self, body: Json) -> str | None:
-        """Pay for one guideline; see `proxy.cascade.types.LargePlanner`."""
+        """Pay for one guideline; see `proxy.cascade.protocols.LargePlanner`."""
         settings = self.tiers.settings
         model = settings.large_models[settings.large.model].id
         asked, limit = plan_request(model, body, settings.cascade.plan_max_tokens)

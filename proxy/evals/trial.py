@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 
 from proxy.cascade import prompts, tasks
-from proxy.cascade.capability import unserved
 from proxy.cascade.confidence import estimator_for
 from proxy.cascade.engine import Story, decide
+from proxy.cascade.fields import unserved
 from proxy.cascade.sampling import Verdict
 from proxy.cascade.types import Escalated, Json, Kept, Policy
 from proxy.config.policy import NEVER, policy

@@ -12,7 +12,7 @@ from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 
 from proxy import __version__
-from proxy.cascade.confidence import math
+from proxy.cascade.confidence import mathematics
 from proxy.config.loading import config_path, load, with_engine
 from proxy.errors import ApiError
 from proxy.http.admin import routes as admin_routes
@@ -39,7 +39,7 @@ def create_app() -> Litestar:
             try:
                 yield
             finally:
-                math.shutdown()
+                mathematics.shutdown()
 
     app = Litestar(
         route_handlers=[

@@ -8,10 +8,12 @@ from typing import Any
 import msgspec
 
 from proxy.cascade import tasks
-from proxy.cascade.capability import small_body, unserved
 from proxy.cascade.confidence import estimator_for
 from proxy.cascade.engine import decide
-from proxy.cascade.types import Accepted, Escalated, Json, Kept, MissingLogprobs, SmallRequest, Task, TaskKind
+from proxy.cascade.fields import small_body, unserved
+from proxy.cascade.plan_cache import goes_on, page_of
+from proxy.cascade.protocols import SmallRequest
+from proxy.cascade.types import Accepted, Escalated, Json, Kept, MissingLogprobs, Task, TaskKind
 from proxy.config.policy import policy
 from proxy.config.schema import LargeModel
 from proxy.errors import (
@@ -32,7 +34,6 @@ from proxy.service.audit import Audit, answers
 from proxy.service.gateway import Gateway
 from proxy.service.history import input_items, recall, remember
 from proxy.service.large import Guide, PaidCall, complete, may_be_billed, no_money, paid, stream
-from proxy.service.plans import goes_on, page_of
 from proxy.service.purse import Purse
 from proxy.service.reply import Reply
 from proxy.service.request import ModelRequest, Route, route

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from proxy.cascade.engine import Story
-from proxy.cascade.types import Estimator, Task
+from proxy.cascade.protocols import Estimator
+from proxy.cascade.types import Task
 from proxy.config.schema import LargeModel
 from proxy.ledger.audits import NO_ANSWER
 from proxy.records import CallRecord, Stage

@@ -14,6 +14,7 @@ import aiohttp
 
 from proxy.backends.large import Account, Upstream
 from proxy.backends.small import SmallPool
+from proxy.cascade.plan_cache import PlanBook
 from proxy.config.prices import resolve_prices, small_price
 from proxy.config.schema import Settings
 from proxy.config.schema import Upstream as UpstreamSettings
@@ -30,7 +31,6 @@ from proxy.ledger.writer import Writer, replay
 from proxy.pricing.prices import Price
 from proxy.sandbox import Sandbox, SandboxError, open_sandbox
 from proxy.service.audit import Audits
-from proxy.service.plans import PlanBook
 from proxy.service.worth import Guidelines
 
 log = logging.getLogger(__name__)

@@ -146,7 +146,7 @@ class Guide:
         self._gateway, self._purse, self._trace, self._model = gateway, purse, trace, model
 
     async def guideline(self, body: Mapping[str, Any]) -> str | None:
-        """Pay for one guideline; see `proxy.cascade.types.LargePlanner`."""
+        """Pay for one guideline; see `proxy.cascade.protocols.LargePlanner`."""
         chat, limit = Chat(), self._gateway.settings.cascade.plan_max_tokens
         asked, limit = plan_request(self._model.id, body, limit)
         prompt = await asyncio.to_thread(chat.count, self._model.id, asked)

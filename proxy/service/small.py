@@ -4,8 +4,9 @@ import asyncio
 import time
 
 from proxy.cascade.confidence.open import lowest_run
+from proxy.cascade.protocols import SmallRequest
 from proxy.cascade.toolcalls import with_calls
-from proxy.cascade.types import Sample, SmallRequest
+from proxy.cascade.types import Sample
 from proxy.errors import SmallRefused, SmallUnavailable
 from proxy.formats.sse import Accumulator
 from proxy.ids import new_id, now
@@ -23,7 +24,7 @@ class RecordedSmall:
         self._trace = trace
 
     async def generate(self, request: SmallRequest) -> Sample:
-        """Generate one answer; see `proxy.cascade.types.SmallTier`."""
+        """Generate one answer; see `proxy.cascade.protocols.SmallTier`."""
         into = Accumulator()
         started_at, clock = now(), time.monotonic()
         finish: str | None = "error"

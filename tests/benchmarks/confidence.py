@@ -26,7 +26,7 @@ from pathlib import Path
 import httpx2
 import numpy as np
 
-from proxy.cascade.confidence import math as maths
+from proxy.cascade.confidence import mathematics as maths
 from proxy.cascade.confidence.choice import letter
 from proxy.cascade.confidence.open import RUN, lowest_run
 from proxy.cascade.tasks import options

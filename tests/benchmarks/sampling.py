@@ -12,8 +12,9 @@ from pathlib import Path
 
 from proxy.cascade import tasks
 from proxy.cascade.confidence import estimator_for
+from proxy.cascade.protocols import Estimator
 from proxy.cascade.sampling import draw
-from proxy.cascade.types import Estimator, Sample
+from proxy.cascade.types import Sample
 from proxy.evals import trial
 from proxy.evals.items import load
 from proxy.pricing.prices import Usage

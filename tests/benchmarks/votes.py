@@ -24,7 +24,7 @@ from confidence import grade, lowest_window, plain
 
 from proxy.cascade import tasks
 from proxy.cascade.confidence import estimator_for
-from proxy.cascade.confidence import math as maths
+from proxy.cascade.confidence import mathematics as maths
 from proxy.cascade.types import Ballot, Sample, TaskKind
 from proxy.evals.items import Item, load
 from proxy.evals.record import Call, calls

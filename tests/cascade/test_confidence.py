@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.cascade.confidence import ESTIMATORS
-from proxy.cascade.confidence import math as maths
+from proxy.cascade.confidence import mathematics as maths
 from proxy.cascade.confidence.canonical import conforms, dumps, parse, short
 from proxy.cascade.confidence.code import CodeEstimator
 from proxy.cascade.confidence.equivalence import Worker
-from proxy.cascade.confidence.math import equivalent, final_answer
+from proxy.cascade.confidence.mathematics import equivalent, final_answer
 from proxy.cascade.confidence.program import program_label
 from proxy.cascade.types import Ballot, Sample, Task, TaskKind
 from proxy.pricing.prices import Usage

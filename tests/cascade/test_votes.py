@@ -14,8 +14,9 @@ from proxy.cascade.confidence.code import CodeEstimator
 from proxy.cascade.confidence.open import RUN, OpenEstimator, lowest_run
 from proxy.cascade.confidence.structured import StructuredEstimator
 from proxy.cascade.confidence.votes import odds, reaches, share_standing, votes_needed, votes_wanted
+from proxy.cascade.protocols import Estimator
 from proxy.cascade.sampling import draw
-from proxy.cascade.types import Ballot, Estimator, MissingLogprobs, Sample, Standing, Task, TaskKind
+from proxy.cascade.types import Ballot, MissingLogprobs, Sample, Standing, Task, TaskKind
 from proxy.pricing.prices import Usage
 from proxy.sandbox import Sandbox
 

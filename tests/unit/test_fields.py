@@ -5,7 +5,7 @@ import re
 from openai.types import chat
 from openai.types.responses import response_create_params
 
-from proxy.cascade.capability import FIELDS
+from proxy.cascade.fields import FIELDS
 from proxy.formats import responses
 from tests.harness import ROOT
 

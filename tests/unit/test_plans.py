@@ -1,7 +1,7 @@
 """What the book of plans keeps, and how long."""
 
+from proxy.cascade.plan_cache import LIFE_S, MOST, PlanBook
 from proxy.cascade.types import Kept
-from proxy.service.plans import LIFE_S, MOST, PlanBook
 
 PLANS = Kept("find the lamp", "look upstairs")
 

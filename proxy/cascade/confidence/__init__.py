@@ -8,10 +8,11 @@ from proxy.cascade.confidence.behaviour import BehaviourEstimator
 from proxy.cascade.confidence.choice import ChoiceEstimator
 from proxy.cascade.confidence.code import CodeEstimator
 from proxy.cascade.confidence.examples import specification
-from proxy.cascade.confidence.math import MathEstimator
+from proxy.cascade.confidence.mathematics import MathEstimator
 from proxy.cascade.confidence.open import OpenEstimator
 from proxy.cascade.confidence.structured import StructuredEstimator
-from proxy.cascade.types import Estimator, Runner, Task, TaskKind
+from proxy.cascade.protocols import Estimator, Runner
+from proxy.cascade.types import Task, TaskKind
 
 ESTIMATORS: Mapping[TaskKind, Estimator] = MappingProxyType(
     {

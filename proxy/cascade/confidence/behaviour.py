@@ -7,7 +7,8 @@ from dataclasses import replace
 from proxy.cascade.confidence.examples import Specification, specification
 from proxy.cascade.confidence.program import program_label, source_of
 from proxy.cascade.confidence.votes import cut_off, reaches, share, share_standing, votes_wanted
-from proxy.cascade.types import Ballot, Program, Runner, Sample, Standing, Task, digest
+from proxy.cascade.protocols import Runner
+from proxy.cascade.types import Ballot, Program, Sample, Standing, Task, digest
 
 _SILENT = re.compile(r"None|\?\w+|!.*", re.DOTALL)
 """Outcomes that any program may have: nothing, an object that cannot be told from others of its type, an error."""

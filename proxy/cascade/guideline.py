@@ -2,7 +2,8 @@
 
 import asyncio
 
-from proxy.cascade.types import Json, LargePlanner
+from proxy.cascade.protocols import LargePlanner
+from proxy.cascade.types import Json
 
 
 class Guideline:
