@@ -19,7 +19,7 @@ from proxy.errors import ConfigError
 from proxy.evals.items import Item
 from proxy.evals.tiers import Tiers
 from proxy.pricing.tokens import hides_reasoning
-from proxy.service.large import REASONING_ROOM
+from proxy.spending.planner import REASONING_ROOM
 
 _JUDGE = (
     "You grade an assistant's answer. Question:\n\n{question}\n\n{reference}The answer to grade:\n\n{answer}\n\n"

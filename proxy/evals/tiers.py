@@ -28,8 +28,9 @@ from proxy.pricing.prices import Price, Usage, cost, worst_case
 from proxy.pricing.tokens import count_text, hides_reasoning, prompt_bound, usage_from
 from proxy.records import Stage
 from proxy.service.gateway import accounts
-from proxy.service.large import may_be_billed, plan_request
 from proxy.service.small import sample_of
+from proxy.spending.paid import may_be_billed
+from proxy.spending.planner import plan_request
 
 log = logging.getLogger(__name__)
 

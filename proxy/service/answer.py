@@ -33,13 +33,15 @@ from proxy.service.admission import admit
 from proxy.service.audit import Audit, answers
 from proxy.service.gateway import Gateway
 from proxy.service.history import input_items, recall, remember
-from proxy.service.large import Guide, PaidCall, complete, may_be_billed, no_money, paid, stream
-from proxy.service.purse import Purse
 from proxy.service.reply import Reply
 from proxy.service.request import ModelRequest, Route, route
 from proxy.service.small import RecordedSmall
 from proxy.service.trace import Trace
 from proxy.service.worth import learn, undecided
+from proxy.spending.budget import Purse
+from proxy.spending.calls import complete, stream
+from proxy.spending.paid import PaidCall, may_be_billed, no_money, paid
+from proxy.spending.planner import Guide
 
 log = logging.getLogger(__name__)
 

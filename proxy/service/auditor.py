@@ -28,8 +28,8 @@ from proxy.service.answer import answer
 from proxy.service.audit import Audit, Local
 from proxy.service.drift import first_alarm
 from proxy.service.gateway import Gateway
-from proxy.service.large import REASONING_ROOM
 from proxy.service.request import Controls, ModelRequest
+from proxy.spending.planner import REASONING_ROOM
 
 log = logging.getLogger(__name__)
 

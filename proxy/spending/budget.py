@@ -4,17 +4,16 @@ import logging
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from proxy.config.schema import Limit
 from proxy.errors import ApiError, NoBudget, bad_header, unavailable
 from proxy.ids import now
 from proxy.ledger.budgets import BudgetExceeded, SessionOwned, remaining
 from proxy.ledger.journal import JournalFull
-from proxy.ledger.windows import EPOCH, window_start
 from proxy.ledger.writer import LedgerAway
-from proxy.pricing.money import MAX_USD, NANO_PER_USD, format_usd, usd_to_nano
-from proxy.records import BudgetRef, CallRecord, Hold, Scope, Settle
+from proxy.pricing.money import MAX_USD, NANO_PER_USD, format_usd
+from proxy.records import BudgetRef, CallRecord, Hold, Settle
 from proxy.service.gateway import Gateway
 from proxy.service.request import ModelRequest
+from proxy.spending.scopes import budgets_of
 
 log = logging.getLogger(__name__)
 
@@ -130,38 +129,6 @@ class Purse:
 
     def _shared(self, at: datetime) -> tuple[BudgetRef, ...]:
         return budgets_of(self.gateway, self.request, at)
-
-
-def budgets_of(gateway: Gateway, request: ModelRequest, at: datetime) -> tuple[BudgetRef, ...]:
-    """Return the shared budgets that a request counts against at a time; a session's first."""
-    budgets, controls, key = gateway.settings.budgets, request.controls, request.key
-    refs = []
-
-    def limited(scope: Scope, name: str, limit: Limit | None) -> None:
-        if limit is not None:
-            start = window_start(limit.window, at, gateway.zone)
-            refs.append(BudgetRef(scope, name, usd_to_nano(limit.usd), limit.window, start))
-
-    if controls.session is not None:
-        owner = request.key_id or ""
-        refs.append(BudgetRef("session", controls.session, controls.session_budget, "total", EPOCH, owner))
-    if key is not None:
-        configured = budgets.keys.get(key.id) or budgets.keys.get(key.name)
-        limited("key", key.id, configured)
-        if configured is None and key.rules.budget is not None:
-            window = key.rules.budget_window
-            start = window_start(window, at, gateway.zone)
-            refs.append(BudgetRef("key", key.id, key.rules.budget, window, start))
-    if request.user is not None:
-        limited("user", request.user, budgets.users.get(request.user) or budgets.users.get("*"))
-    for tag in request.tags:
-        limited("tag", tag, budgets.tags.get(tag) or budgets.tags.get(tag.partition("=")[0] + "=*"))
-    if request.audits is not None:
-        audit = gateway.settings.audit
-        limited("tag", "cope-audit", Limit(usd=audit.budget_usd, window=audit.window))
-    if budgets.global_usd is not None:
-        limited("global", "", Limit(usd=budgets.global_usd, window=budgets.window))
-    return tuple(refs)
 
 
 def _away() -> ApiError:
