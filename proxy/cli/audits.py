@@ -8,12 +8,12 @@ import click
 import msgspec
 from rich.table import Table
 
+from proxy.audits.drift import weeks_of_drift
 from proxy.cli import main
 from proxy.cli.common import config_option, console, settings_of, with_database
 from proxy.config.schema import Settings
 from proxy.ledger.audits import Agreement, Models, agreements, total, verdicts
 from proxy.ledger.windows import window_start
-from proxy.service.drift import weeks_of_drift
 from proxy.stats.betting import upper_share
 from proxy.vllm.launch import served_name
 

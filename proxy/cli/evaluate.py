@@ -34,7 +34,7 @@ from proxy.evals.tiers import open_tiers
 from proxy.evals.trial import Trial
 from proxy.pricing.money import format_usd
 from proxy.sandbox import Sandbox, SandboxError, open_sandbox
-from proxy.service.gateway import accounts
+from proxy.service.state import accounts
 
 INTERRUPTED = 130
 """The exit code of what Ctrl-C has stopped."""

@@ -14,7 +14,7 @@ from proxy.config.loading import ENGINE_MODEL, ENGINE_URL, overruled
 from proxy.config.prices import resolve_prices
 from proxy.config.schema import Settings
 from proxy.errors import ConfigError
-from proxy.service.gateway import accounts
+from proxy.service.state import accounts
 from proxy.vllm import launch
 
 DRAIN_S = 30

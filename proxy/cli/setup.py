@@ -117,7 +117,7 @@ def _small(settings: Settings) -> str:
 
 
 def _upstream(settings: Settings) -> str:
-    from proxy.service.gateway import accounts  # noqa: PLC0415
+    from proxy.service.state import accounts  # noqa: PLC0415
 
     reached = accounts(settings)
     lines = []

@@ -27,8 +27,8 @@ from proxy.pricing.money import format_usd
 from proxy.pricing.prices import Price, Usage, cost, worst_case
 from proxy.pricing.tokens import count_text, hides_reasoning, prompt_bound, usage_from
 from proxy.records import Stage
-from proxy.service.gateway import accounts
-from proxy.service.small import sample_of
+from proxy.service.small_sampler import sample_of
+from proxy.service.state import accounts
 from proxy.spending.paid import may_be_billed
 from proxy.spending.planner import plan_request
 

@@ -22,8 +22,8 @@ from proxy.http.controls import read_controls
 from proxy.http.reply import AsgiReply
 from proxy.ids import new_id, now
 from proxy.service.answer import answer
-from proxy.service.gateway import Gateway
 from proxy.service.request import ModelRequest
+from proxy.service.state import Gateway
 
 log = logging.getLogger(__name__)
 

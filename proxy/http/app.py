@@ -12,6 +12,7 @@ from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 
 from proxy import __version__
+from proxy.audits.runner import auditing
 from proxy.cascade.confidence import mathematics
 from proxy.config.loading import config_path, load, with_engine
 from proxy.errors import ApiError
@@ -21,8 +22,7 @@ from proxy.http.health import live, metrics, ready
 from proxy.http.models import get_model, list_models
 from proxy.http.openapi import describe_model_endpoints
 from proxy.http.spend import spend, spend_request, spend_requests
-from proxy.service.auditor import auditing
-from proxy.service.gateway import open_gateway
+from proxy.service.state import open_gateway
 
 log = logging.getLogger(__name__)
 

@@ -3,8 +3,9 @@
 from proxy.errors import ApiError
 from proxy.ledger.rate_limits import Admit, RateExceeded
 from proxy.ledger.writer import LedgerAway
-from proxy.service.gateway import Gateway
-from proxy.service.request import ModelRequest, Route
+from proxy.service.request import ModelRequest
+from proxy.service.routing import Route
+from proxy.service.state import Gateway
 
 
 async def admit(gateway: Gateway, request: ModelRequest, way: Route) -> None:

@@ -11,8 +11,8 @@ from proxy.ledger.journal import JournalFull
 from proxy.ledger.writer import LedgerAway
 from proxy.pricing.money import MAX_USD, NANO_PER_USD, format_usd
 from proxy.records import BudgetRef, CallRecord, Hold, Settle
-from proxy.service.gateway import Gateway
 from proxy.service.request import ModelRequest
+from proxy.service.state import Gateway
 from proxy.spending.scopes import budgets_of
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from proxy.errors import ApiError
 from proxy.formats.sse import DONE, events
 from proxy.pricing.prices import Usage
 from proxy.pricing.tokens import count_text, hides_reasoning
-from proxy.service.gateway import Gateway
+from proxy.service.state import Gateway
 from proxy.spending.paid import PaidCall
 
 DRAIN_S = 0.8

@@ -14,8 +14,8 @@ from proxy.formats.base import Bound, Dialect
 from proxy.ids import new_id, now
 from proxy.pricing.prices import Price, Usage, cost, output_that_fits, worst_case
 from proxy.records import CallRecord, Role, Stage
-from proxy.service.gateway import Gateway
-from proxy.service.trace import Trace
+from proxy.service.request_log import Trace
+from proxy.service.state import Gateway
 from proxy.spending.budget import Purse
 
 log = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ from proxy.errors import ApiError
 from proxy.formats.base import Bound
 from proxy.formats.chat import Chat
 from proxy.pricing.tokens import hides_reasoning
-from proxy.service.gateway import Gateway
-from proxy.service.trace import Trace
+from proxy.service.request_log import Trace
+from proxy.service.state import Gateway
 from proxy.spending.budget import Purse
 from proxy.spending.calls import complete
 from proxy.spending.paid import paid

@@ -6,8 +6,8 @@ from proxy.config.schema import Limit
 from proxy.ledger.windows import EPOCH, window_start
 from proxy.pricing.money import usd_to_nano
 from proxy.records import BudgetRef, Scope
-from proxy.service.gateway import Gateway
 from proxy.service.request import ModelRequest
+from proxy.service.state import Gateway
 
 
 def budgets_of(gateway: Gateway, request: ModelRequest, at: datetime) -> tuple[BudgetRef, ...]:

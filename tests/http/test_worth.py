@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxy.service.worth import WINDOW
+from proxy.service.guideline_value import WINDOW
 from tests.harness import LARGE_MODEL
 
 pytestmark = pytest.mark.slow

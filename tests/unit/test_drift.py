@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.audits.drift import RISK, drifting, first_alarm, weeks_of_drift
 from proxy.ledger.audits import Audited
-from proxy.service.drift import RISK, drifting, first_alarm, weeks_of_drift
 from proxy.stats.betting import p_value, p_values
 
 EXPECTED = 0.9

@@ -12,9 +12,9 @@ from proxy.cascade.types import TaskKind
 from proxy.config.schema import Cascade, Thresholds
 from proxy.pricing.prices import Price, Usage
 from proxy.records import CallRecord, StageRecord
+from proxy.service.guideline_value import ANSWERS, TRIES, WINDOW, Guidelines, learn, undecided
 from proxy.service.request import Controls
-from proxy.service.trace import Trace
-from proxy.service.worth import ANSWERS, TRIES, WINDOW, Guidelines, learn, undecided
+from proxy.service.request_log import Trace
 
 KEY = "math", "gpt"
 

@@ -6,7 +6,6 @@ import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -19,24 +18,17 @@ from proxy.config.prices import resolve_prices, small_price
 from proxy.config.schema import Settings
 from proxy.config.schema import Upstream as UpstreamSettings
 from proxy.errors import ConfigError
-from proxy.ids import new_id, now
-from proxy.ledger import audits
+from proxy.ids import new_id
 from proxy.ledger.database import Database, open_database
-from proxy.ledger.journal import abandoned, open_journal
-from proxy.ledger.kept_responses import forget
-from proxy.ledger.orphans import close_lost_requests
-from proxy.ledger.retention import drop_content, prune
-from proxy.ledger.unsettled import bury, recover
-from proxy.ledger.writer import Writer, replay
+from proxy.ledger.journal import open_journal
+from proxy.ledger.writer import Writer
 from proxy.pricing.prices import Price
 from proxy.sandbox import Sandbox, SandboxError, open_sandbox
-from proxy.service.audit import Audits
-from proxy.service.worth import Guidelines
+from proxy.service.audit_queue import Audits
+from proxy.service.background import prune_forever, recover_forever
+from proxy.service.guideline_value import Guidelines
 
 log = logging.getLogger(__name__)
-
-RECOVER_EVERY_S = 5.0
-PRUNE_EVERY_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -130,8 +122,8 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
             )
             background = [
                 asyncio.create_task(pool.watch()),
-                asyncio.create_task(_recover(gateway)),
-                asyncio.create_task(_prune(gateway)),
+                asyncio.create_task(recover_forever(gateway)),
+                asyncio.create_task(prune_forever(gateway)),
             ]
             try:
                 yield gateway
@@ -153,42 +145,3 @@ async def _sandbox(settings: Settings) -> Sandbox | None:
     except SandboxError as e:
         log.warning("no sandbox, so code is compared as text: %s", e)
         return None
-
-
-async def _recover(gateway: Gateway) -> None:
-    """Take over what dead processes have left: their journals, their reservations, their requests, for ever."""
-    ledger = gateway.settings.ledger
-    since = now() - timedelta(days=1)
-    while True:
-        try:
-            for journal in abandoned(Path(ledger.spool_dir), max_bytes=ledger.spool_max_bytes):
-                try:
-                    count = await replay(gateway.database, journal, gateway.zone)
-                    lost = await bury(gateway.database, journal.id)
-                finally:
-                    journal.close()
-                log.warning("took over from %s: %d records, %d unsettled calls", journal.id, count, lost)
-            await recover(gateway.database, now())
-            over = now() - timedelta(seconds=gateway.settings.server.request_timeout_s)
-            await close_lost_requests(gateway.database, since, over, gateway.zone)
-            since = over - timedelta(minutes=10)
-        except Exception as e:  # noqa: BLE001  (the database may be away; the next round tries again)
-            log.warning("recovery of the ledger failed (%s: %.200s)", type(e).__name__, e)
-        await asyncio.sleep(RECOVER_EVERY_S)
-
-
-async def _prune(gateway: Gateway) -> None:
-    """Drop what is past its retention, for ever."""
-    ledger = gateway.settings.ledger
-    while True:
-        try:
-            if ledger.content_retention_days is not None:
-                await drop_content(gateway.database, now() - timedelta(days=ledger.content_retention_days))
-            await forget(gateway.database, now() - timedelta(hours=ledger.responses_retention_hours))
-            if ledger.retention_days is not None:
-                old = now() - timedelta(days=ledger.retention_days)
-                await prune(gateway.database, old)
-                await audits.forget(gateway.database, old)
-        except Exception as e:  # noqa: BLE001  (likewise)
-            log.warning("pruning of the ledger failed (%s: %.200s)", type(e).__name__, e)
-        await asyncio.sleep(PRUNE_EVERY_S)

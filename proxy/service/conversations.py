@@ -9,8 +9,8 @@ from proxy.ids import now
 from proxy.ledger.database import DatabaseError
 from proxy.ledger.kept_responses import Kept, find, keep
 from proxy.pricing.tokens import LONGEST_CONTEXT
-from proxy.service.gateway import Gateway
 from proxy.service.request import ModelRequest
+from proxy.service.state import Gateway
 
 log = logging.getLogger(__name__)
 

@@ -13,6 +13,7 @@ from datetime import timedelta
 
 import msgspec
 
+from proxy.audits.drift import first_alarm
 from proxy.cascade.confidence.agent import TEXT
 from proxy.cascade.toolcalls import with_calls
 from proxy.cascade.types import Json, Sample, TaskKind
@@ -25,10 +26,9 @@ from proxy.ledger.windows import window_start
 from proxy.pricing.prices import Usage, cost
 from proxy.pricing.tokens import hides_reasoning
 from proxy.service.answer import answer
-from proxy.service.audit import Audit, Local
-from proxy.service.drift import first_alarm
-from proxy.service.gateway import Gateway
+from proxy.service.audit_queue import Audit, Local
 from proxy.service.request import Controls, ModelRequest
+from proxy.service.state import Gateway
 from proxy.spending.planner import REASONING_ROOM
 
 log = logging.getLogger(__name__)

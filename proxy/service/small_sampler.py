@@ -12,8 +12,8 @@ from proxy.formats.sse import Accumulator
 from proxy.ids import new_id, now
 from proxy.pricing.prices import Usage, cost
 from proxy.records import CallRecord
-from proxy.service.gateway import Gateway
-from proxy.service.trace import Trace
+from proxy.service.request_log import Trace
+from proxy.service.state import Gateway
 
 
 class RecordedSmall:

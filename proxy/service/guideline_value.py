@@ -17,7 +17,7 @@ from proxy.cascade.types import TaskKind
 from proxy.config.schema import Cascade
 from proxy.pricing.money import format_usd
 from proxy.service.request import Controls
-from proxy.service.trace import Trace
+from proxy.service.request_log import Trace
 
 log = logging.getLogger(__name__)
 

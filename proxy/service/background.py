@@ -1,0 +1,63 @@
+"""What runs beside the requests: recovery and pruning."""
+
+import asyncio
+import logging
+from datetime import timedelta
+from pathlib import Path
+
+from proxy.ids import now
+from proxy.ledger import audits
+from proxy.ledger.journal import abandoned
+from proxy.ledger.kept_responses import forget
+from proxy.ledger.orphans import close_lost_requests
+from proxy.ledger.retention import drop_content, prune
+from proxy.ledger.unsettled import bury, recover
+from proxy.ledger.writer import replay
+from proxy.service.state import Gateway
+
+log = logging.getLogger(__name__)
+
+
+RECOVER_EVERY_S = 5.0
+
+
+PRUNE_EVERY_S = 3600.0
+
+
+async def recover_forever(gateway: Gateway) -> None:
+    """Take over what dead processes have left: their journals, their reservations, their requests, for ever."""
+    ledger = gateway.settings.ledger
+    since = now() - timedelta(days=1)
+    while True:
+        try:
+            for journal in abandoned(Path(ledger.spool_dir), max_bytes=ledger.spool_max_bytes):
+                try:
+                    count = await replay(gateway.database, journal, gateway.zone)
+                    lost = await bury(gateway.database, journal.id)
+                finally:
+                    journal.close()
+                log.warning("took over from %s: %d records, %d unsettled calls", journal.id, count, lost)
+            await recover(gateway.database, now())
+            over = now() - timedelta(seconds=gateway.settings.server.request_timeout_s)
+            await close_lost_requests(gateway.database, since, over, gateway.zone)
+            since = over - timedelta(minutes=10)
+        except Exception as e:  # noqa: BLE001  (the database may be away; the next round tries again)
+            log.warning("recovery of the ledger failed (%s: %.200s)", type(e).__name__, e)
+        await asyncio.sleep(RECOVER_EVERY_S)
+
+
+async def prune_forever(gateway: Gateway) -> None:
+    """Drop what is past its retention, for ever."""
+    ledger = gateway.settings.ledger
+    while True:
+        try:
+            if ledger.content_retention_days is not None:
+                await drop_content(gateway.database, now() - timedelta(days=ledger.content_retention_days))
+            await forget(gateway.database, now() - timedelta(hours=ledger.responses_retention_hours))
+            if ledger.retention_days is not None:
+                old = now() - timedelta(days=ledger.retention_days)
+                await prune(gateway.database, old)
+                await audits.forget(gateway.database, old)
+        except Exception as e:  # noqa: BLE001  (likewise)
+            log.warning("pruning of the ledger failed (%s: %.200s)", type(e).__name__, e)
+        await asyncio.sleep(PRUNE_EVERY_S)

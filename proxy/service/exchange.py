@@ -1,0 +1,42 @@
+"""A request under way and what its steps share."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from proxy.cascade.types import Json
+from proxy.service.reply import Reply
+from proxy.service.request import ModelRequest
+from proxy.service.request_log import Trace
+from proxy.service.routing import Route
+from proxy.service.state import Gateway
+from proxy.spending.budget import Purse
+
+
+@dataclass(frozen=True)
+class Work:
+    """A request under way and what its steps share."""
+
+    gateway: Gateway
+    request: ModelRequest
+    way: Route
+    purse: Purse
+    trace: Trace
+    body: Json
+    """The client's, with what `previous_response_id` stands for in it."""
+    context: int
+    """Tokens that the upstream adds to it from what it keeps."""
+
+
+async def send_event(work: Work, reply: Reply, data: bytes, name: Any = None) -> None:
+    if work.request.dialect.named_events:
+        await reply.event(data, str(name or msgspec.json.decode(data)["type"]))
+    else:
+        await reply.event(data)
+
+
+async def end_stream(work: Work, reply: Reply) -> None:
+    if work.request.dialect.farewell is not None:
+        await reply.event(work.request.dialect.farewell)
+    await reply.close()
