@@ -16,8 +16,8 @@ from proxy.cli.common import USD, check_writable, config_option, console, settin
 from proxy.config.policy import NEVER, policy
 from proxy.config.schema import Settings
 from proxy.evals import trial
-from proxy.evals.audited import AuditChoice, cost_from_audits, from_audits, priced
-from proxy.evals.calibration import Choice, Rated, Target, calibrate
+from proxy.evals.thresholds_from_audits import AuditChoice, cost_from_audits, from_audits, priced
+from proxy.evals.thresholds_from_runs import Choice, Rated, Target, calibrate
 from proxy.ledger.audits import Evidence, evidence, total
 from proxy.pricing.money import format_usd
 from proxy.service.request import Controls

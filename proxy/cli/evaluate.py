@@ -25,11 +25,11 @@ from proxy.config.prices import resolve_prices
 from proxy.config.schema import Settings
 from proxy.errors import ConfigError
 from proxy.evals import items, plot, report, trial
-from proxy.evals.calibration import Rated, frontier, rate, ways
 from proxy.evals.items import Item
 from proxy.evals.modes import At, Thresholds
 from proxy.evals.record import Record
 from proxy.evals.run import collect
+from proxy.evals.thresholds_from_runs import Rated, frontier, rate, ways
 from proxy.evals.tiers import open_tiers
 from proxy.evals.trial import Trial
 from proxy.pricing.money import format_usd

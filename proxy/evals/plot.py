@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from proxy.evals.calibration import Rated
 from proxy.evals.report import Line
+from proxy.evals.thresholds_from_runs import Rated
 
 _MARKS = ("o", "s", "D", "^", "v", "*", "P")
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import aiohttp
 import msgspec
 
-from proxy.backends.large import Upstream
-from proxy.backends.small import SmallPool
+from proxy.backends.small_pool import SmallPool
+from proxy.backends.upstream import Upstream
 from proxy.cascade import prompts
 from proxy.cascade.confidence.open import lowest_run
 from proxy.cascade.protocols import Runner, SmallRequest

@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 
 import aiohttp
 
-from proxy.backends.large import Account, Upstream
-from proxy.backends.small import SmallPool
+from proxy.backends.small_pool import SmallPool
+from proxy.backends.upstream import Account, Upstream
 from proxy.cascade.plan_cache import PlanBook
 from proxy.config.prices import resolve_prices, small_price
 from proxy.config.schema import Settings

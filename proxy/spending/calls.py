@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from proxy.backends.large import passed_on
+from proxy.backends.upstream import passed_on
 from proxy.errors import ApiError
 from proxy.formats.sse import DONE, events
 from proxy.pricing.prices import Usage

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 
-from proxy.backends.small import MISSED_PROBES, SmallPool
+from proxy.backends.small_pool import MISSED_PROBES, SmallPool
 
 pytestmark = pytest.mark.slow
 

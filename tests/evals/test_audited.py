@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.config.policy import NEVER
-from proxy.evals.audited import cost_from_audits, from_audits, priced
+from proxy.evals.thresholds_from_audits import cost_from_audits, from_audits, priced
 from proxy.ledger.audits import NO_ANSWER, Evidence
 
 

@@ -14,8 +14,8 @@ from proxy.config.loading import load, overruled
 from proxy.config.policy import NEVER, policy
 from proxy.errors import ConfigError
 from proxy.evals import trial as trials_of
-from proxy.evals.calibration import Target, calibrate, rate, ways
 from proxy.evals.modes import MODES, Thresholds
+from proxy.evals.thresholds_from_runs import Target, calibrate, rate, ways
 from proxy.evals.trial import Drawn, Paid, Trial, Vote
 from proxy.service.request import Controls
 
