@@ -1,5 +1,5 @@
 """`python -m proxy.cli`."""
 
-from proxy.cli import main
+from proxy.cli.main import main
 
 main()

@@ -9,8 +9,7 @@ import msgspec
 from rich.table import Table
 
 from proxy.audits.drift import weeks_of_drift
-from proxy.cli import main
-from proxy.cli.common import config_option, console, settings_of, with_database
+from proxy.cli.options import config_option, console, settings_of, with_database
 from proxy.config.schema import Settings
 from proxy.ledger.audits import Agreement, Models, agreements, total, verdicts
 from proxy.ledger.windows import window_start
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from proxy.ledger.database import Database
 
 
-@main.command()
+@click.command()
 @config_option
 @click.option("--days", default=7, show_default=True, type=click.IntRange(1))
 @click.option("--json", "as_json", is_flag=True)

@@ -10,9 +10,8 @@ import click
 from rich.table import Table
 
 from proxy.cascade.types import Plans, Policy, TaskKind
-from proxy.cli import main
 from proxy.cli.audits import models_of, none_of
-from proxy.cli.common import USD, check_writable, config_option, console, settings_of, with_database
+from proxy.cli.options import USD, check_writable, config_option, console, settings_of, with_database
 from proxy.config.policy import NEVER, policy
 from proxy.config.schema import Settings
 from proxy.evals import trial
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from proxy.ledger.database import Database
 
 
-@main.command("calibrate")
+@click.command("calibrate")
 @click.argument("runs", nargs=-1, type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option(
     "--quality",

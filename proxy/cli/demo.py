@@ -18,9 +18,8 @@ import openai
 from rich.console import Console
 from rich.table import Table
 
-from proxy.cli import main
-from proxy.cli.common import settings_of, started, with_database
-from proxy.cli.money import spend_table
+from proxy.cli.options import settings_of, started, with_database
+from proxy.cli.spend import spend_table
 from proxy.config.loading import ENGINE_MODEL, ENGINE_URL
 from proxy.config.schema import BUNDLED_MODEL, Settings, Small, Vllm
 from proxy.ledger import reports
@@ -58,7 +57,7 @@ output_per_mtok = 10
 """
 
 
-@main.command()
+@click.command()
 @click.option("--model", default=BUNDLED_MODEL, show_default=True, help="A hub id or a local folder.")
 @click.option("--serve", "stay", is_flag=True, help="Stay up after the questions.")
 @click.option("--port", default=8080, show_default=True)

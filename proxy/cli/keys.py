@@ -5,8 +5,7 @@ from datetime import UTC, datetime, timedelta
 import click
 from rich.table import Table
 
-from proxy.cli import main
-from proxy.cli.common import USD, config_option, console, settings_of, with_database
+from proxy.cli.options import USD, config_option, console, settings_of, with_database
 from proxy.ledger import keys as ledger_keys
 from proxy.ledger.time_ranges import parse_span
 from proxy.pricing.money import format_usd
@@ -14,7 +13,7 @@ from proxy.pricing.money import format_usd
 WINDOWS = ("total", "day", "week", "month")
 
 
-@main.group()
+@click.group()
 def keys() -> None:
     """The keys that clients use."""
 

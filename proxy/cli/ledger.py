@@ -6,15 +6,14 @@ from zoneinfo import ZoneInfo
 import click
 from rich.table import Table
 
-from proxy.cli import main
-from proxy.cli.common import USD, config_option, console, settings_of, with_database
+from proxy.cli.options import USD, config_option, console, settings_of, with_database
 from proxy.ledger import retention
 from proxy.ledger.rebuild import rebuild
 from proxy.ledger.unsettled import resolve, unsettled
 from proxy.pricing.money import format_usd
 
 
-@main.group()
+@click.group()
 def ledger() -> None:
     """The ledger itself."""
 

@@ -6,13 +6,12 @@ from importlib import metadata
 import click
 from rich.table import Table
 
-from proxy.cli import main
-from proxy.cli.common import config_option, console, settings_of
+from proxy.cli.options import config_option, console, settings_of
 from proxy.pricing.money import format_usd
 from proxy.pricing.prices import published_on, published_price
 
 
-@main.group()
+@click.group()
 def prices() -> None:
     """The prices that new calls are billed at. Calls on record keep the ones they were billed at."""
 

@@ -4,13 +4,12 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from proxy.cli import main
-from proxy.cli.common import config_option, console, settings_of, with_database
+from proxy.cli.options import config_option, console, settings_of, with_database
 from proxy.ledger.requests import RequestStory, get_request, list_requests
 from proxy.pricing.money import format_usd
 
 
-@main.group()
+@click.group()
 def requests() -> None:
     """The requests in the ledger."""
 

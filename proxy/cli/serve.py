@@ -8,8 +8,7 @@ from contextlib import ExitStack
 import click
 import uvicorn
 
-from proxy.cli import main
-from proxy.cli.common import config_option, pin_config, say, secret_names, settings_of, with_database
+from proxy.cli.options import config_option, pin_config, say, secret_names, settings_of, with_database
 from proxy.config.loading import ENGINE_MODEL, ENGINE_URL, overruled
 from proxy.config.prices import resolve_prices
 from proxy.config.schema import Settings
@@ -20,7 +19,7 @@ from proxy.vllm import launch
 DRAIN_S = 30
 
 
-@main.command()
+@click.command()
 @config_option
 @click.option("--host", help="Overrides server.host.")
 @click.option("--port", type=int, help="Overrides server.port.")

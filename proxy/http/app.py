@@ -17,9 +17,10 @@ from proxy.cascade.confidence import mathematics
 from proxy.config.loading import config_path, load, with_engine
 from proxy.errors import ApiError
 from proxy.http.admin import routes as admin_routes
-from proxy.http.api import model_endpoints
-from proxy.http.health import live, metrics, ready
-from proxy.http.models import get_model, list_models
+from proxy.http.health import live, ready
+from proxy.http.list_models import get_model, list_models
+from proxy.http.metrics import metrics
+from proxy.http.model_endpoints import model_endpoints
 from proxy.http.openapi import describe_model_endpoints
 from proxy.http.spend import spend, spend_request, spend_requests
 from proxy.service.state import open_gateway

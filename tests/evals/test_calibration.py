@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.cascade.types import TaskKind
-from proxy.cli import main
+from proxy.cli.main import main
 from proxy.config.loading import load, overruled
 from proxy.config.policy import NEVER, policy
 from proxy.errors import ConfigError

@@ -5,7 +5,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from proxy.cli import main
+from proxy.cli.main import main
 from proxy.errors import ConfigError
 from proxy.evals import items
 

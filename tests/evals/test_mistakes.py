@@ -6,7 +6,7 @@ import stat
 import pytest
 from click.testing import CliRunner
 
-from proxy.cli import main
+from proxy.cli.main import main
 from proxy.evals import trial as trials_of
 from proxy.evals.record import Call, Record
 from proxy.evals.trial import Drawn, Paid, Trial, Vote

@@ -18,8 +18,7 @@ from rich.progress import (
 
 from proxy.cascade.confidence import mathematics as maths
 from proxy.cascade.types import TaskKind
-from proxy.cli import main
-from proxy.cli.common import USD, config_option, console, settings_of, small_tier
+from proxy.cli.options import USD, config_option, console, settings_of, small_tier
 from proxy.config.policy import thresholds
 from proxy.config.prices import resolve_prices
 from proxy.config.schema import Settings
@@ -40,7 +39,7 @@ INTERRUPTED = 130
 """The exit code of what Ctrl-C has stopped."""
 
 
-@main.command("eval")
+@click.command("eval")
 @click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @config_option
 @click.option(

@@ -2,14 +2,11 @@
 
 import asyncio
 from collections.abc import Callable
-from importlib import resources
-from pathlib import Path
 
 import click
 import openai
 
-from proxy.cli import main
-from proxy.cli.common import config_option, settings_of, with_database
+from proxy.cli.options import config_option, settings_of, with_database
 from proxy.config.loading import overruled
 from proxy.config.schema import Settings
 from proxy.errors import ConfigError
@@ -19,26 +16,7 @@ from proxy.sandbox import SandboxError, open_sandbox
 from proxy.vllm import launch
 
 
-def example_config() -> str:
-    """Return the commented example, from the wheel or from the repository."""
-    packed = resources.files("proxy").joinpath("_config.example.toml")
-    if packed.is_file():
-        return packed.read_text()
-    return (Path(__file__).parents[2] / "config.example.toml").read_text()
-
-
-@main.command()
-@click.argument("path", default="cope.toml", type=click.Path(path_type=Path))
-@click.option("--force", is_flag=True, help="Replace a file that exists.")
-def init(path: Path, force: bool) -> None:
-    """Write a complete, commented config."""
-    if path.exists() and not force:
-        raise click.ClickException(f"{path} exists; --force replaces it")
-    path.write_text(example_config())
-    click.echo(f"wrote {path}; next: `cope-proxy doctor`, then `cope-proxy serve`")
-
-
-@main.command()
+@click.command()
 @config_option
 def doctor(config: str | None) -> None:
     """Check every part and say what to do."""

@@ -16,10 +16,10 @@ from proxy.formats.chat import Chat
 from proxy.formats.completions import Completions
 from proxy.formats.embeddings import Embeddings
 from proxy.formats.responses import Responses
+from proxy.http.asgi_reply import AsgiReply
 from proxy.http.auth import authenticate
 from proxy.http.body import ClientLeft, decode, read_body
-from proxy.http.controls import read_controls
-from proxy.http.reply import AsgiReply
+from proxy.http.control_headers import read_controls
 from proxy.ids import new_id, now
 from proxy.service.answer import answer
 from proxy.service.request import ModelRequest

@@ -2,12 +2,11 @@
 
 import click
 
-from proxy.cli import main
-from proxy.cli.common import config_option, settings_of
+from proxy.cli.options import config_option, settings_of
 from proxy.ledger import migrate
 
 
-@main.group()
+@click.group()
 def db() -> None:
     """The database's schema."""
 

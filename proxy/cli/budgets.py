@@ -1,0 +1,50 @@
+"""`cope-proxy budgets`."""
+
+import click
+from rich.table import Table
+
+from proxy.cli.options import USD, config_option, console, settings_of, with_database
+from proxy.ledger import keys
+from proxy.ledger.budgets import list_budgets, set_session_budget
+from proxy.pricing.money import format_usd
+
+
+@click.group()
+def budgets() -> None:
+    """The shared budgets."""
+
+
+@budgets.command("list")
+@config_option
+def budgets_list(config: str | None) -> None:
+    """List the budgets that have been used."""
+    table = Table(
+        "scope", "name", "window", "since (UTC)", "limit USD", "spent USD", "reserved USD", "unsettled USD"
+    )
+    for b in with_database(settings_of(config), list_budgets):
+        start = "" if b.window == "total" else f"{b.window_start:%Y-%m-%d %H:%M}"
+        amounts = (format_usd(a) for a in (b.limit, b.spent, b.reserved, b.unsettled))
+        table.add_row(b.scope, b.name, b.window, start, *amounts)
+    console().print(table)
+
+
+@budgets.command("set")
+@config_option
+@click.argument("scope", type=click.Choice(["session", "key"]))
+@click.argument("name")
+@click.argument("usd", type=USD)
+@click.option(
+    "--window", type=click.Choice(["total", "day", "week", "month"]), default="total", help="Of a key's."
+)
+def budgets_set(config: str | None, scope: str, name: str, usd: int, window: str) -> None:
+    """Set the budget of a session or a key, higher or lower. All others are in the config."""
+    settings = settings_of(config)
+    if scope == "session":
+        found = with_database(settings, lambda engine: set_session_budget(engine, name, usd))
+    else:
+        found = with_database(settings, lambda engine: keys.set_key_budget(engine, name, usd, window))  # type: ignore[arg-type]
+    if not found:
+        raise click.ClickException(
+            f"no {scope} {name}; see `cope-proxy budgets list` and `cope-proxy keys list`"
+        )
+    click.echo(f"{scope} {name}: {format_usd(usd)} USD")

@@ -1,0 +1,58 @@
+"""The `cope-proxy` command. One module a group of commands."""
+
+import sys
+
+import click
+
+from proxy import __version__
+from proxy.cli.audits import audits
+from proxy.cli.budgets import budgets
+from proxy.cli.calibrate import calibrate_command
+from proxy.cli.db import db
+from proxy.cli.demo import demo
+from proxy.cli.doctor import doctor
+from proxy.cli.eval import evaluate
+from proxy.cli.init import init
+from proxy.cli.keys import keys
+from proxy.cli.ledger import ledger
+from proxy.cli.prices import prices
+from proxy.cli.requests import requests
+from proxy.cli.serve import serve
+from proxy.cli.spend import spend
+from proxy.errors import ConfigError
+
+
+class _Root(click.Group):
+    def invoke(self, ctx: click.Context) -> object:
+        """Turn a bad configuration into its lines instead of a traceback."""
+        try:
+            return super().invoke(ctx)
+        except ConfigError as e:
+            for problem in e.problems:
+                click.echo(f"config: {problem}", err=True)
+            sys.exit(2)
+
+
+@click.group(cls=_Root, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="cope-proxy")
+def main() -> None:
+    """An OpenAI-compatible proxy that pays for the large model only when the small one is unsure."""
+
+
+for command in (
+    audits,
+    budgets,
+    calibrate_command,
+    db,
+    demo,
+    doctor,
+    evaluate,
+    init,
+    keys,
+    ledger,
+    prices,
+    requests,
+    serve,
+    spend,
+):
+    main.add_command(command)
