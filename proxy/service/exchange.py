@@ -30,6 +30,7 @@ class Work:
 
 
 async def send_event(work: Work, reply: Reply, data: bytes, name: Any = None) -> None:
+    """Send one event of a stream, named if the format names its events."""
     if work.request.dialect.named_events:
         await reply.event(data, str(name or msgspec.json.decode(data)["type"]))
     else:
@@ -37,6 +38,7 @@ async def send_event(work: Work, reply: Reply, data: bytes, name: Any = None) ->
 
 
 async def end_stream(work: Work, reply: Reply) -> None:
+    """End a stream, with the last event of its format if there is one."""
     if work.request.dialect.farewell is not None:
         await reply.event(work.request.dialect.farewell)
     await reply.close()

@@ -37,6 +37,7 @@ from proxy.spending.planner import Guide
 
 
 def local_only(work: Work) -> bool:
+    """Return True if the request may send nothing upstream for its answer."""
     return work.way.mode == "small" or work.request.controls.max_stage < 3
 
 
@@ -144,6 +145,11 @@ async def _small_unavailable(gateway: Gateway, *, local_only: bool) -> str | Non
 
 
 def degrade(work: Work, decision: Escalated, e: NoBudget) -> Escalated:
+    """Fall back to the best local answer when the budget does not cover the large model.
+
+    Raises:
+        ApiError: the client wants an error instead, or there is no local answer.
+    """
     if work.request.controls.on_budget == "fail" or decision.best is None:
         raise no_money(e) from e
     work.trace.degraded = "budget"
@@ -151,6 +157,7 @@ def degrade(work: Work, decision: Escalated, e: NoBudget) -> Escalated:
 
 
 async def answer_locally(work: Work, decision: Accepted | Escalated, reply: Reply) -> None:
+    """Send the small model\'s answer."""
     gateway, request, trace, dialect = work.gateway, work.request, work.trace, work.request.dialect
     assert isinstance(dialect, Conversation)
     if isinstance(decision, Accepted):
