@@ -5,7 +5,7 @@ from rich.console import Console
 from rich.table import Table
 
 from proxy.cli.options import config_option, console, settings_of, with_database
-from proxy.ledger.requests import RequestStory, get_request, list_requests
+from proxy.ledger.requests import RequestDetails, get_request, list_requests
 from proxy.pricing.money import format_usd
 
 
@@ -51,7 +51,7 @@ def requests_show(config: str | None, request_id: str) -> None:
     print_story(console(), story)
 
 
-def print_story(console: Console, story: RequestStory) -> None:
+def print_story(console: Console, story: RequestDetails) -> None:
     """Print one request: facts, stages, plans, calls."""
     r = story.request
     console.print(

@@ -11,7 +11,7 @@ from msgspec.structs import asdict
 from sqlalchemy import ColumnElement, and_, case, delete, func, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from proxy.ledger.tables import Audit, Request
+from proxy.ledger.tables import AuditRow, RequestRow
 
 NO_ANSWER = -1.0
 """The confidence of a stage that came to no valid answer: it is below every threshold."""
@@ -73,7 +73,7 @@ class Agreement(Struct, frozen=True):
 async def keep(engine: AsyncEngine, audited: Audited) -> None:
     """Store one audit. Raises what the driver raises."""
     async with engine.begin() as connection:
-        await connection.execute(insert(Audit).values(**asdict(audited)))
+        await connection.execute(insert(AuditRow).values(**asdict(audited)))
 
 
 async def agreements(engine: AsyncEngine, since: datetime, models: Models) -> list[Agreement]:
@@ -81,18 +81,18 @@ async def agreements(engine: AsyncEngine, since: datetime, models: Models) -> li
     counted = [
         func.sum(case((condition, 1), else_=0))
         for condition in (
-            Audit.agreed.is_(True),
-            Audit.agreed.is_(False),
-            and_(Audit.agreed.is_(None), Audit.confidence > NO_ANSWER),
-            Audit.confidence == NO_ANSWER,
+            AuditRow.agreed.is_(True),
+            AuditRow.agreed.is_(False),
+            and_(AuditRow.agreed.is_(None), AuditRow.confidence > NO_ANSWER),
+            AuditRow.confidence == NO_ANSWER,
         )
     ]
-    key = Audit.task, Audit.stage, Audit.accepted
+    key = AuditRow.task, AuditRow.stage, AuditRow.accepted
     wanted = (
-        select(*key, Audit.samples, *counted)
-        .where(Audit.created_at >= since, _of(models))
-        .group_by(*key, Audit.samples)
-        .order_by(Audit.task, Audit.stage, Audit.accepted.desc(), Audit.samples)
+        select(*key, AuditRow.samples, *counted)
+        .where(AuditRow.created_at >= since, _of(models))
+        .group_by(*key, AuditRow.samples)
+        .order_by(AuditRow.task, AuditRow.stage, AuditRow.accepted.desc(), AuditRow.samples)
     )
     async with engine.connect() as connection:
         await connection.execution_options(readonly=True)
@@ -129,14 +129,14 @@ async def verdicts(
         models: whose audits.
         of: only those of the accepted answers of this task kind and stage.
     """
-    columns = [getattr(Audit, name) for name in Audited.__struct_fields__]
+    columns = [getattr(AuditRow, name) for name in Audited.__struct_fields__]
     wanted = (
         select(*columns)
-        .where(Audit.created_at >= since, Audit.agreed.is_not(None), _of(models))
-        .order_by(Audit.created_at, Audit.id, Audit.stage)
+        .where(AuditRow.created_at >= since, AuditRow.agreed.is_not(None), _of(models))
+        .order_by(AuditRow.created_at, AuditRow.id, AuditRow.stage)
     )
     if of is not None:
-        wanted = wanted.where(Audit.task == of[0], Audit.stage == of[1], Audit.accepted)
+        wanted = wanted.where(AuditRow.task == of[0], AuditRow.stage == of[1], AuditRow.accepted)
     async with engine.connect() as connection:
         await connection.execution_options(readonly=True)
         return [Audited(*row) for row in await connection.execute(wanted)]
@@ -144,14 +144,14 @@ async def verdicts(
 
 async def evidence(engine: AsyncEngine, since: datetime, models: Models) -> list[Evidence]:
     """Return all audits of two models since a time, in order of time, also those without a verdict."""
-    columns = [getattr(Audit, name) for name in Audited.__struct_fields__]
-    comparable = or_(Request.stage < 3, Request.model == Audit.large_model)
-    baseline = case((comparable, Request.baseline_nano)).label("baseline_nano")
+    columns = [getattr(AuditRow, name) for name in Audited.__struct_fields__]
+    comparable = or_(RequestRow.stage < 3, RequestRow.model == AuditRow.large_model)
+    baseline = case((comparable, RequestRow.baseline_nano)).label("baseline_nano")
     wanted = (
         select(*columns, baseline)
-        .join(Request, Request.id == Audit.request_id, isouter=True)
-        .where(Audit.created_at >= since, _of(models))
-        .order_by(Audit.created_at, Audit.id, Audit.stage)
+        .join(RequestRow, RequestRow.id == AuditRow.request_id, isouter=True)
+        .where(AuditRow.created_at >= since, _of(models))
+        .order_by(AuditRow.created_at, AuditRow.id, AuditRow.stage)
     )
     async with engine.connect() as connection:
         await connection.execution_options(readonly=True)
@@ -163,16 +163,16 @@ async def total(engine: AsyncEngine, since: datetime) -> int:
     """Return how many audits were made since a time, of whatever models."""
     async with engine.connect() as connection:
         await connection.execution_options(readonly=True)
-        counted = select(func.count()).where(Audit.created_at >= since)
+        counted = select(func.count()).where(AuditRow.created_at >= since)
         return int((await connection.execute(counted)).scalar_one())
 
 
 def _of(models: Models) -> ColumnElement[bool]:
-    return and_(Audit.small_model == models.small, Audit.large_model == models.large)
+    return and_(AuditRow.small_model == models.small, AuditRow.large_model == models.large)
 
 
 async def forget(engine: AsyncEngine, before: datetime) -> int:
     """Delete audits that are older; return how many."""
     async with engine.begin() as connection:
-        done = await connection.execute(delete(Audit).where(Audit.created_at < before))
+        done = await connection.execute(delete(AuditRow).where(AuditRow.created_at < before))
     return int(done.rowcount)

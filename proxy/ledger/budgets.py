@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.sql import bindparam
 
 from proxy.ledger.requests import _row
-from proxy.ledger.tables import Budget, Reservation
+from proxy.ledger.tables import BudgetRow, ReservationRow
 from proxy.records import BudgetRef, Hold, Settle
 
 
@@ -66,7 +66,7 @@ Outcome = Grant | BudgetExceeded | SessionOwned | None
 
 
 @dataclass(slots=True)
-class _Row:
+class _LockedBudget:
     """A budget under lock. `asked` is the lowest limit that a session's header ever gave."""
 
     id: int
@@ -128,11 +128,11 @@ async def move(
             placed.append({**hold_row(ask.hold, holder, budgets), "amount_nano": outcome.amount})
     await _store(connection, rows.values())
     if placed:
-        await connection.execute(insert(Reservation), placed)
+        await connection.execute(insert(ReservationRow), placed)
     return outcomes
 
 
-def _decide(ask: Ask, budgets: Sequence[tuple[BudgetRef, _Row]]) -> Outcome:
+def _decide(ask: Ask, budgets: Sequence[tuple[BudgetRef, _LockedBudget]]) -> Outcome:
     for ref, row in budgets:
         if ref.scope == "session" and row.owner != ref.owner:
             return SessionOwned(ref.name)
@@ -157,7 +157,7 @@ def _decide(ask: Ask, budgets: Sequence[tuple[BudgetRef, _Row]]) -> Outcome:
     return Grant(target, free - target)
 
 
-def _limit(ref: BudgetRef, row: _Row) -> None:
+def _limit(ref: BudgetRef, row: _LockedBudget) -> None:
     if ref.limit is None:
         return
     if ref.scope != "session":
@@ -175,9 +175,11 @@ async def _end(
     if not costs:
         return []
     gone = await connection.execute(
-        delete(Reservation)
-        .where(Reservation.id.in_(sorted(costs)))
-        .returning(Reservation.id, Reservation.amount_nano, Reservation.budget_ids, Reservation.state)
+        delete(ReservationRow)
+        .where(ReservationRow.id.in_(sorted(costs)))
+        .returning(
+            ReservationRow.id, ReservationRow.amount_nano, ReservationRow.budget_ids, ReservationRow.state
+        )
     )
     return [(costs[r.id], r.amount_nano, [int(i) for i in r.budget_ids], r.state) for r in gone]
 
@@ -203,32 +205,34 @@ async def _open(connection: AsyncConnection, refs: Iterable[BudgetRef], known: d
             }
             for ref in missing
         ]  # fmt: skip
-        await connection.execute(dialect.insert(Budget).on_conflict_do_nothing(), values)
+        await connection.execute(dialect.insert(BudgetRow).on_conflict_do_nothing(), values)
         known |= await _find(connection, [_key(ref) for ref in missing])
 
 
 async def _find(connection: AsyncConnection, keys: Iterable[Key]) -> dict[Key, int]:
-    columns = (Budget.scope, Budget.name, Budget.window, Budget.window_start)
+    columns = (BudgetRow.scope, BudgetRow.name, BudgetRow.window, BudgetRow.window_start)
     wanted = set(keys)
     # Each part of the key by itself, so that the unique index serves on both databases.
     parts = (column.in_(sorted({k[i] for k in wanted})) for i, column in enumerate(columns))
-    rows = await connection.execute(select(Budget.id, *columns).where(*parts))
+    rows = await connection.execute(select(BudgetRow.id, *columns).where(*parts))
     found: dict[Key, int] = {(r.scope, r.name, r.window, r.window_start): r.id for r in rows}
     return {key: id_ for key, id_ in found.items() if key in wanted}
 
 
-async def _lock(connection: AsyncConnection, ids: Iterable[int]) -> dict[int, _Row]:
+async def _lock(connection: AsyncConnection, ids: Iterable[int]) -> dict[int, _LockedBudget]:
     wanted = sorted(ids)
     if not wanted:
         return {}
-    query = select(Budget).where(Budget.id.in_(wanted)).order_by(Budget.id).with_for_update()
+    query = select(BudgetRow).where(BudgetRow.id.in_(wanted)).order_by(BudgetRow.id).with_for_update()
     return {
-        r.id: _Row(r.id, r.owner, r.limit_nano, r.asked_nano, r.spent_nano, r.reserved_nano, r.unsettled_nano)
+        r.id: _LockedBudget(
+            r.id, r.owner, r.limit_nano, r.asked_nano, r.spent_nano, r.reserved_nano, r.unsettled_nano
+        )
         for r in await connection.execute(query)
     }
 
 
-async def _store(connection: AsyncConnection, rows: Iterable[_Row]) -> None:
+async def _store(connection: AsyncConnection, rows: Iterable[_LockedBudget]) -> None:
     values = [
         {
             "budget_id": row.id, "limit_nano": row.limit, "asked_nano": row.asked, "spent_nano": row.spent,
@@ -237,7 +241,9 @@ async def _store(connection: AsyncConnection, rows: Iterable[_Row]) -> None:
         for row in rows
     ]  # fmt: skip
     if values:
-        table = cast("Table", Budget.__table__)  # of the core: the ORM's bulk update would want primary keys
+        table = cast(
+            "Table", BudgetRow.__table__
+        )  # of the core: the ORM's bulk update would want primary keys
         await connection.execute(update(table).where(table.c.id == bindparam("budget_id")), values)
 
 
@@ -256,7 +262,7 @@ async def remaining(engine: AsyncEngine, refs: tuple[BudgetRef, ...]) -> int | N
     async with engine.connect() as connection:
         await connection.execution_options(readonly=True)
         for ref in refs:
-            row: Any = (await connection.execute(select(Budget).where(*_is(ref)))).one_or_none()
+            row: Any = (await connection.execute(select(BudgetRow).where(*_is(ref)))).one_or_none()
             if row is None:
                 left += [] if ref.limit is None else [ref.limit]
                 continue
@@ -268,11 +274,11 @@ async def remaining(engine: AsyncEngine, refs: tuple[BudgetRef, ...]) -> int | N
 def _is(ref: BudgetRef) -> list[ColumnElement[bool]]:
     scope, name, window, start = _key(ref)
     return [
-        Budget.scope == scope, Budget.name == name, Budget.window == window, Budget.window_start == start,
+        BudgetRow.scope == scope, BudgetRow.name == name, BudgetRow.window == window, BudgetRow.window_start == start,
     ]  # fmt: skip
 
 
-class BudgetRow(msgspec.Struct, frozen=True):
+class BudgetView(msgspec.Struct, frozen=True):
     """A budget and what stands against it."""
 
     scope: str
@@ -285,16 +291,16 @@ class BudgetRow(msgspec.Struct, frozen=True):
     unsettled: int
 
 
-async def list_budgets(engine: AsyncEngine) -> list[BudgetRow]:
+async def list_budgets(engine: AsyncEngine) -> list[BudgetView]:
     """List all budgets that have been used."""
-    query = select(Budget.__table__).order_by(Budget.scope, Budget.name, Budget.window_start)
+    query = select(BudgetRow.__table__).order_by(BudgetRow.scope, BudgetRow.name, BudgetRow.window_start)
     async with engine.connect() as connection:
         await connection.execution_options(readonly=True)
-        return [_row(BudgetRow, r) for r in await connection.execute(query)]
+        return [_row(BudgetView, r) for r in await connection.execute(query)]
 
 
 async def set_session_budget(engine: AsyncEngine, name: str, limit: int) -> bool:
     """Set a session's limit, up or down; False when the session has no budget."""
-    query = update(Budget).where(Budget.scope == "session", Budget.name == name)
+    query = update(BudgetRow).where(BudgetRow.scope == "session", BudgetRow.name == name)
     async with engine.begin() as connection:
         return (await connection.execute(query.values(limit_nano=limit))).rowcount == 1

@@ -10,7 +10,7 @@ from msgspec import Struct
 from sqlalchemy import delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from proxy.ledger.tables import KeptResponse
+from proxy.ledger.tables import KeptResponseRow
 
 
 class Kept(Struct, frozen=True):
@@ -34,7 +34,7 @@ async def keep(engine: AsyncEngine, kept: Kept) -> None:
     """Store one response. Raises what the driver raises."""
     async with engine.begin() as connection:
         await connection.execute(
-            insert(KeptResponse).values(
+            insert(KeptResponseRow).values(
                 id=kept.id,
                 key_id=kept.key_id,
                 created_at=kept.created_at,
@@ -49,7 +49,7 @@ async def find(engine: AsyncEngine, response_id: str) -> Kept | None:
     async with engine.connect() as connection:
         await connection.execution_options(readonly=True)
         row = (
-            await connection.execute(select(KeptResponse).where(KeptResponse.id == response_id))
+            await connection.execute(select(KeptResponseRow).where(KeptResponseRow.id == response_id))
         ).one_or_none()
     return None if row is None else Kept(row.id, row.key_id, row.created_at, row.context_tokens, row.items)
 
@@ -57,5 +57,5 @@ async def find(engine: AsyncEngine, response_id: str) -> Kept | None:
 async def forget(engine: AsyncEngine, before: datetime) -> int:
     """Delete responses that are older; return how many."""
     async with engine.begin() as connection:
-        done = await connection.execute(delete(KeptResponse).where(KeptResponse.created_at < before))
+        done = await connection.execute(delete(KeptResponseRow).where(KeptResponseRow.created_at < before))
     return int(done.rowcount)

@@ -12,7 +12,7 @@ from msgspec import Struct
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from proxy.ledger.tables import Key
+from proxy.ledger.tables import KeyRow
 from proxy.records import Window
 
 _SHAPE = re.compile(r"sk-cope-([a-z0-9]{12})-([a-z0-9]{48})")
@@ -68,7 +68,7 @@ async def create_key(engine: AsyncEngine, name: str, rules: KeyRules | None = No
         "requests_per_minute": rules.requests_per_minute, "tokens_per_minute": rules.tokens_per_minute,
     }  # fmt: skip
     async with engine.begin() as connection:
-        await connection.execute(insert(Key).values(row))
+        await connection.execute(insert(KeyRow).values(row))
     return NewKey(public, _token(public, secret))
 
 
@@ -76,9 +76,11 @@ async def rotate_key(engine: AsyncEngine, key_id: str, grace: timedelta) -> NewK
     """Give an active key a new secret. Its id, rules, budget and history stay; the old secret works for `grace`."""
     secret, at = _random(48), datetime.now(UTC)
     query = (
-        update(Key)
-        .where(Key.id == key_id, Key.revoked_at.is_(None))
-        .values(previous_sha256=Key.secret_sha256, previous_until=at + grace, secret_sha256=_digest(secret))
+        update(KeyRow)
+        .where(KeyRow.id == key_id, KeyRow.revoked_at.is_(None))
+        .values(
+            previous_sha256=KeyRow.secret_sha256, previous_until=at + grace, secret_sha256=_digest(secret)
+        )
     )
     async with engine.begin() as connection:
         if (await connection.execute(query)).rowcount != 1:
@@ -93,7 +95,7 @@ async def find_key(engine: AsyncEngine, token: str) -> ApiKey | None:
         return None
     async with engine.connect() as connection:
         await connection.execution_options(readonly=True)
-        row = (await connection.execute(select(Key.__table__).where(Key.id == parts[1]))).one_or_none()
+        row = (await connection.execute(select(KeyRow.__table__).where(KeyRow.id == parts[1]))).one_or_none()
     if row is None:
         return None
     digest = _digest(parts[2])
@@ -107,19 +109,25 @@ async def list_keys(engine: AsyncEngine) -> list[ApiKey]:
     """List all keys, oldest first."""
     async with engine.connect() as connection:
         await connection.execution_options(readonly=True)
-        return [_key(r) for r in await connection.execute(select(Key.__table__).order_by(Key.created_at))]
+        return [
+            _key(r) for r in await connection.execute(select(KeyRow.__table__).order_by(KeyRow.created_at))
+        ]
 
 
 async def revoke_key(engine: AsyncEngine, key_id: str) -> bool:
     """Revoke a key; False when no active key has this id."""
-    query = update(Key).where(Key.id == key_id, Key.revoked_at.is_(None)).values(revoked_at=datetime.now(UTC))
+    query = (
+        update(KeyRow)
+        .where(KeyRow.id == key_id, KeyRow.revoked_at.is_(None))
+        .values(revoked_at=datetime.now(UTC))
+    )
     async with engine.begin() as connection:
         return (await connection.execute(query)).rowcount == 1
 
 
 async def set_key_budget(engine: AsyncEngine, key_id: str, budget: int | None, window: Window) -> bool:
     """Set or remove a key's own budget (nano-USD); False when there is no such key."""
-    query = update(Key).where(Key.id == key_id).values(budget_nano=budget, budget_window=window)
+    query = update(KeyRow).where(KeyRow.id == key_id).values(budget_nano=budget, budget_window=window)
     async with engine.begin() as connection:
         return (await connection.execute(query)).rowcount == 1
 
@@ -128,7 +136,7 @@ async def any_keys(engine: AsyncEngine) -> bool:
     """Return whether clients need a key. A revoked last key does not open the door again."""
     async with engine.connect() as connection:
         await connection.execution_options(readonly=True)
-        return (await connection.execute(select(Key.id).limit(1))).one_or_none() is not None
+        return (await connection.execute(select(KeyRow.id).limit(1))).one_or_none() is not None
 
 
 def _key(row: Any) -> ApiKey:

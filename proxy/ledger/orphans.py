@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from proxy.ledger import rollups
 from proxy.ledger.rows import request_row
-from proxy.ledger.tables import Call, Request
+from proxy.ledger.tables import CallRow, RequestRow
 from proxy.records import RequestRecord
 
 
@@ -23,15 +23,15 @@ async def close_lost_requests(engine: AsyncEngine, since: datetime, until: datet
     """
     query = (
         select(
-            Call.request_id,
-            func.min(Call.key_id).label("key_id"),
-            func.min(Call.started_at).label("started_at"),
-            func.max(Call.model).label("model"),
-            func.sum(Call.cost_nano).label("cost"),
+            CallRow.request_id,
+            func.min(CallRow.key_id).label("key_id"),
+            func.min(CallRow.started_at).label("started_at"),
+            func.max(CallRow.model).label("model"),
+            func.sum(CallRow.cost_nano).label("cost"),
         )
-        .outerjoin(Request, Request.id == Call.request_id)
-        .where(Call.started_at >= since, Call.started_at < until, Request.id.is_(None))
-        .group_by(Call.request_id)
+        .outerjoin(RequestRow, RequestRow.id == CallRow.request_id)
+        .where(CallRow.started_at >= since, CallRow.started_at < until, RequestRow.id.is_(None))
+        .group_by(CallRow.request_id)
     )
     async with engine.connect() as connection:
         await connection.execution_options(readonly=True)
@@ -40,7 +40,7 @@ async def close_lost_requests(engine: AsyncEngine, since: datetime, until: datet
     async with engine.begin() as connection:
         lost = [_record(row) for row in await connection.execute(query)]
         if lost:
-            await connection.execute(insert(Request), [request_row(r) for r in lost])
+            await connection.execute(insert(RequestRow), [request_row(r) for r in lost])
             await rollups.add(connection, *rollups.roll_requests(lost, zone))
         return len(lost)
 

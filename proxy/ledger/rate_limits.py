@@ -9,7 +9,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from proxy.ledger.tables import RateWindow, Request
+from proxy.ledger.tables import RateWindowRow, RequestRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +51,16 @@ async def admit(connection: AsyncConnection, wanted: Sequence[Admit]) -> list[Ad
         return []
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     opened = [{"key_id": k, "minute": m, "requests": 0} for k, m in windows]
-    await connection.execute(dialect.insert(RateWindow).on_conflict_do_nothing(), opened)
+    await connection.execute(dialect.insert(RateWindowRow).on_conflict_do_nothing(), opened)
     counts: dict[tuple[str, datetime], int] = {}
     tokens: dict[tuple[str, datetime], int] = defaultdict(int)
     for key_id, minute in windows:
-        this = (RateWindow.key_id == key_id, RateWindow.minute == minute)
-        row = await connection.execute(select(RateWindow.requests).where(*this).with_for_update())
+        this = (RateWindowRow.key_id == key_id, RateWindowRow.minute == minute)
+        row = await connection.execute(select(RateWindowRow.requests).where(*this).with_for_update())
         counts[key_id, minute] = row.scalar_one()
         if any(a.tokens_per_minute is not None for a in wanted if a.key_id == key_id):
-            used = select(func.sum(Request.prompt_tokens + Request.completion_tokens)).where(
-                Request.key_id == key_id, Request.started_at >= minute
+            used = select(func.sum(RequestRow.prompt_tokens + RequestRow.completion_tokens)).where(
+                RequestRow.key_id == key_id, RequestRow.started_at >= minute
             )
             tokens[key_id, minute] = int(await connection.scalar(used) or 0)
     outcomes: list[Admitted | RateExceeded] = []
@@ -75,10 +75,10 @@ async def admit(connection: AsyncConnection, wanted: Sequence[Admit]) -> list[Ad
             counts[window] += 1
             outcomes.append(Admitted())
     counted = [{"key_id": k, "minute": m, "requests": counts[k, m]} for k, m in windows]
-    insert = dialect.insert(RateWindow)
+    insert = dialect.insert(RateWindowRow)
     await connection.execute(
         insert.on_conflict_do_update(
-            index_elements=list(RateWindow.__table__.primary_key),
+            index_elements=list(RateWindowRow.__table__.primary_key),
             set_={"requests": insert.excluded["requests"]},
         ),
         counted,
@@ -88,4 +88,4 @@ async def admit(connection: AsyncConnection, wanted: Sequence[Admit]) -> list[Ad
 
 async def forget_old(connection: AsyncConnection, now: datetime) -> None:
     """Drop the counts of past minutes."""
-    await connection.execute(delete(RateWindow).where(RateWindow.minute < now - timedelta(hours=1)))
+    await connection.execute(delete(RateWindowRow).where(RateWindowRow.minute < now - timedelta(hours=1)))

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from proxy.ledger.reports import _days, _latencies, _totals
 from proxy.ledger.rollups import DIMENSIONS, SUMS, TIMED, by_month
-from proxy.ledger.tables import LatencyRollup, Rollup
+from proxy.ledger.tables import LatencyRollupRow, RollupRow
 
 
 async def rebuild(engine: AsyncEngine, zone: ZoneInfo) -> int:
@@ -29,7 +29,9 @@ async def rebuild(engine: AsyncEngine, zone: ZoneInfo) -> int:
     async with engine.connect() as connection:
         await connection.execution_options(readonly=True)
         days = [d async for d in _days(connection, None, None, zone)]
-        oldest_sum = await connection.scalar(select(func.min(Rollup.day)).where(Rollup.dimension == "all"))
+        oldest_sum = await connection.scalar(
+            select(func.min(RollupRow.day)).where(RollupRow.dimension == "all")
+        )
     if days and oldest_sum is not None and oldest_sum < days[0][0]:
         # Some rows of the oldest day may have been pruned, and some calls of requests that began on it: sums know more.
         days = days[2:]
@@ -43,7 +45,7 @@ async def rebuild(engine: AsyncEngine, zone: ZoneInfo) -> int:
 
 
 async def _rebuild_day(connection: AsyncConnection, day: str, low: datetime, high: datetime) -> None:
-    for table, dimensions, rows in ((Rollup, DIMENSIONS, _totals), (LatencyRollup, TIMED, _latencies)):
+    for table, dimensions, rows in ((RollupRow, DIMENSIONS, _totals), (LatencyRollupRow, TIMED, _latencies)):
         await connection.execute(delete(table).where(table.dimension.in_(dimensions), table.day == day))
         for dimension in dimensions:
             found = rows(connection, dimension, day, low, high).subquery()
@@ -51,9 +53,9 @@ async def _rebuild_day(connection: AsyncConnection, day: str, low: datetime, hig
 
 
 async def _rebuild_months(connection: AsyncConnection) -> None:
-    for table, dimensions in ((Rollup, DIMENSIONS), (LatencyRollup, TIMED)):
-        keys = ["key_id", "value", *(["bucket"] if table is LatencyRollup else [])]
-        amounts = SUMS if table is Rollup else ("requests",)
+    for table, dimensions in ((RollupRow, DIMENSIONS), (LatencyRollupRow, TIMED)):
+        keys = ["key_id", "value", *(["bucket"] if table is LatencyRollupRow else [])]
+        amounts = SUMS if table is RollupRow else ("requests",)
         month = func.substr(table.day, 1, 7)
         for dimension in dimensions:
             await connection.execute(delete(table).where(table.dimension == by_month(dimension)))
@@ -67,7 +69,7 @@ async def _rebuild_months(connection: AsyncConnection) -> None:
 
 async def _refill(
     connection: AsyncConnection,
-    table: type[Rollup] | type[LatencyRollup],
+    table: type[RollupRow] | type[LatencyRollupRow],
     rows: Select[Any],
     names: list[str],
 ) -> None:

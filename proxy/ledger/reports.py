@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from proxy.ledger import rollups
 from proxy.ledger.rollups import GROWTH, SUMS, Dimension, by_month, local_day
-from proxy.ledger.tables import Call, LatencyRollup, Request, Rollup
+from proxy.ledger.tables import CallRow, LatencyRollupRow, RequestRow, RollupRow
 
 By = Literal["day", "model", "tier", "stage", "task", "key", "session", "user", "tag"]
 GROUPS = get_args(By)
@@ -88,7 +88,10 @@ async def spend(
         if _midnight(since, zone) and _midnight(until, zone):
             first = None if since is None else local_day(since, zone)
             last = None if until is None else local_day(until - timedelta(microseconds=1), zone)
-            totals, latencies = _stored(Rollup, by, first, last), _stored(LatencyRollup, by, first, last)
+            totals, latencies = (
+                _stored(RollupRow, by, first, last),
+                _stored(LatencyRollupRow, by, first, last),
+            )
             await _collect(
                 connection, by, totals, latencies, key_id, sums, buckets, None if by == "day" else limit
             )
@@ -116,10 +119,10 @@ def _dimension(by: By) -> Dimension:
 
 
 def _stored(
-    table: type[Rollup] | type[LatencyRollup], by: By, first: str | None, last: str | None
+    table: type[RollupRow] | type[LatencyRollupRow], by: By, first: str | None, last: str | None
 ) -> list[Select[Any]]:
     """Select the rollups of a range of days: whole months as such, unless days are wanted."""
-    if table is LatencyRollup and by not in WITH_LATENCY:
+    if table is LatencyRollupRow and by not in WITH_LATENCY:
         return []
     dimension = _dimension(by)
     names = [c.name for c in table.__table__.columns if c.name != "dimension"]
@@ -205,7 +208,7 @@ async def _days(
 ) -> Any:
     """Yield each local day between the first and the last row, with the part of it that lies in a range (UTC)."""
     ends: list[Any] = []
-    for table in (Request, Call):
+    for table in (RequestRow, CallRow):
         ends += (
             await connection.execute(select(func.min(table.started_at), func.max(table.started_at)))
         ).one()
@@ -224,16 +227,16 @@ async def _days(
 def _value(connection: AsyncConnection, dimension: Dimension) -> tuple[Any, ColumnElement[str]]:
     """Return what to select from, and the value of a dimension in it."""
     if dimension in OF_CALLS:
-        return Call, getattr(Call, dimension)
+        return CallRow, getattr(CallRow, dimension)
     if dimension == "tag":
         if connection.dialect.name == "sqlite":
-            tags = func.json_each(Request.tags).table_valued("value")
+            tags = func.json_each(RequestRow.tags).table_valued("value")
         else:
-            tags = func.json_array_elements_text(Request.tags).table_valued("value").render_derived()
-        return Request.__table__.outerjoin(tags, true()), func.coalesce(cast(tags.c.value, String), "")
+            tags = func.json_array_elements_text(RequestRow.tags).table_valued("value").render_derived()
+        return RequestRow.__table__.outerjoin(tags, true()), func.coalesce(cast(tags.c.value, String), "")
     if dimension == "all":
-        return Request, literal("")
-    return Request, func.coalesce(cast(getattr(Request, dimension), String), "")
+        return RequestRow, literal("")
+    return RequestRow, func.coalesce(cast(getattr(RequestRow, dimension), String), "")
 
 
 def _totals(
@@ -241,16 +244,16 @@ def _totals(
 ) -> Select[Any]:
     """Select the rollups of a span within one day from the rows."""
     source, value = _value(connection, dimension)
-    table: Any = Call if dimension in OF_CALLS else Request
+    table: Any = CallRow if dimension in OF_CALLS else RequestRow
     errors: Any
     escalated: Any
     baseline: Any
-    if table is Call:
-        errors, escalated, baseline = Call.error.is_not(None), literal(value=False), literal(0)
+    if table is CallRow:
+        errors, escalated, baseline = CallRow.error.is_not(None), literal(value=False), literal(0)
     else:
-        errors = Request.status >= 400
-        escalated = (Request.stage > 1) & (Request.mode == "cascade")
-        baseline = func.coalesce(Request.baseline_nano, 0)
+        errors = RequestRow.status >= 400
+        escalated = (RequestRow.stage > 1) & (RequestRow.mode == "cascade")
+        baseline = func.coalesce(RequestRow.baseline_nano, 0)
     amounts = (
         func.count(), _count_if(errors), _count_if(escalated), func.sum(table.prompt_tokens),
         func.sum(table.completion_tokens), func.sum(table.cost_nano), func.sum(baseline),
@@ -272,17 +275,17 @@ def _latencies(
     source, value = _value(connection, dimension)
     bucket: Any
     if connection.dialect.name == "sqlite":
-        bucket = func.cope_bucket(Request.latency_ms)
+        bucket = func.cope_bucket(RequestRow.latency_ms)
     else:
         bucket = cast(
-            func.round(func.ln(cast(func.greatest(1, Request.latency_ms), Float)) / GROWTH), BigInteger
+            func.round(func.ln(cast(func.greatest(1, RequestRow.latency_ms), Float)) / GROWTH), BigInteger
         )
-    key = func.coalesce(Request.key_id, "")
+    key = func.coalesce(RequestRow.key_id, "")
     columns = (key.label("key_id"), value.label("value"), bucket.label("bucket"))
     return (
         select(literal(day).label("day"), *columns, func.count().label("requests"))
         .select_from(source)
-        .where(Request.started_at >= low, Request.started_at < high)
+        .where(RequestRow.started_at >= low, RequestRow.started_at < high)
         .group_by(key, value, bucket)
     )
 

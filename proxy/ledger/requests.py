@@ -7,10 +7,10 @@ import msgspec
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from proxy.ledger.tables import Call, Plan, Request, Stage
+from proxy.ledger.tables import CallRow, PlanRow, RequestRow, StageRow
 
 
-class RequestRow(msgspec.Struct, frozen=True):
+class RequestView(msgspec.Struct, frozen=True):
     """One request."""
 
     id: str
@@ -38,7 +38,7 @@ class RequestRow(msgspec.Struct, frozen=True):
     tags: list[str]
 
 
-class StageRow(msgspec.Struct, frozen=True):
+class StageView(msgspec.Struct, frozen=True):
     """How one stage was decided."""
 
     stage: int
@@ -50,7 +50,7 @@ class StageRow(msgspec.Struct, frozen=True):
     accepted: bool
 
 
-class CallRow(msgspec.Struct, frozen=True):
+class CallView(msgspec.Struct, frozen=True):
     """One model call."""
 
     id: str
@@ -76,7 +76,7 @@ class CallRow(msgspec.Struct, frozen=True):
     price_source: str
 
 
-class PlanRow(msgspec.Struct, frozen=True):
+class PlanView(msgspec.Struct, frozen=True):
     """A stored plan."""
 
     kind: str
@@ -84,13 +84,13 @@ class PlanRow(msgspec.Struct, frozen=True):
     chosen: bool
 
 
-class RequestStory(msgspec.Struct, frozen=True):
+class RequestDetails(msgspec.Struct, frozen=True):
     """Everything about one request."""
 
-    request: RequestRow
-    stages: list[StageRow]
-    calls: list[CallRow]
-    plans: list[PlanRow]
+    request: RequestView
+    stages: list[StageView]
+    calls: list[CallView]
+    plans: list[PlanView]
 
 
 async def list_requests(
@@ -100,44 +100,48 @@ async def list_requests(
     before: str | None = None,
     key_id: str | None = None,
     session: str | None = None,
-) -> list[RequestRow]:
+) -> list[RequestView]:
     """List requests, newest first; `before` is the id of the last one seen."""
-    query = select(Request.__table__).order_by(Request.id.desc()).limit(limit)
-    for column, value in ((Request.key_id, key_id), (Request.session, session)):
+    query = select(RequestRow.__table__).order_by(RequestRow.id.desc()).limit(limit)
+    for column, value in ((RequestRow.key_id, key_id), (RequestRow.session, session)):
         if value is not None:
             query = query.where(column == value)
     if before is not None:
-        query = query.where(Request.id < before)
+        query = query.where(RequestRow.id < before)
     async with engine.connect() as connection:
         await connection.execution_options(readonly=True)
-        return [_row(RequestRow, r) for r in await connection.execute(query)]
+        return [_row(RequestView, r) for r in await connection.execute(query)]
 
 
-async def get_request(engine: AsyncEngine, request_id: str, key_id: str | None = None) -> RequestStory | None:
+async def get_request(
+    engine: AsyncEngine, request_id: str, key_id: str | None = None
+) -> RequestDetails | None:
     """Return the story of a request; `None` when it is unknown or another key's."""
     async with engine.connect() as connection:
         await connection.execution_options(readonly=True)
         found = (
-            await connection.execute(select(Request.__table__).where(Request.id == request_id))
+            await connection.execute(select(RequestRow.__table__).where(RequestRow.id == request_id))
         ).one_or_none()
         if found is None or (key_id is not None and found.key_id != key_id):
             return None
         stages = await connection.execute(
-            select(Stage.__table__).where(Stage.request_id == request_id).order_by(Stage.stage)
+            select(StageRow.__table__).where(StageRow.request_id == request_id).order_by(StageRow.stage)
         )
         calls = await connection.execute(
-            select(Call.__table__)
-            .where(Call.request_id == request_id)
-            .order_by(Call.stage, Call.role.desc(), Call.sample, Call.started_at)
+            select(CallRow.__table__)
+            .where(CallRow.request_id == request_id)
+            .order_by(CallRow.stage, CallRow.role.desc(), CallRow.sample, CallRow.started_at)
         )
         plans = await connection.execute(
-            select(Plan.__table__).where(Plan.request_id == request_id).order_by(Plan.stage, Plan.sample)
+            select(PlanRow.__table__)
+            .where(PlanRow.request_id == request_id)
+            .order_by(PlanRow.stage, PlanRow.sample)
         )
-        return RequestStory(
-            _row(RequestRow, found),
-            [_row(StageRow, r) for r in stages],
-            [_row(CallRow, r) for r in calls],
-            [_row(PlanRow, r) for r in plans],
+        return RequestDetails(
+            _row(RequestView, found),
+            [_row(StageView, r) for r in stages],
+            [_row(CallView, r) for r in calls],
+            [_row(PlanView, r) for r in plans],
         )
 
 

@@ -6,7 +6,7 @@ from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from proxy.ledger import rate_limits
-from proxy.ledger.tables import Call, Plan, Request
+from proxy.ledger.tables import CallRow, PlanRow, RequestRow
 
 AT_ONCE = 2000
 """Requests a transaction, so that nobody waits long for the lock."""
@@ -18,9 +18,13 @@ async def prune(engine: AsyncEngine, older_than: datetime) -> int:
     while True:
         async with engine.begin() as connection:
             await rate_limits.forget_old(connection, older_than)
-            old = select(Request.id).where(Request.started_at < older_than).limit(AT_ONCE)
+            old = select(RequestRow.id).where(RequestRow.started_at < older_than).limit(AT_ONCE)
             ids = list(await connection.scalars(old))
-            for table, column in ((Call, Call.request_id), (Plan, Plan.request_id), (Request, Request.id)):
+            for table, column in (
+                (CallRow, CallRow.request_id),
+                (PlanRow, PlanRow.request_id),
+                (RequestRow, RequestRow.id),
+            ):
                 await connection.execute(delete(table).where(column.in_(ids)))
         gone += len(ids)
         if len(ids) < AT_ONCE:
@@ -33,15 +37,15 @@ async def drop_content(engine: AsyncEngine, older_than: datetime) -> int:
     while True:
         async with engine.begin() as connection:
             stored = or_(
-                Request.prompt.is_not(None),
-                Request.answer.is_not(None),
-                select(func.count()).where(Plan.request_id == Request.id).scalar_subquery() > 0,
+                RequestRow.prompt.is_not(None),
+                RequestRow.answer.is_not(None),
+                select(func.count()).where(PlanRow.request_id == RequestRow.id).scalar_subquery() > 0,
             )
-            old = select(Request.id).where(Request.started_at < older_than, stored).limit(AT_ONCE)
+            old = select(RequestRow.id).where(RequestRow.started_at < older_than, stored).limit(AT_ONCE)
             ids = list(await connection.scalars(old))
-            await connection.execute(delete(Plan).where(Plan.request_id.in_(ids)))
+            await connection.execute(delete(PlanRow).where(PlanRow.request_id.in_(ids)))
             await connection.execute(
-                update(Request).where(Request.id.in_(ids)).values(prompt=None, answer=None)
+                update(RequestRow).where(RequestRow.id.in_(ids)).values(prompt=None, answer=None)
             )
         cleared += len(ids)
         if len(ids) < AT_ONCE:

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from proxy.ledger.tables import LatencyRollup, Rollup
+from proxy.ledger.tables import LatencyRollupRow, RollupRow
 from proxy.records import CallRecord, RequestRecord
 
 Dimension = Literal["all", "stage", "task", "session", "user", "tag", "model", "tier"]
@@ -103,18 +103,19 @@ async def add(
     """Add sums to what is stored. Rows are taken in the order of their keys, so that writers never deadlock."""
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     if sums:
-        insert = dialect.insert(Rollup)
-        grow = {name: getattr(Rollup, name) + insert.excluded[name] for name in SUMS}
+        insert = dialect.insert(RollupRow)
+        grow = {name: getattr(RollupRow, name) + insert.excluded[name] for name in SUMS}
         rows = [_named(key) | dict(zip(SUMS, sums[key], strict=True)) for key in sorted(sums)]
         await connection.execute(
-            insert.on_conflict_do_update(index_elements=list(Rollup.__table__.primary_key), set_=grow), rows
+            insert.on_conflict_do_update(index_elements=list(RollupRow.__table__.primary_key), set_=grow),
+            rows,
         )
     if buckets:
-        insert = dialect.insert(LatencyRollup)
+        insert = dialect.insert(LatencyRollupRow)
         await connection.execute(
             insert.on_conflict_do_update(
-                index_elements=list(LatencyRollup.__table__.primary_key),
-                set_={"requests": LatencyRollup.requests + insert.excluded["requests"]},
+                index_elements=list(LatencyRollupRow.__table__.primary_key),
+                set_={"requests": LatencyRollupRow.requests + insert.excluded["requests"]},
             ),
             [_named(k[:4]) | {"bucket": k[4], "requests": buckets[k]} for k in sorted(buckets)],
         )

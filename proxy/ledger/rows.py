@@ -12,7 +12,7 @@ from proxy.ledger import rate_limits, rollups
 from proxy.ledger.budgets import Ask, Key, Outcome, hold_row, move
 from proxy.ledger.journal import Journal
 from proxy.ledger.rate_limits import Admit, Admitted, RateExceeded
-from proxy.ledger.tables import Base, Call, Plan, Request, Reservation, Stage
+from proxy.ledger.tables import Base, CallRow, PlanRow, RequestRow, ReservationRow, StageRow
 from proxy.records import CallRecord, Hold, PlanRecord, Record, RequestRecord, Settle
 
 
@@ -28,17 +28,19 @@ async def write(
     """Write records that are not there yet, and decide on what is asked, in the transaction of `connection`."""
     requests = [r for r in records if isinstance(r, RequestRecord)]
     calls = [r for r in records if isinstance(r, CallRecord)]
-    await _insert(connection, Request, (request_row(r) for r in requests))
-    await _insert(connection, Stage, ({"request_id": r.id, **asdict(s)} for r in requests for s in r.stages))
-    await _insert(connection, Call, (_call_row(r) for r in calls))
+    await _insert(connection, RequestRow, (request_row(r) for r in requests))
     await _insert(
-        connection, Plan, (_plan_row(r) for r in records if isinstance(r, PlanRecord)), repeated=True
+        connection, StageRow, ({"request_id": r.id, **asdict(s)} for r in requests for s in r.stages)
+    )
+    await _insert(connection, CallRow, (_call_row(r) for r in calls))
+    await _insert(
+        connection, PlanRow, (_plan_row(r) for r in records if isinstance(r, PlanRecord)), repeated=True
     )
     settles = [r for r in records if isinstance(r, Settle)]
     settled = {s.hold_id for s in settles}
     # A hold whose settlement comes along never has to be there.
     holds = [r for r in records if isinstance(r, Hold) and r.id not in settled]
-    await _insert(connection, Reservation, (hold_row(h, holder, []) for h in holds))
+    await _insert(connection, ReservationRow, (hold_row(h, holder, []) for h in holds))
     holding = [a for a in asks if isinstance(a, Ask)]
     moved = iter(await move(connection, settles=settles, asks=holding, holder=holder, known=known))
     admitted = iter(await rate_limits.admit(connection, [a for a in asks if isinstance(a, Admit)]))
@@ -78,7 +80,7 @@ async def write_carefully(
 async def _not_there(connection: AsyncConnection, records: Sequence[Record]) -> list[Record]:
     there: set[tuple[type, object]] = set()
     for kind, column in (
-        (RequestRecord, Request.id), (CallRecord, Call.id), (Hold, Reservation.id),
+        (RequestRecord, RequestRow.id), (CallRecord, CallRow.id), (Hold, ReservationRow.id),
     ):  # fmt: skip
         ids = sorted({r.id for r in records if isinstance(r, kind)})
         for i in range(0, len(ids), 1000):

@@ -39,7 +39,7 @@ class Base(DeclarativeBase):
     type_annotation_map = {int: BigInteger, datetime: Utc, dict[str, Any]: JSON, list[str]: JSON}  # noqa: RUF012
 
 
-class Request(Base):
+class RequestRow(Base):
     """One request as its client saw it."""
 
     __tablename__ = "requests"
@@ -76,7 +76,7 @@ class Request(Base):
     answer: Mapped[str | None]
 
 
-class Stage(Base):
+class StageRow(Base):
     """How one sampled stage of a request was decided."""
 
     __tablename__ = "stages"
@@ -91,7 +91,7 @@ class Stage(Base):
     accepted: Mapped[bool]
 
 
-class Call(Base):
+class CallRow(Base):
     """One model call, whole or cut short, with the unit prices that it was billed at."""
 
     __tablename__ = "calls"
@@ -123,7 +123,7 @@ class Call(Base):
     overrun: Mapped[bool]
 
 
-class Plan(Base):
+class PlanRow(Base):
     """A goal or guideline; written only when content is stored."""
 
     __tablename__ = "plans"
@@ -136,7 +136,7 @@ class Plan(Base):
     chosen: Mapped[bool]
 
 
-class Budget(Base):
+class BudgetRow(Base):
     """A limit and what stands against it, one row a window.
 
     `asked_nano` is the lowest limit that a session's header gave; `unsettled_nano` the worst cases of calls whose
@@ -159,7 +159,7 @@ class Budget(Base):
     owner: Mapped[str]
 
 
-class Reservation(Base):
+class ReservationRow(Base):
     """Money set aside for one paid call; gone when the call is settled."""
 
     __tablename__ = "reservations"
@@ -176,7 +176,7 @@ class Reservation(Base):
     expires_at: Mapped[datetime]
 
 
-class Key(Base):
+class KeyRow(Base):
     """A client's key; only digests of its secrets are kept. After a rotation the old secret lives on for a while."""
 
     __tablename__ = "api_keys"
@@ -197,7 +197,7 @@ class Key(Base):
     tokens_per_minute: Mapped[int | None]
 
 
-class RateWindow(Base):
+class RateWindowRow(Base):
     """How many requests of a key were admitted in a minute; only keys with a limit have rows."""
 
     __tablename__ = "rate_windows"
@@ -207,7 +207,7 @@ class RateWindow(Base):
     requests: Mapped[int]
 
 
-class Rollup(Base):
+class RollupRow(Base):
     """Sums of a day, by key and one dimension; see `proxy.ledger.rollups`."""
 
     __tablename__ = "rollups"
@@ -226,7 +226,7 @@ class Rollup(Base):
     baseline_nano: Mapped[int]
 
 
-class LatencyRollup(Base):
+class LatencyRollupRow(Base):
     """How many requests of a day took how long, in buckets that are 10 % wide."""
 
     __tablename__ = "latency_rollups"
@@ -240,7 +240,7 @@ class LatencyRollup(Base):
     requests: Mapped[int]
 
 
-class KeptResponse(Base):
+class KeptResponseRow(Base):
     """A response that a later request may continue; see `proxy.ledger.kept_responses`."""
 
     __tablename__ = "responses"
@@ -253,7 +253,7 @@ class KeptResponse(Base):
     items: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON(none_as_null=True))
 
 
-class Audit(Base):
+class AuditRow(Base):
     """A stage's answer that was compared with the large model's; see `proxy.ledger.audits`."""
 
     __tablename__ = "audits"

@@ -8,27 +8,27 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from proxy.ledger.budgets import _lock, _store, move
 from proxy.ledger.requests import _row
-from proxy.ledger.tables import Reservation
+from proxy.ledger.tables import ReservationRow
 from proxy.records import Settle
 
 
 async def recover(engine: AsyncEngine, now: datetime) -> int:
     """Mark reservations whose lease has run out as unsettled; they stay counted. Returns how many."""
-    return await _unsettle(engine, Reservation.expires_at < now)
+    return await _unsettle(engine, ReservationRow.expires_at < now)
 
 
 async def bury(engine: AsyncEngine, holder: str) -> int:
     """Mark what a dead process has left reserved as unsettled; it stays counted. Returns how many."""
-    return await _unsettle(engine, Reservation.holder == holder)
+    return await _unsettle(engine, ReservationRow.holder == holder)
 
 
 async def _unsettle(engine: AsyncEngine, which: ColumnElement[bool]) -> int:
     async with engine.begin() as connection:
         found = await connection.execute(
-            update(Reservation)
-            .where(Reservation.state == "held", which)
+            update(ReservationRow)
+            .where(ReservationRow.state == "held", which)
             .values(state="unsettled")
-            .returning(Reservation.amount_nano, Reservation.budget_ids)
+            .returning(ReservationRow.amount_nano, ReservationRow.budget_ids)
         )
         lost = [(r.amount_nano, [int(i) for i in r.budget_ids]) for r in found]
         rows = await _lock(connection, {i for _, budgets in lost for i in budgets})
@@ -43,7 +43,9 @@ async def _unsettle(engine: AsyncEngine, which: ColumnElement[bool]) -> int:
 async def resolve(engine: AsyncEngine, hold_id: str, cost: int) -> bool:
     """Settle an unsettled reservation at what its call has really cost; False when there is none."""
     async with engine.begin() as connection:
-        query = select(Reservation.id).where(Reservation.id == hold_id, Reservation.state == "unsettled")
+        query = select(ReservationRow.id).where(
+            ReservationRow.id == hold_id, ReservationRow.state == "unsettled"
+        )
         if (await connection.execute(query)).one_or_none() is None:
             return False
         await move(connection, settles=[Settle(hold_id, cost)], asks=[], holder="", known={})
@@ -57,7 +59,7 @@ class UnsettledSum(msgspec.Struct, frozen=True):
     amount: int
 
 
-class UnsettledRow(msgspec.Struct, frozen=True):
+class UnsettledView(msgspec.Struct, frozen=True):
     """A reservation whose process died."""
 
     id: str
@@ -69,18 +71,22 @@ class UnsettledRow(msgspec.Struct, frozen=True):
 
 async def unsettled_sum(engine: AsyncEngine) -> UnsettledSum:
     """Count the reservations of dead processes, in one indexed look."""
-    query = select(func.count(), func.sum(Reservation.amount_nano)).where(Reservation.state == "unsettled")
+    query = select(func.count(), func.sum(ReservationRow.amount_nano)).where(
+        ReservationRow.state == "unsettled"
+    )
     async with engine.connect() as connection:
         await connection.execution_options(readonly=True)
         count, amount = (await connection.execute(query)).one()
     return UnsettledSum(count, int(amount or 0))
 
 
-async def unsettled(engine: AsyncEngine) -> list[UnsettledRow]:
+async def unsettled(engine: AsyncEngine) -> list[UnsettledView]:
     """List the reservations of dead processes, oldest first."""
     query = (
-        select(Reservation.__table__).where(Reservation.state == "unsettled").order_by(Reservation.created_at)
+        select(ReservationRow.__table__)
+        .where(ReservationRow.state == "unsettled")
+        .order_by(ReservationRow.created_at)
     )
     async with engine.connect() as connection:
         await connection.execution_options(readonly=True)
-        return [_row(UnsettledRow, r) for r in await connection.execute(query)]
+        return [_row(UnsettledView, r) for r in await connection.execute(query)]
