@@ -64,15 +64,15 @@ def unavailable(message: str, *, code: str, retry_after_s: int | None = None) ->
     return ApiError(503, message, type="server_error", code=code, headers=headers)
 
 
-class SmallRefused(Exception):  # noqa: N818
+class SmallRefusedError(Exception):
     """The small model says that it cannot serve this request; the message is the reason."""
 
 
-class SmallUnavailable(Exception):  # noqa: N818
+class SmallUnavailableError(Exception):
     """No server of the small tier answers."""
 
 
-class NoBudget(Exception):  # noqa: N818
+class NoBudgetError(Exception):
     """A paid call does not fit into a budget; the message names which."""
 
 

@@ -11,7 +11,7 @@ import aiohttp
 import msgspec
 
 from proxy.config.schema import Small
-from proxy.errors import SmallRefused, SmallUnavailable
+from proxy.errors import SmallRefusedError, SmallUnavailableError
 from proxy.formats.sse import DONE, Accumulator, events
 from proxy.vllm.launch import served_name
 
@@ -100,12 +100,12 @@ class SmallPool:
         """Generate one answer into an accumulator. Cancelling closes the connection, which aborts it in vLLM.
 
         Raises:
-            SmallRefused: the model says that it cannot serve this request.
-            SmallUnavailable: no server answers, or one broke off.
+            SmallRefusedError: the model says that it cannot serve this request.
+            SmallUnavailableError: no server answers, or one broke off.
         """
         server = min((s for s in self._servers if s.healthy), key=lambda s: s.in_flight, default=None)
         if server is None:
-            raise SmallUnavailable("no server of the small tier is up")
+            raise SmallUnavailableError("no server of the small tier is up")
         payload = msgspec.json.encode(
             {
                 **body,
@@ -127,16 +127,16 @@ class SmallPool:
                     into.add(data)
         except TimeoutError:
             spent = time.monotonic() - started
-            raise SmallUnavailable(f"the small model gave no whole answer in {spent:.0f} s") from None
+            raise SmallUnavailableError(f"the small model gave no whole answer in {spent:.0f} s") from None
         except (aiohttp.ClientConnectionError, OSError) as e:
             server.healthy = False
-            raise SmallUnavailable(f"the small model's server went away ({type(e).__name__})") from e
+            raise SmallUnavailableError(f"the small model's server went away ({type(e).__name__})") from e
         except (aiohttp.ClientError, ValueError) as e:
-            raise SmallUnavailable(f"the small model's answer is broken ({type(e).__name__})") from e
+            raise SmallUnavailableError(f"the small model's answer is broken ({type(e).__name__})") from e
         finally:
             server.in_flight -= 1
         if into.error is not None or into.finish_reason is None:
-            raise SmallUnavailable("the small model's answer broke off")
+            raise SmallUnavailableError("the small model's answer broke off")
 
     async def _post(self, server: Server, payload: bytes) -> aiohttp.ClientResponse:
         """Send a request; once more where the server closed the connection before it said anything.
@@ -154,8 +154,8 @@ class SmallPool:
     async def _refuse(self, response: aiohttp.ClientResponse) -> None:
         text = (await response.text())[:300]
         if response.status in (400, 404, 413, 422):
-            raise SmallRefused(f"small model: {_message(text)}")
-        raise SmallUnavailable(f"the small model's server answered {response.status}")
+            raise SmallRefusedError(f"small model: {_message(text)}")
+        raise SmallUnavailableError(f"the small model's server answered {response.status}")
 
 
 def _known_role(message: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -14,7 +14,7 @@ from proxy.cascade.prompts import Messages
 from proxy.cascade.protocols import Estimator, LargePlanner, SmallRequest, SmallTier
 from proxy.cascade.sampling import Verdict, draw
 from proxy.cascade.types import Accepted, Ballot, Escalated, Kept, Plan, Policy, Sample, Task
-from proxy.errors import NoBudget
+from proxy.errors import NoBudgetError
 from proxy.records import Stage, StageRecord
 
 Sampler = Callable[[int], Awaitable[Sample]]
@@ -51,8 +51,8 @@ async def decide(
     """Run stages 1 and 2. What was planned in an earlier turn is not planned again.
 
     Raises:
-        SmallRefused, SmallUnavailable: the small tier cannot serve the request.
-        MissingLogprobs: the confidence cannot be computed.
+        SmallRefusedError, SmallUnavailableError: the small tier cannot serve the request.
+        MissingLogprobsError: the confidence cannot be computed.
     """
     messages = task.body["messages"]
     tools = prompts.tools_text(task.body)
@@ -87,7 +87,7 @@ async def decide(
             return _unsure(1, first)
         try:
             guideline = await plan.written() if kept.guideline is None else kept.guideline
-        except NoBudget as e:
+        except NoBudgetError as e:
             return _unsure(1, first, stopped=str(e))
     finally:
         written = await plan.drop()

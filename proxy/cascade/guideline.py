@@ -22,7 +22,7 @@ class Guideline:
         """Return the guideline; see `LargePlanner.guideline`.
 
         Raises:
-            NoBudget: the worst case of the call does not fit.
+            NoBudgetError: the worst case of the call does not fit.
         """
         self.begin()
         assert self._task is not None

@@ -28,7 +28,7 @@ class Estimator(Protocol):
         """Bound the final confidence (0..1) of a ballot of `total` samples from those drawn so far.
 
         Raises:
-            MissingLogprobs: the estimate needs log-probabilities and a sample has none.
+            MissingLogprobsError: the estimate needs log-probabilities and a sample has none.
         """
         ...
 
@@ -72,8 +72,8 @@ class SmallTier(Protocol):
         """Generate one answer. Cancelling this coroutine stops the generation in the engine.
 
         Raises:
-            SmallRefused: the model cannot serve this request (context too long, unknown parameter).
-            SmallUnavailable: no server answers.
+            SmallRefusedError: the model cannot serve this request (context too long, unknown parameter).
+            SmallUnavailableError: no server answers.
         """
         ...
 
@@ -85,6 +85,6 @@ class LargePlanner(Protocol):
         """Pay for one guideline. Empty: the planner says that none is needed. `None`: it failed, go on without one.
 
         Raises:
-            NoBudget: the worst case of the call does not fit.
+            NoBudgetError: the worst case of the call does not fit.
         """
         ...

@@ -124,7 +124,7 @@ class Behaviour:
     outcomes: tuple[str, ...] = ()
 
 
-class MissingLogprobs(Exception):  # noqa: N818  (it names what is missing)
+class MissingLogprobsError(Exception):
     """A confidence needs token log-probabilities and the model sent none. Never read as confidence."""
 
 

@@ -44,7 +44,7 @@ class Graders:
 
         Raises:
             ConfigError: there is no sandbox to run its tests in.
-            NoBudget, ApiError: the judge could not be asked.
+            NoBudgetError, ApiError: the judge could not be asked.
         """
         key = item.id, msgspec.json.encode([message.get("content"), message.get("tool_calls")])
         if key not in self._known:

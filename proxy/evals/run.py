@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import Callable, Sequence
 
-from proxy.cascade.types import MissingLogprobs
-from proxy.errors import ApiError, NoBudget, SmallRefused, SmallUnavailable
+from proxy.cascade.types import MissingLogprobsError
+from proxy.errors import ApiError, NoBudgetError, SmallRefusedError, SmallUnavailableError
 from proxy.evals import trial
 from proxy.evals.grading import Graders
 from proxy.evals.items import Item
@@ -43,10 +43,16 @@ async def collect(
             problem = None
             try:
                 done[item.id] = await trial.run(item, tiers, graders.grade, samples)
-            except* NoBudget as group:
+            except* NoBudgetError as group:
                 broke.set()
                 problem = str(group.exceptions[0])
-            except* (ApiError, SmallRefused, SmallUnavailable, MissingLogprobs, ValueError) as group:
+            except* (
+                ApiError,
+                SmallRefusedError,
+                SmallUnavailableError,
+                MissingLogprobsError,
+                ValueError,
+            ) as group:
                 problem = "; ".join(f"{type(e).__name__}: {e}" for e in group.exceptions)
                 if any(isinstance(e, ApiError) and passing(e) for e in group.exceptions):
                     away.set()

@@ -20,7 +20,7 @@ from proxy.cascade.toolcalls import with_calls
 from proxy.cascade.types import Json, Sample
 from proxy.config.prices import resolve_prices, small_price
 from proxy.config.schema import Settings
-from proxy.errors import NO_RETRY, ApiError, NoBudget
+from proxy.errors import NO_RETRY, ApiError, NoBudgetError
 from proxy.evals.record import Call, Record, key_of
 from proxy.formats.sse import Accumulator
 from proxy.pricing.money import format_usd
@@ -85,7 +85,7 @@ class Tiers:
         """Ask the large model; wait out a short outage, and money that other calls have only reserved.
 
         Raises:
-            NoBudget: the worst case of the call does not fit into what the run may spend.
+            NoBudgetError: the worst case of the call does not fit into what the run may spend.
             ApiError: it did not answer. After an outage longer than `large.timeout_s`, one that is `passing`.
         """
         model = self.settings.large_models[self.settings.large.model]
@@ -138,7 +138,7 @@ class Tiers:
         async with self._settled:
             while self.limit is not None and self.spent + self._reserved + worst > self.limit:
                 if not self._reserved:
-                    raise NoBudget(f"the run may spend {format_usd(self.limit)} USD")
+                    raise NoBudgetError(f"the run may spend {format_usd(self.limit)} USD")
                 await self._settled.wait()
             self._reserved += worst
 

@@ -14,7 +14,7 @@ from proxy.cascade.fields import unserved
 from proxy.cascade.sampling import Verdict
 from proxy.cascade.types import Escalated, Json, Kept, Policy
 from proxy.config.policy import NEVER, policy
-from proxy.errors import ConfigError, NoBudget
+from proxy.errors import ConfigError, NoBudgetError
 from proxy.evals.items import Item
 from proxy.evals.tiers import Answer, Sampler, Tiers
 from proxy.records import Stage
@@ -114,8 +114,8 @@ async def run(item: Item, tiers: Tiers, grade: Grader, samples: int | None) -> T
     """Put one item through both tiers; what the record has is not asked again.
 
     Raises:
-        NoBudget: the run may spend no more.
-        ApiError, SmallRefused, SmallUnavailable: a tier did not answer.
+        NoBudgetError: the run may spend no more.
+        ApiError, SmallRefusedError, SmallUnavailableError: a tier did not answer.
     """
     body = item.request()
     detected = tasks.detect(body)
@@ -142,7 +142,7 @@ async def run(item: Item, tiers: Tiers, grade: Grader, samples: int | None) -> T
         story = Story()
         outcome = await decide(task, how, estimator, sampler, sampler, story, bound, Kept())
         if isinstance(outcome, Escalated) and outcome.stopped:
-            raise NoBudget(
+            raise NoBudgetError(
                 outcome.stopped
             )  # an item without its guideline would look like one that needs none
         return story

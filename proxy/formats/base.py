@@ -9,7 +9,7 @@ from proxy.cascade.types import Json, Sample
 from proxy.pricing.prices import Usage
 
 
-class NotServed(Exception):  # noqa: N818
+class NotServedError(Exception):
     """The cascade cannot take a request, only the large model can; the message is the reason."""
 
 
@@ -143,7 +143,7 @@ class Conversation(Dialect, Protocol):
         """Return the request as a chat completion.
 
         Raises:
-            NotServed: only the large model can answer it.
+            NotServedError: only the large model can answer it.
         """
         ...
 

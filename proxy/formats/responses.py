@@ -13,7 +13,7 @@ from proxy.cascade import prompts
 from proxy.cascade.types import Json
 from proxy.errors import bad_request
 from proxy.formats import checks
-from proxy.formats.base import Bound, Local, NotServed
+from proxy.formats.base import Bound, Local, NotServedError
 from proxy.formats.chat import LEAST_USEFUL_OUTPUT, priority
 from proxy.formats.responses_render import _item_events, response
 from proxy.formats.responses_translate import _messages, _tool, _tool_choice
@@ -132,14 +132,14 @@ class Responses:
         """Translate the input items, tools and formats."""
         for name in LARGE_ONLY:
             if body.get(name):
-                raise NotServed(name)
+                raise NotServedError(name)
         if set(body.get("include") or ()) - _HARMLESS_INCLUDES:
-            raise NotServed("include")
+            raise NotServedError("include")
         if body.get("previous_response_id"):
-            raise NotServed("previous_response_id")
+            raise NotServedError("previous_response_id")
         unknown = next((k for k, v in body.items() if v is not None and k not in HINTS | TRANSLATED), None)
         if unknown is not None:
-            raise NotServed(f"unknown parameter {unknown[:40]!r}")
+            raise NotServedError(f"unknown parameter {unknown[:40]!r}")
         chat: dict[str, Any] = {"model": body["model"], "messages": _messages(body)}
         if body.get("tools"):
             chat["tools"] = [_tool(t) for t in body["tools"]]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from proxy.cascade.types import Json
-from proxy.formats.base import NotServed
+from proxy.formats.base import NotServedError
 
 
 def _messages(body: Json) -> list[dict[str, Any]]:
@@ -34,9 +34,9 @@ def _messages(body: Json) -> list[dict[str, Any]]:
                 }
             )
         elif kind != "reasoning":  # what the large model thought before is no business of the small one
-            raise NotServed(f"{kind[:40]} input")
+            raise NotServedError(f"{kind[:40]} input")
     if not any(m["role"] == "user" for m in out):
-        raise NotServed("input without a user's message")
+        raise NotServedError("input without a user's message")
     return out
 
 
@@ -47,14 +47,14 @@ def _text(content: Any) -> str:
     for part in content if isinstance(content, list) else [content]:
         kind = part.get("type") if isinstance(part, Mapping) else None
         if kind not in ("input_text", "output_text", "refusal"):
-            raise NotServed(f"{str(kind)[:40]} input")
+            raise NotServedError(f"{str(kind)[:40]} input")
         texts.append(str(part.get("refusal" if kind == "refusal" else "text") or ""))
     return "".join(texts)
 
 
 def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:
     if tool.get("type") != "function":
-        raise NotServed(f"the tool {str(tool.get('type'))[:40]!r}")
+        raise NotServedError(f"the tool {str(tool.get('type'))[:40]!r}")
     return {
         "type": "function",
         "function": {
@@ -68,4 +68,4 @@ def _tool_choice(choice: Any) -> Any:
         return choice or "auto"
     if isinstance(choice, Mapping) and choice.get("type") == "function":
         return {"type": "function", "function": {"name": choice.get("name")}}
-    raise NotServed("tool_choice")
+    raise NotServedError("tool_choice")

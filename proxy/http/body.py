@@ -13,7 +13,7 @@ DISCARD_FACTOR = 8
 not read before it has written everything, gets to see the 413."""
 
 
-class ClientLeft(Exception):  # noqa: N818
+class ClientDisconnectedError(Exception):
     """The client closed the connection before its request was whole."""
 
 
@@ -22,14 +22,14 @@ async def read_body(receive: Receive, limit: int) -> bytes:
 
     Raises:
         ApiError: 413 when it is larger.
-        ClientLeft: the connection closed first.
+        ClientDisconnectedError: the connection closed first.
     """
     pieces: list[bytes] = []
     size = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise ClientLeft
+            raise ClientDisconnectedError
         piece: bytes = message.get("body", b"")  # type: ignore[assignment]
         size += len(piece)
         if size <= limit:

@@ -18,7 +18,7 @@ from proxy.formats.embeddings import Embeddings
 from proxy.formats.responses import Responses
 from proxy.http.asgi_reply import AsgiReply
 from proxy.http.auth import authenticate
-from proxy.http.body import ClientLeft, decode, read_body
+from proxy.http.body import ClientDisconnectedError, decode, read_body
 from proxy.http.control_headers import read_controls
 from proxy.ids import new_id, now
 from proxy.service.answer import answer
@@ -40,7 +40,7 @@ async def model_endpoints(scope: Scope, receive: Receive, send: Send) -> None:
     try:
         request = await _admit(gateway, dialect, request_id, scope, receive)
         await _run(gateway, request, reply, receive)
-    except ClientLeft:
+    except ClientDisconnectedError:
         return
     except ApiError as e:
         tagged = {"x-request-id": request_id, **e.headers, "x-cope-request-id": request_id}
@@ -94,7 +94,7 @@ async def _run(gateway: Gateway, request: ModelRequest, reply: AsgiReply, receiv
             task.cancel()
         await asyncio.gather(work, *beside, return_exceptions=True)
     if work.cancelled():
-        raise ClientLeft
+        raise ClientDisconnectedError
     work.result()
 
 

@@ -22,7 +22,7 @@ from proxy.records import BudgetRef, Hold, Settle
 
 
 @dataclass(eq=False)
-class BudgetExceeded(Exception):  # noqa: N818
+class BudgetExceededError(Exception):
     """A hold does not fit; nothing was reserved. Amounts in nano-USD."""
 
     ref: BudgetRef
@@ -31,7 +31,7 @@ class BudgetExceeded(Exception):  # noqa: N818
 
 
 @dataclass(eq=False)
-class SessionOwned(Exception):  # noqa: N818
+class SessionOwnedError(Exception):
     """The session belongs to another key."""
 
     name: str
@@ -61,7 +61,7 @@ class Grant:
 
 Key = tuple[str, str, str, datetime]
 """Scope, name, window and its start."""
-Outcome = Grant | BudgetExceeded | SessionOwned | None
+Outcome = Grant | BudgetExceededError | SessionOwnedError | None
 """`None`: nothing yet; it would fit if reservations of others came back."""
 
 
@@ -135,7 +135,7 @@ async def move(
 def _decide(ask: Ask, budgets: Sequence[tuple[BudgetRef, _LockedBudget]]) -> Outcome:
     for ref, row in budgets:
         if ref.scope == "session" and row.owner != ref.owner:
-            return SessionOwned(ref.name)
+            return SessionOwnedError(ref.name)
     for ref, row in budgets:
         _limit(ref, row)
     wanted = 0 if ask.hold is None else ask.hold.amount
@@ -149,7 +149,7 @@ def _decide(ask: Ask, budgets: Sequence[tuple[BudgetRef, _LockedBudget]]) -> Out
     target = min(wanted, free if ask.final else hoped)
     if hoped < ask.least or (ask.final and free < ask.least):
         ref, row = min(budgets, key=lambda b: b[1].free)
-        return BudgetExceeded(ref, row.limit, max(0, row.free))
+        return BudgetExceededError(ref, row.limit, max(0, row.free))
     if free < target:
         return None
     for _, row in budgets:

@@ -27,7 +27,7 @@ _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
 
 
-class JournalFull(Exception):  # noqa: N818
+class JournalFullError(Exception):
     """The bound is reached, or the disk is full; the message says which. Nothing of the record was kept."""
 
 
@@ -74,10 +74,10 @@ class Journal:
         """Keep records, all or none.
 
         Raises:
-            JournalFull: there is no room.
+            JournalFullError: there is no room.
         """
         if self.full:
-            raise JournalFull(f"the ledger's spool holds its {self._max_bytes} bytes")
+            raise JournalFullError(f"the ledger's spool holds its {self._max_bytes} bytes")
         data = b"".join(_encoder.encode(r) + b"\n" for r in records)
         last = self._segments[-1]
         if self._sizes[last] >= SEGMENT_BYTES:
@@ -85,10 +85,10 @@ class Journal:
         try:
             written = os.write(self._file, data)
         except OSError as e:
-            raise JournalFull(f"the ledger's spool cannot be written: {e.strerror}") from e
+            raise JournalFullError(f"the ledger's spool cannot be written: {e.strerror}") from e
         if written < len(data):
             os.ftruncate(self._file, self._sizes[last])
-            raise JournalFull("the ledger's spool cannot be written: the disk is full")
+            raise JournalFullError("the ledger's spool cannot be written: the disk is full")
         self._sizes[last] += written
 
     def read(self) -> tuple[list[Record], int]:

@@ -33,7 +33,7 @@ class Admitted:
 
 
 @dataclass(eq=False)
-class RateExceeded(Exception):  # noqa: N818
+class RateLimitExceededError(Exception):
     """The minute is used up."""
 
     what: str  # "requests" | "tokens"
@@ -41,7 +41,9 @@ class RateExceeded(Exception):  # noqa: N818
     retry_after_s: int
 
 
-async def admit(connection: AsyncConnection, wanted: Sequence[Admit]) -> list[Admitted | RateExceeded]:
+async def admit(
+    connection: AsyncConnection, wanted: Sequence[Admit]
+) -> list[Admitted | RateLimitExceededError]:
     """Count requests in, in the transaction of `connection`; one outcome each, in order.
 
     Tokens are those of requests that have ended: a request is let in as long as the minute has any left.
@@ -63,14 +65,14 @@ async def admit(connection: AsyncConnection, wanted: Sequence[Admit]) -> list[Ad
                 RequestRow.key_id == key_id, RequestRow.started_at >= minute
             )
             tokens[key_id, minute] = int(await connection.scalar(used) or 0)
-    outcomes: list[Admitted | RateExceeded] = []
+    outcomes: list[Admitted | RateLimitExceededError] = []
     for a in wanted:
         window = a.key_id, a.minute
         wait = 60 - a.at.second
         if a.requests_per_minute is not None and counts[window] >= a.requests_per_minute:
-            outcomes.append(RateExceeded("requests", a.requests_per_minute, wait))
+            outcomes.append(RateLimitExceededError("requests", a.requests_per_minute, wait))
         elif a.tokens_per_minute is not None and tokens[window] >= a.tokens_per_minute:
-            outcomes.append(RateExceeded("tokens", a.tokens_per_minute, wait))
+            outcomes.append(RateLimitExceededError("tokens", a.tokens_per_minute, wait))
         else:
             counts[window] += 1
             outcomes.append(Admitted())

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from proxy.ledger import rate_limits, rollups
 from proxy.ledger.budgets import Ask, Key, Outcome, hold_row, move
 from proxy.ledger.journal import Journal
-from proxy.ledger.rate_limits import Admit, Admitted, RateExceeded
+from proxy.ledger.rate_limits import Admit, Admitted, RateLimitExceededError
 from proxy.ledger.tables import Base, CallRow, PlanRow, RequestRow, ReservationRow, StageRow
 from proxy.records import CallRecord, Hold, PlanRecord, Record, RequestRecord, Settle
 
@@ -24,7 +24,7 @@ async def write(
     holder: str,
     zone: ZoneInfo,
     known: dict[Key, int],
-) -> list[Outcome | Admitted | RateExceeded]:
+) -> list[Outcome | Admitted | RateLimitExceededError]:
     """Write records that are not there yet, and decide on what is asked, in the transaction of `connection`."""
     requests = [r for r in records if isinstance(r, RequestRecord)]
     calls = [r for r in records if isinstance(r, CallRecord)]

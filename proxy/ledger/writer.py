@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from proxy.ledger.budgets import Ask, Grant, Key
-from proxy.ledger.journal import Journal, JournalFull
+from proxy.ledger.journal import Journal, JournalFullError
 from proxy.ledger.rate_limits import Admit
 from proxy.ledger.rows import _about_the_data, write, write_carefully
 from proxy.records import BudgetRef, Hold, Record, Settle
@@ -33,7 +33,7 @@ MOST_KNOWN = 100_000
 """Ids of budgets kept in memory."""
 
 
-class LedgerAway(Exception):  # noqa: N818
+class LedgerUnavailableError(Exception):
     """The database cannot be written now; nothing is reserved."""
 
 
@@ -80,7 +80,7 @@ class Writer:
         """Keep records. They survive the death of this process from here on; never waits for the database.
 
         Raises:
-            JournalFull: they could not be kept.
+            JournalFullError: they could not be kept.
         """
         self._journal.append(records)
         self._idle.clear()
@@ -94,7 +94,7 @@ class Writer:
         try:
             self.submit(*self._unkept, *records)
             self._unkept.clear()
-        except JournalFull as e:
+        except JournalFullError as e:
             if self._drop:
                 self.dropped += len(records)
                 log.critical("%s; %d records lost so far", e, self.dropped)
@@ -108,14 +108,14 @@ class Writer:
         On return it is on disk. Money that others have reserved and may give back is waited for.
 
         Raises:
-            BudgetExceeded: it does not fit; nothing is reserved.
-            SessionOwned: the session was opened by another key.
-            LedgerAway: the database does not answer.
+            BudgetExceededError: it does not fit; nothing is reserved.
+            SessionOwnedError: the session was opened by another key.
+            LedgerUnavailableError: the database does not answer.
         """
         try:
             granted: Grant = await self._ask(Ask(refs, hold, least), wait_s)
             return granted
-        except (asyncio.CancelledError, LedgerAway):
+        except (asyncio.CancelledError, LedgerUnavailableError):
             # It may have been, or may still be, placed: whoever asked does not know and will not settle it.
             self.submit_end(Settle(hold.id, 0))
             raise
@@ -129,8 +129,8 @@ class Writer:
         """Count a request in.
 
         Raises:
-            RateExceeded: the key has used up its minute.
-            LedgerAway: the database does not answer.
+            RateLimitExceededError: the key has used up its minute.
+            LedgerUnavailableError: the database does not answer.
         """
         await self._ask(wanted, 0.0)
 
@@ -236,13 +236,13 @@ class Writer:
             if not _about_the_data(e):
                 raise
             log.exception("what was asked of the ledger cannot be written")
-            return LedgerAway(type(e).__name__)
+            return LedgerUnavailableError(type(e).__name__)
         return outcome
 
     def _refuse_waiters(self) -> None:
         for waiter in self._waiters:
             if not waiter.outcome.done():
-                waiter.outcome.set_exception(LedgerAway(self.last_error))
+                waiter.outcome.set_exception(LedgerUnavailableError(self.last_error))
 
 
 async def replay(engine: AsyncEngine, journal: Journal, zone: ZoneInfo) -> int:

@@ -1,8 +1,8 @@
 """Whether a key may make this request now."""
 
 from proxy.errors import ApiError
-from proxy.ledger.rate_limits import Admit, RateExceeded
-from proxy.ledger.writer import LedgerAway
+from proxy.ledger.rate_limits import Admit, RateLimitExceededError
+from proxy.ledger.writer import LedgerUnavailableError
 from proxy.service.request import ModelRequest
 from proxy.service.routing import Route
 from proxy.service.state import Gateway
@@ -36,7 +36,7 @@ async def admit(gateway: Gateway, request: ModelRequest, way: Route) -> None:
     limits = rules.requests_per_minute, rules.tokens_per_minute
     try:
         await gateway.writer.admit(Admit(request.key.id, request.received_at, *limits))
-    except RateExceeded as e:
+    except RateLimitExceededError as e:
         raise ApiError(
             429,
             f"Rate limit reached: {e.limit} {e.what} a minute for this key. Try again in {e.retry_after_s} s.",
@@ -49,7 +49,7 @@ async def admit(gateway: Gateway, request: ModelRequest, way: Route) -> None:
                 f"x-ratelimit-reset-{e.what}": f"{e.retry_after_s}s",
             },
         ) from e
-    except LedgerAway as e:
+    except LedgerUnavailableError as e:
         raise ApiError(
             503,
             "The ledger cannot be written at present.",

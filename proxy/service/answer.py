@@ -7,7 +7,7 @@ from proxy.cascade.types import Escalated, TaskKind
 from proxy.errors import (
     NO_RETRY,
     ApiError,
-    NoBudget,
+    NoBudgetError,
     unavailable,
 )
 from proxy.service.admission import admit
@@ -54,7 +54,7 @@ async def answer(gateway: Gateway, request: ModelRequest, reply: Reply) -> None:
                 try:
                     await answer_with_large(work, decision, reply)
                     return
-                except NoBudget as e:
+                except NoBudgetError as e:
                     decision = degrade(work, decision, e)
             await answer_locally(work, decision, reply)
     except TimeoutError:

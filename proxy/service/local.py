@@ -11,17 +11,17 @@ from proxy.cascade.engine import decide
 from proxy.cascade.fields import small_body, unserved
 from proxy.cascade.plan_cache import goes_on, page_of
 from proxy.cascade.protocols import SmallRequest
-from proxy.cascade.types import Accepted, Escalated, Json, Kept, MissingLogprobs, Task, TaskKind
+from proxy.cascade.types import Accepted, Escalated, Json, Kept, MissingLogprobsError, Task, TaskKind
 from proxy.config.policy import policy
 from proxy.errors import (
     ApiError,
-    NoBudget,
-    SmallRefused,
-    SmallUnavailable,
+    NoBudgetError,
+    SmallRefusedError,
+    SmallUnavailableError,
     bad_request,
     unavailable,
 )
-from proxy.formats.base import Conversation, Local, NotServed
+from proxy.formats.base import Conversation, Local, NotServedError
 from proxy.formats.responses_render import output_items
 from proxy.pricing.prices import Usage, cost
 from proxy.pricing.tokens import count_prompt, count_text
@@ -49,7 +49,7 @@ async def decide_locally(work: Work) -> Accepted | Escalated:
     settings = gateway.settings
     try:
         if not isinstance(dialect, Conversation):
-            raise NotServed(f"{dialect.path[1:]} go to the large model")  # noqa: TRY301
+            raise NotServedError(f"{dialect.path[1:]} go to the large model")  # noqa: TRY301
         chat = dialect.as_chat(work.body)
         task = _task(work, chat)
         trace.task = task.kind.value
@@ -60,11 +60,11 @@ async def decide_locally(work: Work) -> Accepted | Escalated:
             trace.reason = await _small_unavailable(gateway, local_only=local_only(work))
         if trace.reason is None:
             return await _try_small(work, task)
-    except NotServed as e:
+    except NotServedError as e:
         trace.reason = str(e)
-    except (SmallRefused, SmallUnavailable) as e:
+    except (SmallRefusedError, SmallUnavailableError) as e:
         trace.reason = str(e)
-    except MissingLogprobs:
+    except MissingLogprobsError:
         trace.reason = "the small model sends no log-probabilities"
     if local_only(work):
         raise bad_request(
@@ -144,7 +144,7 @@ async def _small_unavailable(gateway: Gateway, *, local_only: bool) -> str | Non
     raise unavailable("The small model is not available.", code="small_unavailable", retry_after_s=5)
 
 
-def degrade(work: Work, decision: Escalated, e: NoBudget) -> Escalated:
+def degrade(work: Work, decision: Escalated, e: NoBudgetError) -> Escalated:
     """Fall back to the best local answer when the budget does not cover the large model.
 
     Raises:
@@ -171,7 +171,7 @@ async def answer_locally(work: Work, decision: Accepted | Escalated, reply: Repl
         sample, trace.stage, trace.confidence = decision.best, decision.best_stage, decision.confidence
         trace.degraded = trace.degraded or ("budget" if decision.stopped else "max_stage")
         if decision.stopped and request.controls.on_budget == "fail":
-            raise no_money(NoBudget(decision.stopped))
+            raise no_money(NoBudgetError(decision.stopped))
     trace.model = gateway.small.model
     calls = sample.message.get("tool_calls")
     trace.answer = sample.text + (msgspec.json.encode(calls).decode() if calls else "")

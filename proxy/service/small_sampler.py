@@ -7,7 +7,7 @@ from proxy.cascade.confidence.open import lowest_run
 from proxy.cascade.protocols import SmallRequest
 from proxy.cascade.toolcalls import with_calls
 from proxy.cascade.types import Sample
-from proxy.errors import SmallRefused, SmallUnavailable
+from proxy.errors import SmallRefusedError, SmallUnavailableError
 from proxy.formats.sse import Accumulator
 from proxy.ids import new_id, now
 from proxy.pricing.prices import Usage, cost
@@ -35,7 +35,7 @@ class RecordedSmall:
         except asyncio.CancelledError:
             finish = "cancelled"
             raise
-        except (SmallRefused, SmallUnavailable) as e:
+        except (SmallRefusedError, SmallUnavailableError) as e:
             problem = str(e)
             raise
         finally:

@@ -4,11 +4,11 @@ import logging
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from proxy.errors import ApiError, NoBudget, bad_header, unavailable
+from proxy.errors import ApiError, NoBudgetError, bad_header, unavailable
 from proxy.ids import now
-from proxy.ledger.budgets import BudgetExceeded, SessionOwned, remaining
-from proxy.ledger.journal import JournalFull
-from proxy.ledger.writer import LedgerAway
+from proxy.ledger.budgets import BudgetExceededError, SessionOwnedError, remaining
+from proxy.ledger.journal import JournalFullError
+from proxy.ledger.writer import LedgerUnavailableError
 from proxy.pricing.money import MAX_USD, NANO_PER_USD, format_usd
 from proxy.records import BudgetRef, CallRecord, Hold, Settle
 from proxy.service.request import ModelRequest
@@ -46,9 +46,9 @@ class Purse:
             return
         try:
             await self.gateway.writer.open_budgets(self._shared(now())[:1])
-        except SessionOwned as e:
+        except SessionOwnedError as e:
             raise bad_header("X-COPE-Session", "this session belongs to another key") from e
-        except LedgerAway as e:
+        except LedgerUnavailableError as e:
             raise _away() from e
         self.gateway.opened.add(known)
 
@@ -58,7 +58,7 @@ class Purse:
         Where a budget is shared, the reservation is in the database on return; else in the journal.
 
         Raises:
-            NoBudget: it does not fit; nothing is reserved.
+            NoBudgetError: it does not fit; nothing is reserved.
             ApiError: the session belongs to another key, or the ledger cannot be written.
         """
         # A client may ask for more tokens than there is money in any budget, or room in a column.
@@ -67,7 +67,7 @@ class Purse:
         if own is not None:
             left = max(0, own - self.spent - self.reserved)
             if left < least:
-                raise NoBudget(
+                raise NoBudgetError(
                     f"X-COPE-Budget-USD leaves {format_usd(left)} USD and the call may cost {format_usd(least)}"
                 )
             amount = min(amount, left)
@@ -80,7 +80,7 @@ class Purse:
         else:
             try:
                 self.gateway.writer.submit(hold)
-            except JournalFull as e:
+            except JournalFullError as e:
                 if self.gateway.settings.ledger.on_outage == "refuse":
                     raise _away() from e
                 log.critical("%s; going on without evidence, as ledger.on_outage says", e)
@@ -93,14 +93,14 @@ class Purse:
             grant = await self.gateway.writer.reserve(
                 hold, shared, least=least, wait_s=self.gateway.settings.budgets.wait_s
             )
-        except BudgetExceeded as e:
-            raise NoBudget(
+        except BudgetExceededError as e:
+            raise NoBudgetError(
                 f"the {e.ref.scope} budget leaves {format_usd(e.available)} of {format_usd(e.limit)} USD "
                 f"and the call may cost {format_usd(least)}"
             ) from e
-        except SessionOwned as e:
+        except SessionOwnedError as e:
             raise bad_header("X-COPE-Session", "this session belongs to another key") from e
-        except LedgerAway as e:
+        except LedgerUnavailableError as e:
             raise _away() from e
         self._left = grant.left
         return grant.amount

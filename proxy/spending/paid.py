@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from proxy.config.schema import LargeModel
-from proxy.errors import ApiError, NoBudget, out_of_budget
+from proxy.errors import ApiError, NoBudgetError, out_of_budget
 from proxy.formats.base import Bound, Dialect
 from proxy.ids import new_id, now
 from proxy.pricing.prices import Price, Usage, cost, output_that_fits, worst_case
@@ -67,7 +67,7 @@ async def paid(
     have been billed, at the worst case. The last two are marked `estimated`.
 
     Raises:
-        NoBudget: the worst case does not fit.
+        NoBudgetError: the worst case does not fit.
     """
     price = gateway.prices[model.name]
     most, least = (worst_case(price, bound.prompt, output) for output in (bound.asked, bound.least))
@@ -122,6 +122,6 @@ def may_be_billed(e: ApiError) -> bool:
     return e.code in _MAYBE_BILLED or e.status in _GATEWAY_TIMEOUTS
 
 
-def no_money(e: NoBudget) -> ApiError:
+def no_money(e: NoBudgetError) -> ApiError:
     """Return the error of a request that its budget stopped."""
     return out_of_budget(f"Budget exhausted: {e}. Raise the budget, or leave X-COPE-On-Budget at degrade.")

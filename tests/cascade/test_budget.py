@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from proxy.cascade.confidence.choice import ChoiceEstimator
 from proxy.cascade.engine import Story, decide
 from proxy.cascade.types import Accepted, Kept, Policy, Sample, Task, TaskKind
-from proxy.errors import NoBudget
+from proxy.errors import NoBudgetError
 from proxy.pricing.prices import Usage
 
 ASKED = {"messages": [{"role": "user", "content": "Which one? A) this B) that C) neither"}]}
@@ -40,7 +40,7 @@ class Rich:
 
 class Poor:
     async def guideline(self, body):
-        raise NoBudget("request: 0 USD left")
+        raise NoBudgetError("request: 0 USD left")
 
 
 def answered(letters, policy, planner, kept=None):

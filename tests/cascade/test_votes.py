@@ -16,7 +16,7 @@ from proxy.cascade.confidence.structured import StructuredEstimator
 from proxy.cascade.confidence.votes import odds, reaches, share_standing, votes_needed, votes_wanted
 from proxy.cascade.protocols import Estimator
 from proxy.cascade.sampling import draw
-from proxy.cascade.types import Ballot, MissingLogprobs, Sample, Standing, Task, TaskKind
+from proxy.cascade.types import Ballot, MissingLogprobsError, Sample, Standing, Task, TaskKind
 from proxy.pricing.prices import Usage
 from proxy.sandbox import Sandbox
 
@@ -209,7 +209,7 @@ def test_structured_without_a_valid_sample_has_no_winner():
 @pytest.mark.parametrize("estimator", [OpenEstimator(), CodeEstimator()])
 def test_missing_logprobs_are_an_error(estimator):
     """A sample without log-probabilities is never read as confidence."""
-    with pytest.raises(MissingLogprobs, match="sample 1"):
+    with pytest.raises(MissingLogprobsError, match="sample 1"):
         estimator.standing(Ballot((sample(0), sample(1, None)), ("a", "a")), 2)
 
 

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import event
 
 from proxy.ledger import reports
-from proxy.ledger.journal import REJECTED, Journal, JournalFull, abandoned, open_journal
+from proxy.ledger.journal import REJECTED, Journal, JournalFullError, abandoned, open_journal
 from proxy.ledger.requests import list_requests
 from proxy.ledger.writer import replay
 from proxy.records import Settle
@@ -70,7 +70,7 @@ def test_a_full_disk_keeps_nothing_by_halves(tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (journal.backlog_bytes + 10, hard))
     try:
         for _ in range(2):
-            with pytest.raises(JournalFull):
+            with pytest.raises(JournalFullError):
                 journal.append(records(1, 2))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -84,7 +84,7 @@ def test_no_space_left_is_said_so(tmp_path):
     (tmp_path / "p").mkdir()
     (tmp_path / "p" / "00000001.log").symlink_to("/dev/full")
     journal = Journal(tmp_path / "p", max_bytes=BOUND)
-    with pytest.raises(JournalFull, match="No space left"):
+    with pytest.raises(JournalFullError, match="No space left"):
         journal.append(records(1))
 
 
@@ -93,7 +93,7 @@ def test_the_bound_holds(tmp_path):
     journal = open_journal(tmp_path, "p", max_bytes=100)
     while not journal.full:
         journal.append(records(1))
-    with pytest.raises(JournalFull, match="100 bytes"):
+    with pytest.raises(JournalFullError, match="100 bytes"):
         journal.append(records(1))
     read_all(journal)
     journal.append(records(1))

@@ -128,7 +128,7 @@ def test_concurrent_holds_never_pass_the_limit(url):
             async def attempt(i):
                 try:
                     await reserve((one, two)[i % 2], f"h{i}", 100, budget())
-                except budgets.BudgetExceeded:
+                except budgets.BudgetExceededError:
                     return 0
                 return 1
 
@@ -145,7 +145,7 @@ def test_a_refused_hold_reserves_nothing(url):
 
     async def work(engine):
         async with writing(engine) as writer:
-            with pytest.raises(budgets.BudgetExceeded) as e:
+            with pytest.raises(budgets.BudgetExceededError) as e:
                 await reserve(writer, "h", 100, budget(), budget("key", "k", 50))
         assert (e.value.ref.scope, e.value.available) == ("key", 50)
         return await list_budgets(engine)
@@ -160,7 +160,7 @@ def test_a_hold_is_cut_to_what_the_budget_still_has(url):
         async with writing(engine) as writer:
             first = await reserve(writer, "a", 700, budget())
             second = await reserve(writer, "b", 700, budget(), least=200)
-            with pytest.raises(budgets.BudgetExceeded):
+            with pytest.raises(budgets.BudgetExceededError):
                 await reserve(writer, "c", 700, budget(), least=1)
         return first, second
 
@@ -194,7 +194,7 @@ def test_nobody_waits_for_money_that_is_spent(url):
             writer.submit(Settle("a", 900))
             await writer.flush()
             async with asyncio.timeout(60):
-                with pytest.raises(budgets.BudgetExceeded):
+                with pytest.raises(budgets.BudgetExceededError):
                     await reserve(writer, "b", 200, budget(), wait_s=3600)
 
     run(url, work)
@@ -269,7 +269,7 @@ def test_a_session_without_the_header_still_has_its_budget(url):
         async with writing(engine) as writer:
             free = await reserve(writer, "a", 5000, budget(limit=None))
             await writer.open_budgets((budget(limit=1000),))
-            with pytest.raises(budgets.BudgetExceeded):
+            with pytest.raises(budgets.BudgetExceededError):
                 await reserve(writer, "b", 5000, budget(limit=None))
         return free
 
@@ -282,7 +282,7 @@ def test_a_session_belongs_to_the_key_that_opened_it(url):
     async def work(engine):
         async with writing(engine) as writer:
             await writer.open_budgets((budget(owner="ann"),))
-            with pytest.raises(budgets.SessionOwned):
+            with pytest.raises(budgets.SessionOwnedError):
                 await reserve(writer, "a", 1, budget(limit=1, owner="bob"))
         return (await list_budgets(engine))[0].limit
 
@@ -311,7 +311,7 @@ def test_an_upstream_that_ignores_its_bound_closes_the_budget(url):
             await reserve(writer, "a", 600, budget())
             writer.submit(Settle("a", 1500))
             await writer.flush()
-            with pytest.raises(budgets.BudgetExceeded) as e:
+            with pytest.raises(budgets.BudgetExceededError) as e:
                 await reserve(writer, "b", 1, budget(), wait_s=3600)
         return e.value.available, (await list_budgets(engine))[0].spent
 
@@ -327,7 +327,7 @@ def test_a_dead_process_leaves_its_hold_at_the_worst_case(url):
             await reserve(writer, "h", 100, budget(limit=150), expires=past)
             assert await recover(engine, datetime.now(UTC)) == 1
             assert await recover(engine, datetime.now(UTC)) == 0
-            with pytest.raises(budgets.BudgetExceeded):
+            with pytest.raises(budgets.BudgetExceededError):
                 await reserve(writer, "h2", 100, budget(limit=150), wait_s=3600)
             (row,) = await list_budgets(engine)
             assert (row.spent, row.reserved, row.unsettled) == (0, 0, 100)

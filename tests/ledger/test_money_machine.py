@@ -125,7 +125,7 @@ class MoneyMachine(RuleBasedStateMachine):
         hold = Hold(f"h{self.numbers}", "req", "m", amount, self.now, self.now + timedelta(hours=1))
         try:
             grant = self.run(self.writers[process][0].reserve(hold, refs, least=least, wait_s=0))
-        except budgets.BudgetExceeded:
+        except budgets.BudgetExceededError:
             assert free < least, "blocked although there was money left"
             return multiple()
         assert grant.amount == min(amount, free)

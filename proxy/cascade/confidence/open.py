@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from proxy.cascade.types import Ballot, MissingLogprobs, Sample, Standing, Task
+from proxy.cascade.types import Ballot, MissingLogprobsError, Sample, Standing, Task
 
 RUN = 3
 """Tokens of a run: a name, a number. A wrong one shows in few tokens, and drowns in the mean over all of them."""
@@ -43,7 +43,7 @@ def surety(sample: Sample) -> float:
     """Return the geometric mean of the token probabilities of a sample's least likely run, at most 1.
 
     Raises:
-        MissingLogprobs: the model sent no log-probabilities.
+        MissingLogprobsError: the model sent no log-probabilities.
     """
     return _probability(sample, sample.lowest_logprob)
 
@@ -52,14 +52,14 @@ def probability(sample: Sample) -> float:
     """Return the geometric mean of all token probabilities of a sample, at most 1.
 
     Raises:
-        MissingLogprobs: the model sent no log-probabilities.
+        MissingLogprobsError: the model sent no log-probabilities.
     """
     return _probability(sample, sample.logprob)
 
 
 def _probability(sample: Sample, logprob: float | None) -> float:
     if logprob is None:
-        raise MissingLogprobs(f"the small model sent no log-probabilities for sample {sample.index}")
+        raise MissingLogprobsError(f"the small model sent no log-probabilities for sample {sample.index}")
     return min(1.0, math.exp(logprob))
 
 
