@@ -6,6 +6,7 @@ Times are UTC. Amounts are nano-USD. Durations are milliseconds.
 from datetime import datetime
 from typing import Literal
 
+import msgspec
 from msgspec import Struct
 
 from proxy.pricing.prices import Price, Usage
@@ -108,7 +109,7 @@ class BudgetRef(Struct, frozen=True):
     owner: str = ""  # the key that opened a session
 
 
-class Hold(Struct, frozen=True, tag=True):
+class Reservation(Struct, frozen=True, tag="Hold"):
     """Money set aside for one paid call before it goes out."""
 
     id: str  # the id of the call it pays for
@@ -119,12 +120,12 @@ class Hold(Struct, frozen=True, tag=True):
     expires_at: datetime  # when no settlement has come by then, the process has died
 
 
-class Settle(Struct, frozen=True, tag=True):
+class Settlement(Struct, frozen=True, tag="Settle"):
     """The end of a hold: what its call has cost."""
 
-    hold_id: str
+    reservation_id: str = msgspec.field(name="hold_id")
     cost: int
 
 
-Record = RequestRecord | CallRecord | PlanRecord | Hold | Settle
+Record = RequestRecord | CallRecord | PlanRecord | Reservation | Settlement
 """What goes through the journal into the database."""

@@ -18,7 +18,7 @@ from sqlalchemy.sql import bindparam
 
 from proxy.ledger.requests import _row
 from proxy.ledger.tables import BudgetRow, ReservationRow
-from proxy.records import BudgetRef, Hold, Settle
+from proxy.records import BudgetRef, Reservation, Settlement
 
 
 @dataclass(eq=False)
@@ -38,7 +38,7 @@ class SessionOwnedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class ReservationRequest:
     """A wish to reserve `hold.amount`, or at the very least `least`, in all of some budgets.
 
     Without a hold it only opens the budgets. `final`: take what there is now, or nothing; otherwise it is worth
@@ -46,13 +46,13 @@ class Ask:
     """
 
     refs: tuple[BudgetRef, ...]
-    hold: Hold | None = None
+    hold: Reservation | None = None
     least: int = 0
     final: bool = True
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
+class Reserved:
     """What was reserved, and what the tightest budget leaves after it (nano-USD; `None` without a budget)."""
 
     amount: int
@@ -61,7 +61,7 @@ class Grant:
 
 Key = tuple[str, str, str, datetime]
 """Scope, name, window and its start."""
-Outcome = Grant | BudgetExceededError | SessionOwnedError | None
+Outcome = Reserved | BudgetExceededError | SessionOwnedError | None
 """`None`: nothing yet; it would fit if reservations of others came back."""
 
 
@@ -87,11 +87,11 @@ class _LockedBudget:
         return self.limit - self.spent - self.unsettled
 
 
-async def move(
+async def settle_and_reserve(
     connection: AsyncConnection,
     *,
-    settles: Sequence[Settle],
-    asks: Sequence[Ask],
+    settles: Sequence[Settlement],
+    asks: Sequence[ReservationRequest],
     holder: str,
     known: dict[Key, int],
 ) -> list[Outcome]:
@@ -107,7 +107,7 @@ async def move(
         holder: the process that places them, so that its death can be told from its slowness.
         known: ids of budgets that are known to be there; those met are added. Valid once the transaction is.
     """
-    ended = await _end(connection, {s.hold_id: s.cost for s in reversed(settles)})
+    ended = await _end(connection, {s.reservation_id: s.cost for s in reversed(settles)})
     await _open(connection, [ref for ask in asks for ref in ask.refs], known)
     ids = {key: known[key] for ask in asks for ref in ask.refs if (key := _key(ref)) in known}
     rows = await _lock(connection, {*ids.values(), *(i for _, _, budgets, _ in ended for i in budgets)})
@@ -123,16 +123,16 @@ async def move(
     for ask in asks:
         outcome = _decide(ask, [(ref, rows[ids[_key(ref)]]) for ref in ask.refs if _key(ref) in ids])
         outcomes.append(outcome)
-        if isinstance(outcome, Grant) and ask.hold is not None:
+        if isinstance(outcome, Reserved) and ask.hold is not None:
             budgets = [ids[_key(ref)] for ref in ask.refs if _key(ref) in ids]
-            placed.append({**hold_row(ask.hold, holder, budgets), "amount_nano": outcome.amount})
+            placed.append({**reservation_row(ask.hold, holder, budgets), "amount_nano": outcome.amount})
     await _store(connection, rows.values())
     if placed:
         await connection.execute(insert(ReservationRow), placed)
     return outcomes
 
 
-def _decide(ask: Ask, budgets: Sequence[tuple[BudgetRef, _LockedBudget]]) -> Outcome:
+def _decide(ask: ReservationRequest, budgets: Sequence[tuple[BudgetRef, _LockedBudget]]) -> Outcome:
     for ref, row in budgets:
         if ref.scope == "session" and row.owner != ref.owner:
             return SessionOwnedError(ref.name)
@@ -140,10 +140,10 @@ def _decide(ask: Ask, budgets: Sequence[tuple[BudgetRef, _LockedBudget]]) -> Out
         _limit(ref, row)
     wanted = 0 if ask.hold is None else ask.hold.amount
     if not budgets:
-        return Grant(wanted, None)
+        return Reserved(wanted, None)
     free = min(row.free for _, row in budgets)
     if ask.hold is None:
-        return Grant(0, free)
+        return Reserved(0, free)
     hoped = min(row.hoped for _, row in budgets)
     # Cut to what is left of the budget, not to what others happen to have reserved at this moment.
     target = min(wanted, free if ask.final else hoped)
@@ -154,7 +154,7 @@ def _decide(ask: Ask, budgets: Sequence[tuple[BudgetRef, _LockedBudget]]) -> Out
         return None
     for _, row in budgets:
         row.reserved += target
-    return Grant(target, free - target)
+    return Reserved(target, free - target)
 
 
 def _limit(ref: BudgetRef, row: _LockedBudget) -> None:
@@ -247,7 +247,7 @@ async def _store(connection: AsyncConnection, rows: Iterable[_LockedBudget]) -> 
         await connection.execute(update(table).where(table.c.id == bindparam("budget_id")), values)
 
 
-def hold_row(hold: Hold, holder: str, budget_ids: Sequence[int]) -> dict[str, object]:
+def reservation_row(hold: Reservation, holder: str, budget_ids: Sequence[int]) -> dict[str, object]:
     """Return the row of a reservation."""
     return {
         "id": hold.id, "request_id": hold.request_id, "model": hold.model, "amount_nano": hold.amount,

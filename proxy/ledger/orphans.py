@@ -12,7 +12,9 @@ from proxy.ledger.tables import CallRow, RequestRow
 from proxy.records import RequestRecord
 
 
-async def close_lost_requests(engine: AsyncEngine, since: datetime, until: datetime, zone: ZoneInfo) -> int:
+async def close_orphaned_requests(
+    engine: AsyncEngine, since: datetime, until: datetime, zone: ZoneInfo
+) -> int:
     """Write a row, with status 500, for each request that has calls in a span of time but no row.
 
     Args:

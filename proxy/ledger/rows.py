@@ -9,17 +9,17 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from proxy.ledger import rate_limits, rollups
-from proxy.ledger.budgets import Ask, Key, Outcome, hold_row, move
+from proxy.ledger.budgets import Key, Outcome, ReservationRequest, reservation_row, settle_and_reserve
 from proxy.ledger.journal import Journal
 from proxy.ledger.rate_limits import Admit, Admitted, RateLimitExceededError
 from proxy.ledger.tables import Base, CallRow, PlanRow, RequestRow, ReservationRow, StageRow
-from proxy.records import CallRecord, Hold, PlanRecord, Record, RequestRecord, Settle
+from proxy.records import CallRecord, PlanRecord, Record, RequestRecord, Reservation, Settlement
 
 
 async def write(
     connection: AsyncConnection,
     records: Sequence[Record],
-    asks: Sequence[Ask | Admit],
+    asks: Sequence[ReservationRequest | Admit],
     *,
     holder: str,
     zone: ZoneInfo,
@@ -36,17 +36,19 @@ async def write(
     await _insert(
         connection, PlanRow, (_plan_row(r) for r in records if isinstance(r, PlanRecord)), repeated=True
     )
-    settles = [r for r in records if isinstance(r, Settle)]
-    settled = {s.hold_id for s in settles}
+    settles = [r for r in records if isinstance(r, Settlement)]
+    settled = {s.reservation_id for s in settles}
     # A hold whose settlement comes along never has to be there.
-    holds = [r for r in records if isinstance(r, Hold) and r.id not in settled]
-    await _insert(connection, ReservationRow, (hold_row(h, holder, []) for h in holds))
-    holding = [a for a in asks if isinstance(a, Ask)]
-    moved = iter(await move(connection, settles=settles, asks=holding, holder=holder, known=known))
+    holds = [r for r in records if isinstance(r, Reservation) and r.id not in settled]
+    await _insert(connection, ReservationRow, (reservation_row(h, holder, []) for h in holds))
+    holding = [a for a in asks if isinstance(a, ReservationRequest)]
+    moved = iter(
+        await settle_and_reserve(connection, settles=settles, asks=holding, holder=holder, known=known)
+    )
     admitted = iter(await rate_limits.admit(connection, [a for a in asks if isinstance(a, Admit)]))
     sums, buckets = rollups.roll_requests(requests, zone)
     await rollups.add(connection, {**sums, **rollups.roll_calls(calls, zone)}, buckets)
-    return [next(moved if isinstance(a, Ask) else admitted) for a in asks]
+    return [next(moved if isinstance(a, ReservationRequest) else admitted) for a in asks]
 
 
 async def write_carefully(
@@ -80,7 +82,7 @@ async def write_carefully(
 async def _not_there(connection: AsyncConnection, records: Sequence[Record]) -> list[Record]:
     there: set[tuple[type, object]] = set()
     for kind, column in (
-        (RequestRecord, RequestRow.id), (CallRecord, CallRow.id), (Hold, ReservationRow.id),
+        (RequestRecord, RequestRow.id), (CallRecord, CallRow.id), (Reservation, ReservationRow.id),
     ):  # fmt: skip
         ids = sorted({r.id for r in records if isinstance(r, kind)})
         for i in range(0, len(ids), 1000):
@@ -89,7 +91,7 @@ async def _not_there(connection: AsyncConnection, records: Sequence[Record]) -> 
             )
             there |= {(kind, f) for f in found}
     # A hold whose call is on record has been settled.
-    there |= {(Hold, id_) for kind, id_ in list(there) if kind is CallRecord}
+    there |= {(Reservation, id_) for kind, id_ in list(there) if kind is CallRecord}
     return [r for r in records if (type(r), getattr(r, "id", None)) not in there]
 
 
@@ -97,8 +99,8 @@ def _requests_with_their_calls(records: Sequence[Record]) -> list[list[Record]]:
     groups: dict[str, list[Record]] = {}
     for record in records:
         match record:
-            case RequestRecord() | Settle():
-                key = record.id if isinstance(record, RequestRecord) else f"settle {record.hold_id}"
+            case RequestRecord() | Settlement():
+                key = record.id if isinstance(record, RequestRecord) else f"settle {record.reservation_id}"
             case _:
                 key = record.request_id
         groups.setdefault(key, []).append(record)

@@ -6,18 +6,18 @@ import msgspec
 from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from proxy.ledger.budgets import _lock, _store, move
+from proxy.ledger.budgets import _lock, _store, settle_and_reserve
 from proxy.ledger.requests import _row
 from proxy.ledger.tables import ReservationRow
-from proxy.records import Settle
+from proxy.records import Settlement
 
 
-async def recover(engine: AsyncEngine, now: datetime) -> int:
+async def mark_expired(engine: AsyncEngine, now: datetime) -> int:
     """Mark reservations whose lease has run out as unsettled; they stay counted. Returns how many."""
     return await _unsettle(engine, ReservationRow.expires_at < now)
 
 
-async def bury(engine: AsyncEngine, holder: str) -> int:
+async def mark_orphaned(engine: AsyncEngine, holder: str) -> int:
     """Mark what a dead process has left reserved as unsettled; it stays counted. Returns how many."""
     return await _unsettle(engine, ReservationRow.holder == holder)
 
@@ -40,15 +40,17 @@ async def _unsettle(engine: AsyncEngine, which: ColumnElement[bool]) -> int:
         return len(lost)
 
 
-async def resolve(engine: AsyncEngine, hold_id: str, cost: int) -> bool:
+async def resolve(engine: AsyncEngine, reservation_id: str, cost: int) -> bool:
     """Settle an unsettled reservation at what its call has really cost; False when there is none."""
     async with engine.begin() as connection:
         query = select(ReservationRow.id).where(
-            ReservationRow.id == hold_id, ReservationRow.state == "unsettled"
+            ReservationRow.id == reservation_id, ReservationRow.state == "unsettled"
         )
         if (await connection.execute(query)).one_or_none() is None:
             return False
-        await move(connection, settles=[Settle(hold_id, cost)], asks=[], holder="", known={})
+        await settle_and_reserve(
+            connection, settles=[Settlement(reservation_id, cost)], asks=[], holder="", known={}
+        )
         return True
 
 

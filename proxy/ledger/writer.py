@@ -14,11 +14,11 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from proxy.ledger.budgets import Ask, Grant, Key
+from proxy.ledger.budgets import Key, ReservationRequest, Reserved
 from proxy.ledger.journal import Journal, JournalFullError
 from proxy.ledger.rate_limits import Admit
 from proxy.ledger.rows import _about_the_data, write, write_carefully
-from proxy.records import BudgetRef, Hold, Record, Settle
+from proxy.records import BudgetRef, Record, Reservation, Settlement
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class LedgerUnavailableError(Exception):
 
 @dataclass(eq=False, slots=True)
 class _Waiter:
-    ask: Ask | Admit
+    ask: ReservationRequest | Admit
     deadline: float
     outcome: "asyncio.Future[Any]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
@@ -102,7 +102,9 @@ class Writer:
                 self._unkept += records
                 log.critical("%s; %d records wait in memory", e, len(self._unkept))
 
-    async def reserve(self, hold: Hold, refs: tuple[BudgetRef, ...], *, least: int, wait_s: float) -> Grant:
+    async def reserve(
+        self, hold: Reservation, refs: tuple[BudgetRef, ...], *, least: int, wait_s: float
+    ) -> Reserved:
         """Reserve `hold.amount` in all budgets, or as much as they still hold, but `least` at the least.
 
         On return it is on disk. Money that others have reserved and may give back is waited for.
@@ -113,16 +115,16 @@ class Writer:
             LedgerUnavailableError: the database does not answer.
         """
         try:
-            granted: Grant = await self._ask(Ask(refs, hold, least), wait_s)
+            granted: Reserved = await self._ask(ReservationRequest(refs, hold, least), wait_s)
             return granted
         except (asyncio.CancelledError, LedgerUnavailableError):
             # It may have been, or may still be, placed: whoever asked does not know and will not settle it.
-            self.submit_end(Settle(hold.id, 0))
+            self.submit_end(Settlement(hold.id, 0))
             raise
 
-    async def open_budgets(self, refs: tuple[BudgetRef, ...]) -> Grant:
+    async def open_budgets(self, refs: tuple[BudgetRef, ...]) -> Reserved:
         """Open budgets, so that their limits stand before anything is spent. See `reserve`."""
-        granted: Grant = await self._ask(Ask(refs), 0.0)
+        granted: Reserved = await self._ask(ReservationRequest(refs), 0.0)
         return granted
 
     async def admit(self, wanted: Admit) -> None:
@@ -151,7 +153,7 @@ class Writer:
         await asyncio.gather(self._task, return_exceptions=True)
         self._journal.close()
 
-    async def _ask(self, ask: Ask | Admit, wait_s: float) -> Any:
+    async def _ask(self, ask: ReservationRequest | Admit, wait_s: float) -> Any:
         waiter = _Waiter(ask, monotonic() + wait_s)
         self._waiters.append(waiter)
         self._hurry.set()
@@ -196,7 +198,10 @@ class Writer:
         records, end = self._journal.read() if self._journal.backlog_bytes else ([], 0)
         now = monotonic()
         waiters = list(self._waiters)  # more may come while the transaction runs
-        asks = [replace(w.ask, final=now >= w.deadline) if isinstance(w.ask, Ask) else w.ask for w in waiters]
+        asks = [
+            replace(w.ask, final=now >= w.deadline) if isinstance(w.ask, ReservationRequest) else w.ask
+            for w in waiters
+        ]
         if not records and not asks:
             if end:
                 self._journal.drop(end)
@@ -225,7 +230,7 @@ class Writer:
             else:
                 waiter.outcome.set_result(outcome)
 
-    async def _alone(self, ask: Ask | Admit) -> Any:
+    async def _alone(self, ask: ReservationRequest | Admit) -> Any:
         """Decide on one ask in a transaction of its own, so that one that no database takes hurts nobody else."""
         try:
             async with self._engine.begin() as connection:

@@ -9,9 +9,9 @@ from proxy.ids import now
 from proxy.ledger import audits
 from proxy.ledger.journal import abandoned
 from proxy.ledger.kept_responses import forget
-from proxy.ledger.orphans import close_lost_requests
+from proxy.ledger.orphans import close_orphaned_requests
 from proxy.ledger.retention import drop_content, prune
-from proxy.ledger.unsettled import bury, recover
+from proxy.ledger.unsettled import mark_expired, mark_orphaned
 from proxy.ledger.writer import replay
 from proxy.service.state import Gateway
 
@@ -33,13 +33,13 @@ async def recover_forever(gateway: Gateway) -> None:
             for journal in abandoned(Path(ledger.spool_dir), max_bytes=ledger.spool_max_bytes):
                 try:
                     count = await replay(gateway.database, journal, gateway.zone)
-                    lost = await bury(gateway.database, journal.id)
+                    lost = await mark_orphaned(gateway.database, journal.id)
                 finally:
                     journal.close()
                 log.warning("took over from %s: %d records, %d unsettled calls", journal.id, count, lost)
-            await recover(gateway.database, now())
+            await mark_expired(gateway.database, now())
             over = now() - timedelta(seconds=gateway.settings.server.request_timeout_s)
-            await close_lost_requests(gateway.database, since, over, gateway.zone)
+            await close_orphaned_requests(gateway.database, since, over, gateway.zone)
             since = over - timedelta(minutes=10)
         except Exception as e:  # noqa: BLE001  (the database may be away; the next round tries again)
             log.warning("recovery of the ledger failed (%s: %.200s)", type(e).__name__, e)

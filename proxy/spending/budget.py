@@ -10,7 +10,7 @@ from proxy.ledger.budgets import BudgetExceededError, SessionOwnedError, remaini
 from proxy.ledger.journal import JournalFullError
 from proxy.ledger.writer import LedgerUnavailableError
 from proxy.pricing.money import MAX_USD, NANO_PER_USD, format_usd
-from proxy.records import BudgetRef, CallRecord, Hold, Settle
+from proxy.records import BudgetRef, CallRecord, Reservation, Settlement
 from proxy.service.request import ModelRequest
 from proxy.service.state import Gateway
 from proxy.spending.scopes import budgets_of
@@ -73,7 +73,7 @@ class Purse:
             amount = min(amount, left)
         created = now()
         lease = timedelta(seconds=2 * self.gateway.settings.server.request_timeout_s)
-        hold = Hold(call_id, self.request.id, model, amount, created, created + lease)
+        hold = Reservation(call_id, self.request.id, model, amount, created, created + lease)
         shared = self._shared(created)
         if shared:
             amount = await self._reserve(hold, shared, least)
@@ -88,7 +88,7 @@ class Purse:
         self._open[call_id] = amount
         return amount
 
-    async def _reserve(self, hold: Hold, shared: tuple[BudgetRef, ...], least: int) -> int:
+    async def _reserve(self, hold: Reservation, shared: tuple[BudgetRef, ...], least: int) -> int:
         try:
             grant = await self.gateway.writer.reserve(
                 hold, shared, least=least, wait_s=self.gateway.settings.budgets.wait_s
@@ -112,7 +112,7 @@ class Purse:
         self.spent += call.cost
         if self._left is not None:
             self._left += amount - call.cost
-        self.gateway.writer.submit_end(Settle(call.id, call.cost), call)
+        self.gateway.writer.submit_end(Settlement(call.id, call.cost), call)
 
     async def remaining(self) -> int | None:
         """Return what is left in nano-USD over all budgets that apply; `None` when none does."""

@@ -11,14 +11,14 @@ from proxy.ledger import reports
 from proxy.ledger.journal import REJECTED, Journal, JournalFullError, abandoned, open_journal
 from proxy.ledger.requests import list_requests
 from proxy.ledger.writer import replay
-from proxy.records import Settle
+from proxy.records import Settlement
 from tests.ledger.test_ledger import budget, call, request, reserve, run, writing
 
 BOUND = 10**7
 
 
 def records(count, start=0):
-    return [Settle(f"h{i}", i) for i in range(start, start + count)]
+    return [Settlement(f"h{i}", i) for i in range(start, start + count)]
 
 
 def read_all(journal):
@@ -33,7 +33,7 @@ def read_all(journal):
 def test_what_was_appended_is_read_in_order_over_many_segments(tmp_path):
     """Also while more comes in, and the files of what is done are gone."""
     journal = open_journal(tmp_path, "p", max_bytes=10 * BOUND)
-    wide = [Settle(f"{i:010000}", i) for i in range(3000)]
+    wide = [Settlement(f"{i:010000}", i) for i in range(3000)]
     seen = []
     for i in range(0, 3000, 100):
         journal.append(wide[i : i + 100])

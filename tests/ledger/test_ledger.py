@@ -16,11 +16,11 @@ from proxy.ledger.budgets import list_budgets, set_session_budget
 from proxy.ledger.database import open_database
 from proxy.ledger.journal import open_journal
 from proxy.ledger.requests import get_request, list_requests
-from proxy.ledger.unsettled import recover, resolve, unsettled
+from proxy.ledger.unsettled import mark_expired, resolve, unsettled
 from proxy.ledger.windows import EPOCH
 from proxy.ledger.writer import Writer
 from proxy.pricing.prices import Price, Usage
-from proxy.records import BudgetRef, CallRecord, Hold, RequestRecord, Settle, StageRecord
+from proxy.records import BudgetRef, CallRecord, RequestRecord, Reservation, Settlement, StageRecord
 
 UTC_ZONE = ZoneInfo("UTC")
 NOW = datetime(2026, 10, 15, 12, tzinfo=UTC)
@@ -59,7 +59,7 @@ _numbers = itertools.count()
 
 def hold(name, amount, expires=None):
     later = expires or datetime.now(UTC) + timedelta(hours=1)
-    return Hold(name, f"req_{name}", "m", amount, datetime.now(UTC), later)
+    return Reservation(name, f"req_{name}", "m", amount, datetime.now(UTC), later)
 
 
 def budget(scope="session", name="s", limit=1000, window="total", start=EPOCH, owner=""):
@@ -178,8 +178,8 @@ def test_a_hold_waits_for_money_that_another_process_gives_back(url):
             waiting = asyncio.create_task(reserve(two, "b", 900, budget(), wait_s=20))
             await reserve(two, "c", 100, budget())  # decided in a round after the waiting one came
             assert not waiting.done()
-            one.submit(Settle("a", 10))
-            two.submit(Settle("c", 0))
+            one.submit(Settlement("a", 10))
+            two.submit(Settlement("c", 0))
             return await waiting
 
     assert run(url, work).amount == 900
@@ -191,7 +191,7 @@ def test_nobody_waits_for_money_that_is_spent(url):
     async def work(engine):
         async with writing(engine) as writer:
             await reserve(writer, "a", 900, budget())
-            writer.submit(Settle("a", 900))
+            writer.submit(Settlement("a", 900))
             await writer.flush()
             async with asyncio.timeout(60):
                 with pytest.raises(budgets.BudgetExceededError):
@@ -223,9 +223,9 @@ def test_settlement_is_idempotent(url):
     async def work(engine):
         async with writing(engine) as writer:
             await reserve(writer, "h", 100, budget("global", "", 1000, "month", NOW))
-            writer.submit(Settle("h", 30), Settle("h", 50), Settle("nobody", 5))
+            writer.submit(Settlement("h", 30), Settlement("h", 50), Settlement("nobody", 5))
             await writer.flush()
-            writer.submit(Settle("h", 40))
+            writer.submit(Settlement("h", 40))
         return (await list_budgets(engine))[0]
 
     row = run(url, work)
@@ -273,7 +273,7 @@ def test_a_session_without_the_header_still_has_its_budget(url):
                 await reserve(writer, "b", 5000, budget(limit=None))
         return free
 
-    assert run(url, work) == budgets.Grant(5000, None)
+    assert run(url, work) == budgets.Reserved(5000, None)
 
 
 def test_a_session_belongs_to_the_key_that_opened_it(url):
@@ -297,7 +297,7 @@ def test_a_new_window_begins_with_the_whole_limit(url):
         async with writing(engine) as writer:
             await reserve(writer, "a", 1000, budget("global", "", 1000, "day", yesterday))
             await reserve(writer, "b", 1000, budget("global", "", 1000, "day", today))
-            writer.submit(Settle("a", 700))
+            writer.submit(Settlement("a", 700))
         return [(b.spent, b.reserved) for b in await list_budgets(engine)]
 
     assert run(url, work) == [(700, 0), (0, 1000)]
@@ -309,7 +309,7 @@ def test_an_upstream_that_ignores_its_bound_closes_the_budget(url):
     async def work(engine):
         async with writing(engine) as writer:
             await reserve(writer, "a", 600, budget())
-            writer.submit(Settle("a", 1500))
+            writer.submit(Settlement("a", 1500))
             await writer.flush()
             with pytest.raises(budgets.BudgetExceededError) as e:
                 await reserve(writer, "b", 1, budget(), wait_s=3600)
@@ -325,8 +325,8 @@ def test_a_dead_process_leaves_its_hold_at_the_worst_case(url):
     async def work(engine):
         async with writing(engine) as writer:
             await reserve(writer, "h", 100, budget(limit=150), expires=past)
-            assert await recover(engine, datetime.now(UTC)) == 1
-            assert await recover(engine, datetime.now(UTC)) == 0
+            assert await mark_expired(engine, datetime.now(UTC)) == 1
+            assert await mark_expired(engine, datetime.now(UTC)) == 0
             with pytest.raises(budgets.BudgetExceededError):
                 await reserve(writer, "h2", 100, budget(limit=150), wait_s=3600)
             (row,) = await list_budgets(engine)

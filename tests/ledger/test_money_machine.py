@@ -21,10 +21,10 @@ from proxy.ledger import budgets, migrate
 from proxy.ledger.budgets import list_budgets
 from proxy.ledger.database import open_database
 from proxy.ledger.journal import Journal, abandoned, open_journal
-from proxy.ledger.unsettled import bury, resolve
+from proxy.ledger.unsettled import mark_orphaned, resolve
 from proxy.ledger.windows import window_start
 from proxy.ledger.writer import Writer, replay
-from proxy.records import BudgetRef, Hold, Settle
+from proxy.records import BudgetRef, Reservation, Settlement
 
 ZONE = ZoneInfo("Europe/Berlin")
 LIMITS = {"session": 1000, "key": 1500, "user": 800, "global": 2500}
@@ -122,7 +122,7 @@ class MoneyMachine(RuleBasedStateMachine):
         refs, least = self.refs(sorted(scopes)), max(1, int(amount * share))
         free = self.free(refs)
         self.numbers += 1
-        hold = Hold(f"h{self.numbers}", "req", "m", amount, self.now, self.now + timedelta(hours=1))
+        hold = Reservation(f"h{self.numbers}", "req", "m", amount, self.now, self.now + timedelta(hours=1))
         try:
             grant = self.run(self.writers[process][0].reserve(hold, refs, least=least, wait_s=0))
         except budgets.BudgetExceededError:
@@ -141,7 +141,7 @@ class MoneyMachine(RuleBasedStateMachine):
             return
         cost = int(placed.amount * share)
         writer = self.writers[placed.process][0]
-        writer.submit(*[Settle(name, cost)] * (2 if twice else 1))
+        writer.submit(*[Settlement(name, cost)] * (2 if twice else 1))
         self.run(writer.flush())
         self.book(placed, cost)
 
@@ -149,7 +149,7 @@ class MoneyMachine(RuleBasedStateMachine):
     def cancel(self, amount, process, steps):
         """A client that leaves at any moment of its reservation reserves nothing."""
         self.numbers += 1
-        hold = Hold(f"h{self.numbers}", "req", "m", amount, self.now, self.now + timedelta(hours=1))
+        hold = Reservation(f"h{self.numbers}", "req", "m", amount, self.now, self.now + timedelta(hours=1))
         writer = self.writers[process][0]
 
         async def leave():
@@ -178,7 +178,7 @@ class MoneyMachine(RuleBasedStateMachine):
             writer._task.cancel()
             await asyncio.gather(writer._task, return_exceptions=True)
             if settled and mine:
-                writer.submit(Settle(mine[0].id, 1))  # in the journal, not in the database
+                writer.submit(Settlement(mine[0].id, 1))  # in the journal, not in the database
             os_level_death(journal)
 
         self.run(die())
@@ -193,7 +193,7 @@ class MoneyMachine(RuleBasedStateMachine):
             count = 0
             for dead in abandoned(self.spool, max_bytes=10**7):
                 await replay(self.engine, dead, ZONE)
-                await bury(self.engine, dead.id)
+                await mark_orphaned(self.engine, dead.id)
                 dead.close()
                 count += 1
             return count
