@@ -28,7 +28,7 @@ from proxy.pricing.tokens import hides_reasoning
 from proxy.service.answer import answer
 from proxy.service.audit_queue import Audit, Local
 from proxy.service.request import Controls, ModelRequest
-from proxy.service.state import Gateway
+from proxy.service.state import AppState
 from proxy.spending.planner import REASONING_ROOM
 
 log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ class _Page:
 
 
 @asynccontextmanager
-async def auditing(gateway: Gateway) -> AsyncIterator[None]:
+async def auditing(gateway: AppState) -> AsyncIterator[None]:
     """Carry out audits in the background; one that is under way at the end is cut short, and settled."""
     task = asyncio.create_task(_work(gateway))
     try:
@@ -79,7 +79,7 @@ async def auditing(gateway: Gateway) -> AsyncIterator[None]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def _work(gateway: Gateway) -> None:
+async def _work(gateway: AppState) -> None:
     while True:
         audit = await gateway.audits.next()
         try:
@@ -92,7 +92,7 @@ async def _work(gateway: Gateway) -> None:
             log.exception("the audit of %s failed", audit.request_id)
 
 
-async def _carry_out(gateway: Gateway, audit: Audit) -> None:
+async def _carry_out(gateway: AppState, audit: Audit) -> None:
     if audit.task.kind is TaskKind.OPEN:
         for local in audit.answers:
             await _judge(gateway, audit, local, None)
@@ -108,13 +108,13 @@ async def _carry_out(gateway: Gateway, audit: Audit) -> None:
             await _note(gateway, audit, local, id_, agreed, price)
 
 
-async def _judge(gateway: Gateway, audit: Audit, local: Local, price: int | None) -> None:
+async def _judge(gateway: AppState, audit: Audit, local: Local, price: int | None) -> None:
     """Note a verdict on an answer, and the price of the large model's own, where it was asked for one."""
     id_, choice, _ = await _ask(gateway, audit, _judging(audit, local))
     await _note(gateway, audit, local, id_, _judged(choice), price)
 
 
-async def _ask(gateway: Gateway, audit: Audit, asked: Json) -> tuple[str, Json, int | None]:
+async def _ask(gateway: AppState, audit: Audit, asked: Json) -> tuple[str, Json, int | None]:
     """Pay for one answer; return the id of its request, its choice, and its price for a client, in nano-USD.
 
     The price is `None` where the audits' budget has cut the answer. A prompt that was cached, since the client's own request
@@ -161,7 +161,7 @@ async def _vote(audit: Audit, local: Local, choice: Json) -> str | None:
 
 
 async def _note(
-    gateway: Gateway, audit: Audit, local: Local, id_: str, agreed: bool | None, price: int | None
+    gateway: AppState, audit: Audit, local: Local, id_: str, agreed: bool | None, price: int | None
 ) -> None:
     found = Audited(
         id=id_,
@@ -184,7 +184,7 @@ async def _note(
         await _watch(gateway, found)
 
 
-async def _watch(gateway: Gateway, noted: Audited) -> None:
+async def _watch(gateway: AppState, noted: Audited) -> None:
     """Warn, once a day, when the accepted answers of a kind and stage agree less often than they have to."""
     expected = gateway.settings.audit.expect
     week = window_start("week", noted.created_at, gateway.zone)

@@ -21,7 +21,7 @@ Sampler = Callable[[int], Awaitable[Sample]]
 
 
 @dataclass
-class Story:
+class CascadeLog:
     """What has happened so far in one cascade; also readable when it was cut short."""
 
     stages: list[StageRecord] = field(default_factory=list)
@@ -44,7 +44,7 @@ async def decide(
     estimator: Estimator,
     small: SmallTier,
     planner: LargePlanner,
-    story: Story,
+    story: CascadeLog,
     max_output_tokens: int,
     kept: Kept,
 ) -> Accepted | Escalated:
@@ -129,7 +129,7 @@ def _accepted(stage: Stage, verdict: Verdict) -> Accepted | None:
     return Accepted(stage, winner, verdict.standing.low) if verdict.accepted and winner is not None else None
 
 
-def _carried(first: Verdict, goals: Mapping[int, str], story: Story, *, once: bool) -> int:
+def _carried(first: Verdict, goals: Mapping[int, str], story: CascadeLog, *, once: bool) -> int:
     """Choose the goal that stage 2 is shown, one whose solution gave the majority answer; note all in the story."""
     chosen = first.standing.winner.index if first.standing.winner else min(goals, default=0)
     story.plans += [
@@ -147,7 +147,7 @@ async def _stage(
     estimator: Estimator,
     sample: Sampler,
     threshold: float,
-    story: Story,
+    story: CascadeLog,
     told: Callable[[float], None] = lambda _: None,
 ) -> Verdict:
     verdict = await draw(

@@ -17,7 +17,7 @@ MOST = 4096
 LIFE_S = 3600.0
 
 
-class PlanBook:
+class PlanCache:
     """The plans of recent conversations, the least recently used ones forgotten first."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

@@ -7,7 +7,7 @@ from proxy.cascade.types import Plans, Policy, TaskKind
 from proxy.config.schema import Cascade, Thresholds
 from proxy.service.request import Controls
 
-USUAL_PLANS: Mapping[str, Plans] = {"code": "goals", "structured": "none", "open": "none"}
+DEFAULT_PLANS: Mapping[str, Plans] = {"code": "goals", "structured": "none", "open": "none"}
 """Where nobody has said; all plans but for these kinds (measured in docs/evaluation.md).
 
 Beside an answer as short as a function or a document a guideline costs too much, and plans made documents no better. An open
@@ -48,7 +48,7 @@ def policy(cascade: Cascade, kind: TaskKind, usual: tuple[float, float], control
         threshold2=second,
         inclusive=cascade.accept_at_threshold,
         max_stage=controls.max_stage,
-        plans=(table.plans if table else None) or cascade.plans or USUAL_PLANS.get(kind, "all"),
+        plans=(table.plans if table else None) or cascade.plans or DEFAULT_PLANS.get(kind, "all"),
         plan_max_tokens=cascade.plan_max_tokens,
         early_stop=cascade.early_stop,
         stop_error=cascade.stop_error,

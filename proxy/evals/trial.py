@@ -9,7 +9,7 @@ import msgspec
 
 from proxy.cascade import prompts, tasks
 from proxy.cascade.confidence import estimator_for
-from proxy.cascade.engine import Story, decide
+from proxy.cascade.engine import CascadeLog, decide
 from proxy.cascade.fields import unserved
 from proxy.cascade.sampling import Verdict
 from proxy.cascade.types import Escalated, Json, Kept, Policy
@@ -138,8 +138,8 @@ async def run(item: Item, tiers: Tiers, grade: Grader, samples: int | None) -> T
     bound = settings.small.max_output_tokens
     output = settings.large.max_output_tokens
 
-    async def voted(how: Policy, sampler: Sampler) -> Story:
-        story = Story()
+    async def voted(how: Policy, sampler: Sampler) -> CascadeLog:
+        story = CascadeLog()
         outcome = await decide(task, how, estimator, sampler, sampler, story, bound, Kept())
         if isinstance(outcome, Escalated) and outcome.stopped:
             raise NoBudgetError(
@@ -162,7 +162,7 @@ async def run(item: Item, tiers: Tiers, grade: Grader, samples: int | None) -> T
         }
         guided = await tiers.ask(item.id, with_plan, output)
 
-    async def vote(of: Story, stage: Stage, sampler: Sampler) -> Vote:
+    async def vote(of: CascadeLog, stage: Stage, sampler: Sampler) -> Vote:
         return await _vote(item, of.verdicts[stage], grade, sampler.small_cost.get(stage, 0))
 
     votes = [await vote(plain.result(), 1, plainly), await vote(story, 1, planning)]

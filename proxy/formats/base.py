@@ -68,7 +68,7 @@ class Tally(Protocol):
         ...
 
 
-class Dialect(Protocol):
+class Format(Protocol):
     """How one endpoint asks and answers."""
 
     path: str
@@ -136,7 +136,7 @@ class Dialect(Protocol):
 
 
 @runtime_checkable
-class Conversation(Dialect, Protocol):
+class Conversation(Format, Protocol):
     """A dialect whose requests the cascade can answer."""
 
     def as_chat(self, body: Json) -> dict[str, Any]:

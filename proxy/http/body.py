@@ -6,7 +6,7 @@ import msgspec
 from litestar.types import Receive
 
 from proxy.errors import ApiError, bad_request
-from proxy.formats.base import Dialect
+from proxy.formats.base import Format
 
 DISCARD_FACTOR = 8
 """An oversized body is read and dropped up to this many times the limit, so that its sender, which may
@@ -48,7 +48,7 @@ async def read_body(receive: Receive, limit: int) -> bytes:
     return b"".join(pieces)
 
 
-def decode(raw: bytes, dialect: Dialect) -> dict[str, Any]:
+def decode(raw: bytes, dialect: Format) -> dict[str, Any]:
     """Decode a request and check what the proxy itself relies on.
 
     Unknown fields stay; the model that answers judges the rest.

@@ -11,7 +11,7 @@ from litestar import asgi
 from litestar.types import Receive, Scope, Send
 
 from proxy.errors import ApiError
-from proxy.formats.base import Dialect
+from proxy.formats.base import Format
 from proxy.formats.chat import Chat
 from proxy.formats.completions import Completions
 from proxy.formats.embeddings import Embeddings
@@ -23,17 +23,17 @@ from proxy.http.control_headers import read_controls
 from proxy.ids import new_id, now
 from proxy.service.answer import answer
 from proxy.service.request import ModelRequest
-from proxy.service.state import Gateway
+from proxy.service.state import AppState
 
 log = logging.getLogger(__name__)
 
-DIALECTS: dict[str, Dialect] = {f"/v1{d.path}": d for d in (Chat(), Responses(), Completions(), Embeddings())}
+DIALECTS: dict[str, Format] = {f"/v1{d.path}": d for d in (Chat(), Responses(), Completions(), Embeddings())}
 
 
 @asgi(list(DIALECTS))
 async def model_endpoints(scope: Scope, receive: Receive, send: Send) -> None:
     """Read, admit and answer one request to a model."""
-    gateway: Gateway = scope["litestar_app"].state.gateway
+    gateway: AppState = scope["litestar_app"].state.gateway
     dialect = DIALECTS[scope["path"].rstrip("/")]
     reply = AsgiReply(send)
     request_id = new_id("req")
@@ -55,7 +55,7 @@ async def model_endpoints(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def _admit(
-    gateway: Gateway, dialect: Dialect, request_id: str, scope: Scope, receive: Receive
+    gateway: AppState, dialect: Format, request_id: str, scope: Scope, receive: Receive
 ) -> ModelRequest:
     method = str(scope.get("method"))
     if method != "POST":
@@ -72,7 +72,7 @@ async def _admit(
     return ModelRequest(dialect, request_id, now(), caller.key, decode(raw, dialect), len(raw), controls)
 
 
-async def _run(gateway: Gateway, request: ModelRequest, reply: AsgiReply, receive: Receive) -> None:
+async def _run(gateway: AppState, request: ModelRequest, reply: AsgiReply, receive: Receive) -> None:
     """Run the request beside a watch for the client's departure, which cancels it."""
     work = asyncio.ensure_future(answer(gateway, request, reply))
     beside = {asyncio.ensure_future(_departure(receive))}

@@ -5,10 +5,10 @@ from proxy.ledger.rate_limits import Admit, RateLimitExceededError
 from proxy.ledger.writer import LedgerUnavailableError
 from proxy.service.request import ModelRequest
 from proxy.service.routing import Route
-from proxy.service.state import Gateway
+from proxy.service.state import AppState
 
 
-async def admit(gateway: Gateway, request: ModelRequest, way: Route) -> None:
+async def admit(gateway: AppState, request: ModelRequest, way: Route) -> None:
     """Hold a request against the rules of its key.
 
     Raises:

@@ -12,21 +12,21 @@ from proxy.errors import (
 )
 from proxy.service.admission import admit
 from proxy.service.conversations import recall
-from proxy.service.exchange import Work
+from proxy.service.exchange import Exchange
 from proxy.service.guideline_value import learn, undecided
 from proxy.service.local import answer_locally, decide_locally, degrade, local_only
 from proxy.service.reply import Reply
 from proxy.service.request import ModelRequest
-from proxy.service.request_log import Trace
+from proxy.service.request_log import RequestLog
 from proxy.service.routing import route
 from proxy.service.stage3 import answer_with_large
-from proxy.service.state import Gateway
-from proxy.spending.budget import Purse
+from proxy.service.state import AppState
+from proxy.spending.budget import RequestBudget
 
 log = logging.getLogger(__name__)
 
 
-async def answer(gateway: Gateway, request: ModelRequest, reply: Reply) -> None:
+async def answer(gateway: AppState, request: ModelRequest, reply: Reply) -> None:
     """Answer one request and account for it, whatever happens on the way.
 
     Cancelling this coroutine (the client has left) stops the local samples at once, gives a paid call a
@@ -41,14 +41,14 @@ async def answer(gateway: Gateway, request: ModelRequest, reply: Reply) -> None:
         raise unavailable(
             "The ledger cannot be written at present.", code="ledger_unavailable", retry_after_s=5
         )
-    trace = Trace(request, way.mode if request.audits is None else "audit")
-    purse = Purse(gateway, request)
+    trace = RequestLog(request, way.mode if request.audits is None else "audit")
+    purse = RequestBudget(gateway, request)
     try:
         async with asyncio.timeout(settings.server.request_timeout_s):
             await admit(gateway, request, way)
             body, context = await recall(gateway, request)
             await purse.open()
-            work = Work(gateway, request, way, purse, trace, body, context)
+            work = Exchange(gateway, request, way, purse, trace, body, context)
             decision = await decide_locally(work)
             if isinstance(decision, Escalated) and not local_only(work):
                 try:
@@ -78,12 +78,12 @@ async def answer(gateway: Gateway, request: ModelRequest, reply: Reply) -> None:
             learn(gateway.guidelines, trace, way.large.name)
 
 
-def _retry(trace: Trace) -> dict[str, str]:
+def _retry(trace: RequestLog) -> dict[str, str]:
     """An error after money was spent must not make an SDK spend it again by itself."""
     return dict(NO_RETRY) if trace.cost else {}
 
 
-def _write(gateway: Gateway, trace: Trace) -> None:
+def _write(gateway: AppState, trace: RequestLog) -> None:
     store = gateway.settings.ledger.store_content
     plans = trace.plan_records() if store else []
     gateway.writer.submit_end(trace.record(store_content=store), *trace.voted_calls(), *plans)

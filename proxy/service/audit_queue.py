@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from proxy.cascade.engine import Story
+from proxy.cascade.engine import CascadeLog
 from proxy.cascade.protocols import Estimator
 from proxy.cascade.types import Task
 from proxy.config.schema import LargeModel
@@ -74,7 +74,7 @@ class Audits:
         return await self._waiting.get()
 
 
-def answers(story: Story, calls: Sequence[CallRecord]) -> Iterator[Local]:
+def answers(story: CascadeLog, calls: Sequence[CallRecord]) -> Iterator[Local]:
     """Yield what each stage that was reached would have answered, and what its calls cost."""
     for stage, verdict in story.verdicts.items():
         spent = sum(call.cost for call in calls if call.stage == stage)

@@ -13,7 +13,7 @@ from proxy.ledger.orphans import close_orphaned_requests
 from proxy.ledger.retention import drop_content, prune
 from proxy.ledger.unsettled import mark_expired, mark_orphaned
 from proxy.ledger.writer import replay
-from proxy.service.state import Gateway
+from proxy.service.state import AppState
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ RECOVER_EVERY_S = 5.0
 PRUNE_EVERY_S = 3600.0
 
 
-async def recover_forever(gateway: Gateway) -> None:
+async def recover_forever(gateway: AppState) -> None:
     """Take over what dead processes have left: their journals, their reservations, their requests, for ever."""
     ledger = gateway.settings.ledger
     since = now() - timedelta(days=1)
@@ -46,7 +46,7 @@ async def recover_forever(gateway: Gateway) -> None:
         await asyncio.sleep(RECOVER_EVERY_S)
 
 
-async def prune_forever(gateway: Gateway) -> None:
+async def prune_forever(gateway: AppState) -> None:
     """Drop what is past its retention, for ever."""
     ledger = gateway.settings.ledger
     while True:

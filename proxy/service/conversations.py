@@ -10,14 +10,14 @@ from proxy.ledger.database import DatabaseError
 from proxy.ledger.kept_responses import Kept, find, keep
 from proxy.pricing.tokens import LONGEST_CONTEXT
 from proxy.service.request import ModelRequest
-from proxy.service.state import Gateway
+from proxy.service.state import AppState
 
 log = logging.getLogger(__name__)
 
 OURS = "resp_req_"
 
 
-async def recall(gateway: Gateway, request: ModelRequest) -> tuple[Json, int]:
+async def recall(gateway: AppState, request: ModelRequest) -> tuple[Json, int]:
     """Return the request's body with its whole conversation in it, and the tokens that the upstream will add.
 
     Raises:
@@ -56,7 +56,7 @@ def input_items(body: Json) -> list[dict[str, Any]]:
 
 
 async def remember(
-    gateway: Gateway,
+    gateway: AppState,
     request: ModelRequest,
     response_id: str,
     *,

@@ -17,7 +17,7 @@ from proxy.cascade.types import TaskKind
 from proxy.config.schema import Cascade
 from proxy.pricing.money import format_usd
 from proxy.service.request import Controls
-from proxy.service.request_log import Trace
+from proxy.service.request_log import RequestLog
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class _Record:
         return sum(saved) < -SURE * statistics.stdev(saved) * math.sqrt(len(saved))
 
 
-class Guidelines:
+class GuidelineRecords:
     """What guidelines have been worth lately, by task kind and large model. State is its point."""
 
     def __init__(self, lot: Callable[[], float] = random.random) -> None:
@@ -88,7 +88,7 @@ def undecided(cascade: Cascade, kind: TaskKind, controls: Controls) -> bool:
     return cascade.skip_losses and not said and not asked and controls.max_stage == 3
 
 
-def learn(guidelines: Guidelines, trace: Trace, large: str) -> None:
+def learn(guidelines: GuidelineRecords, trace: RequestLog, large: str) -> None:
     """Note what a request tells of which stage 1 was not sure; also one that failed or ran out of money: it was paid for.
 
     What was planned ahead for a request that stage 1 answers is no matter of this record.

@@ -27,21 +27,21 @@ from proxy.pricing.prices import Usage, cost
 from proxy.pricing.tokens import count_prompt, count_text
 from proxy.service.audit_queue import Audit, answers
 from proxy.service.conversations import input_items, remember
-from proxy.service.exchange import Work, end_stream, send_event
+from proxy.service.exchange import Exchange, end_stream, send_event
 from proxy.service.guideline_value import undecided
 from proxy.service.reply import Reply
 from proxy.service.small_sampler import RecordedSmall
-from proxy.service.state import Gateway
+from proxy.service.state import AppState
 from proxy.spending.paid import no_money
-from proxy.spending.planner import Guide
+from proxy.spending.planner import PaidPlanner
 
 
-def local_only(work: Work) -> bool:
+def local_only(work: Exchange) -> bool:
     """Return True if the request may send nothing upstream for its answer."""
     return work.way.mode == "small" or work.request.controls.max_stage < 3
 
 
-async def decide_locally(work: Work) -> Accepted | Escalated:
+async def decide_locally(work: Exchange) -> Accepted | Escalated:
     """Let the small tier try; an `Escalated` says that it could not answer, or was not asked."""
     gateway, trace, dialect = work.gateway, work.trace, work.request.dialect
     if work.way.mode == "large":
@@ -75,18 +75,18 @@ async def decide_locally(work: Work) -> Accepted | Escalated:
     return Escalated()
 
 
-def _skipped(work: Work, kind: TaskKind) -> bool:
+def _skipped(work: Exchange, kind: TaskKind) -> bool:
     """Whether the cascade does not pay for this kind of task; who asks for a cascade by name gets one."""
     table = work.gateway.settings.cascade.thresholds.get(kind.value)
     return table is not None and bool(table.skip) and work.request.controls.mode != "cascade"
 
 
-def _task(work: Work, chat: Json) -> Task:
+def _task(work: Exchange, chat: Json) -> Task:
     task, forced = tasks.detect(chat), work.request.controls.task
     return task if forced is None else tasks.with_kind(task, forced)
 
 
-async def _try_small(work: Work, task: Task) -> Accepted | Escalated:
+async def _try_small(work: Exchange, task: Task) -> Accepted | Escalated:
     gateway, trace, settings = work.gateway, work.trace, work.gateway.settings
     small = RecordedSmall(gateway, trace)
     if work.way.mode == "small":
@@ -117,7 +117,7 @@ async def _try_small(work: Work, task: Task) -> Accepted | Escalated:
         how,
         estimator,
         small,
-        Guide(gateway, work.purse, trace, work.way.large),
+        PaidPlanner(gateway, work.purse, trace, work.way.large),
         trace.story,
         settings.small.max_output_tokens,
         kept,
@@ -135,7 +135,7 @@ async def _try_small(work: Work, task: Task) -> Accepted | Escalated:
     return decision
 
 
-async def _small_unavailable(gateway: Gateway, *, local_only: bool) -> str | None:
+async def _small_unavailable(gateway: AppState, *, local_only: bool) -> str | None:
     choice = gateway.settings.small.on_unavailable
     if choice == "wait" and await gateway.small.wait_available(gateway.settings.server.request_timeout_s):
         return None
@@ -144,7 +144,7 @@ async def _small_unavailable(gateway: Gateway, *, local_only: bool) -> str | Non
     raise unavailable("The small model is not available.", code="small_unavailable", retry_after_s=5)
 
 
-def degrade(work: Work, decision: Escalated, e: NoBudgetError) -> Escalated:
+def degrade(work: Exchange, decision: Escalated, e: NoBudgetError) -> Escalated:
     """Fall back to the best local answer when the budget does not cover the large model.
 
     Raises:
@@ -156,7 +156,7 @@ def degrade(work: Work, decision: Escalated, e: NoBudgetError) -> Escalated:
     return decision
 
 
-async def answer_locally(work: Work, decision: Accepted | Escalated, reply: Reply) -> None:
+async def answer_locally(work: Exchange, decision: Accepted | Escalated, reply: Reply) -> None:
     """Send the small model\'s answer."""
     gateway, request, trace, dialect = work.gateway, work.request, work.trace, work.request.dialect
     assert isinstance(dialect, Conversation)

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from proxy.cascade.types import TaskKind
-from proxy.formats.base import Dialect
+from proxy.formats.base import Format
 from proxy.ledger.keys import ApiKey
 from proxy.records import Stage
 
@@ -42,7 +42,7 @@ class Controls:
 class ModelRequest:
     """One request to a model, checked and decoded. `size` is the body's length in bytes."""
 
-    dialect: Dialect
+    dialect: Format
     id: str
     received_at: datetime
     key: ApiKey | None

@@ -7,20 +7,20 @@ from dataclasses import dataclass, field
 import msgspec
 from msgspec.structs import replace
 
-from proxy.cascade.engine import Story
+from proxy.cascade.engine import CascadeLog
 from proxy.pricing.money import format_usd
 from proxy.records import CallRecord, PlanRecord, RequestRecord, Stage
 from proxy.service.request import ModelRequest, clean
 
 
 @dataclass
-class Trace:
+class RequestLog:
     """What is known so far about a request that is under way."""
 
     request: ModelRequest
     mode: str
     clock: float = field(default_factory=time.monotonic)
-    story: Story = field(default_factory=Story)
+    story: CascadeLog = field(default_factory=CascadeLog)
     calls: list[CallRecord] = field(default_factory=list)
     task: str | None = None
     stage: Stage | None = None

@@ -12,14 +12,14 @@ from proxy.formats.sse import Accumulator
 from proxy.ids import new_id, now
 from proxy.pricing.prices import Usage, cost
 from proxy.records import CallRecord
-from proxy.service.request_log import Trace
-from proxy.service.state import Gateway
+from proxy.service.request_log import RequestLog
+from proxy.service.state import AppState
 
 
 class RecordedSmall:
     """The cascade's `SmallTier`: one pool, and the trace of one request."""
 
-    def __init__(self, gateway: Gateway, trace: Trace) -> None:
+    def __init__(self, gateway: AppState, trace: RequestLog) -> None:
         self._gateway = gateway
         self._trace = trace
 

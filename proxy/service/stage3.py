@@ -17,7 +17,7 @@ from proxy.formats.base import Bound, Conversation
 from proxy.pricing.prices import Usage, cost
 from proxy.pricing.tokens import count_text
 from proxy.service.conversations import remember
-from proxy.service.exchange import Work, end_stream, send_event
+from proxy.service.exchange import Exchange, end_stream, send_event
 from proxy.service.reply import Reply
 from proxy.spending.calls import complete, stream
 from proxy.spending.paid import PaidCall, may_be_billed, paid
@@ -25,7 +25,7 @@ from proxy.spending.paid import PaidCall, may_be_billed, paid
 log = logging.getLogger(__name__)
 
 
-async def answer_with_large(work: Work, decision: Escalated, reply: Reply) -> None:
+async def answer_with_large(work: Exchange, decision: Escalated, reply: Reply) -> None:
     """Stage 3: one answer of the large model, with the guideline where there is one.
 
     Where the model is away and nothing was billed, the next one of the route answers.
@@ -47,7 +47,7 @@ def _another_model_may_answer(e: ApiError) -> bool:
     return e.status >= 500 or e.status in (404, 408, 409, 429)
 
 
-async def _call_model(work: Work, model: LargeModel, decision: Escalated, reply: Reply) -> None:
+async def _call_model(work: Exchange, model: LargeModel, decision: Escalated, reply: Reply) -> None:
     request, trace, dialect = work.request, work.trace, work.request.dialect
     body, plan_tokens = work.body, 0
     if decision.guideline is not None and isinstance(dialect, Conversation):
@@ -90,7 +90,7 @@ async def _call_model(work: Work, model: LargeModel, decision: Escalated, reply:
     await reply.json(200, trace.headers(final=True), whole)
 
 
-async def _request_limit(work: Work, model: LargeModel, body: Json) -> Bound:
+async def _request_limit(work: Exchange, model: LargeModel, body: Json) -> Bound:
     """Bound an answer; without a budget, bytes are bound enough and cost nothing to count.
 
     Raises:
@@ -110,7 +110,7 @@ async def _request_limit(work: Work, model: LargeModel, body: Json) -> Bound:
     return replace(bound, prompt=prompt + work.context)
 
 
-async def _remember_response(work: Work, call: PaidCall, response: Any) -> None:
+async def _remember_response(work: Exchange, call: PaidCall, response: Any) -> None:
     """Note whose response of the upstream this is, and how long, for one that continues it."""
     if work.request.dialect.path == "/responses" and isinstance(response, dict) and response.get("id"):
         used = call.usage or Usage(call.prompt_bound, call.output)
@@ -118,7 +118,7 @@ async def _remember_response(work: Work, call: PaidCall, response: Any) -> None:
         await remember(work.gateway, work.request, str(response["id"])[:128], context=tokens)
 
 
-async def _relay(work: Work, call: PaidCall, body: dict[str, Any], reply: Reply) -> dict[str, Any] | None:
+async def _relay(work: Exchange, call: PaidCall, body: dict[str, Any], reply: Reply) -> dict[str, Any] | None:
     """Pass a stage-3 stream on as it comes; return its last chunk, which is held back for its last facts."""
     dialect, trace = work.request.dialect, work.trace
     unasked = not dialect.named_events and not (work.request.body.get("stream_options") or {}).get(
@@ -139,7 +139,7 @@ async def _relay(work: Work, call: PaidCall, body: dict[str, Any], reply: Reply)
     return last
 
 
-def _record_baseline(work: Work, call: PaidCall, plan_tokens: int) -> None:
+def _record_baseline(work: Exchange, call: PaidCall, plan_tokens: int) -> None:
     """Note what one plain call of the large model would have used and cost: this one without its guideline."""
     usage = call.usage or call.counted or Usage()
     prompt = max(0, usage.prompt_tokens - plan_tokens)

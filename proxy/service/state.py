@@ -13,7 +13,7 @@ import aiohttp
 
 from proxy.backends.small_pool import SmallPool
 from proxy.backends.upstream import Account, Upstream
-from proxy.cascade.plan_cache import PlanBook
+from proxy.cascade.plan_cache import PlanCache
 from proxy.config.prices import resolve_prices, small_price
 from proxy.config.schema import Settings
 from proxy.config.schema import Upstream as UpstreamSettings
@@ -26,13 +26,13 @@ from proxy.pricing.prices import Price
 from proxy.sandbox import Sandbox, SandboxError, open_sandbox
 from proxy.service.audit_queue import Audits
 from proxy.service.background import prune_forever, recover_forever
-from proxy.service.guideline_value import Guidelines
+from proxy.service.guideline_value import GuidelineRecords
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Gateway:
+class AppState:
     """One process's share of the proxy."""
 
     settings: Settings
@@ -40,10 +40,10 @@ class Gateway:
     small_price: Price
     small: SmallPool
     upstreams: Mapping[str, Upstream]
-    plans: PlanBook
+    plans: PlanCache
     sandbox: Sandbox | None
     audits: Audits
-    guidelines: Guidelines
+    guidelines: GuidelineRecords
     database: Database
     writer: Writer
     zone: ZoneInfo
@@ -89,7 +89,7 @@ def _account(upstream: UpstreamSettings, key: str) -> Account:
 
 
 @asynccontextmanager
-async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
+async def open_state(settings: Settings) -> AsyncIterator[AppState]:
     """Open everything; on the way out settle, flush and close, in that order."""
     prices = resolve_prices(settings)
     reached = accounts(settings)
@@ -106,16 +106,16 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
         async with aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=True) as session:
             pool = SmallPool.of(session, small)
             await pool.probe()
-            gateway = Gateway(
+            gateway = AppState(
                 settings=settings,
                 prices=prices,
                 small_price=small_price(settings),
                 small=pool,
                 upstreams={name: Upstream(session, account) for name, account in reached.items()},
-                plans=PlanBook(),
+                plans=PlanCache(),
                 sandbox=await _sandbox(settings),
                 audits=Audits(settings.audit.share),
-                guidelines=Guidelines(),
+                guidelines=GuidelineRecords(),
                 database=database,
                 writer=writer,
                 zone=zone,

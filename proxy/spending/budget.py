@@ -12,17 +12,17 @@ from proxy.ledger.writer import LedgerUnavailableError
 from proxy.pricing.money import MAX_USD, NANO_PER_USD, format_usd
 from proxy.records import BudgetRef, CallRecord, Reservation, Settlement
 from proxy.service.request import ModelRequest
-from proxy.service.state import Gateway
+from proxy.service.state import AppState
 from proxy.spending.scopes import budgets_of
 
 log = logging.getLogger(__name__)
 
 
 @dataclass
-class Purse:
+class RequestBudget:
     """The budgets of one request. State is its point; one request uses it from one task."""
 
-    gateway: Gateway
+    gateway: AppState
     request: ModelRequest
     spent: int = 0
     reserved: int = 0

@@ -13,7 +13,7 @@ from proxy.errors import ApiError
 from proxy.formats.sse import DONE, events
 from proxy.pricing.prices import Usage
 from proxy.pricing.tokens import count_text, hides_reasoning
-from proxy.service.state import Gateway
+from proxy.service.state import AppState
 from proxy.spending.paid import PaidCall
 
 DRAIN_S = 0.8
@@ -22,7 +22,7 @@ DRAIN_S = 0.8
 
 @asynccontextmanager
 async def _post(
-    gateway: Gateway, call: PaidCall, body: Mapping[str, Any]
+    gateway: AppState, call: PaidCall, body: Mapping[str, Any]
 ) -> AsyncIterator[aiohttp.ClientResponse]:
     sent = {k: v for k, v in call.dialect.outgoing(body).items() if k != "models"} | {"model": call.model.id}
     upstream = gateway.upstreams[call.model.upstream]
@@ -31,7 +31,7 @@ async def _post(
         yield response
 
 
-async def complete(gateway: Gateway, call: PaidCall, body: Mapping[str, Any]) -> bytes:
+async def complete(gateway: AppState, call: PaidCall, body: Mapping[str, Any]) -> bytes:
     """Make one unstreamed call; return the response's bytes, with the usage noted in `call`.
 
     A cancelled call gets `DRAIN_S` to report its usage.
@@ -70,7 +70,7 @@ async def complete(gateway: Gateway, call: PaidCall, body: Mapping[str, Any]) ->
 
 
 async def stream(
-    gateway: Gateway, call: PaidCall, body: Mapping[str, Any]
+    gateway: AppState, call: PaidCall, body: Mapping[str, Any]
 ) -> AsyncIterator[tuple[bytes, dict[str, Any]]]:
     """Make one streamed call; yield each chunk as its bytes and decoded, usage noted in `call`.
 

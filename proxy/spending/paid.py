@@ -10,13 +10,13 @@ from datetime import datetime
 
 from proxy.config.schema import LargeModel
 from proxy.errors import ApiError, NoBudgetError, out_of_budget
-from proxy.formats.base import Bound, Dialect
+from proxy.formats.base import Bound, Format
 from proxy.ids import new_id, now
 from proxy.pricing.prices import Price, Usage, cost, output_that_fits, worst_case
 from proxy.records import CallRecord, Role, Stage
-from proxy.service.request_log import Trace
-from proxy.service.state import Gateway
-from proxy.spending.budget import Purse
+from proxy.service.request_log import RequestLog
+from proxy.service.state import AppState
+from proxy.spending.budget import RequestBudget
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class PaidCall:
 
     id: str
     model: LargeModel
-    dialect: Dialect
+    dialect: Format
     deadline: float  # time.monotonic
     price: Price
     prompt_bound: int
@@ -48,14 +48,14 @@ class PaidCall:
 
 @asynccontextmanager
 async def paid(
-    gateway: Gateway,
-    purse: Purse,
-    trace: Trace,
+    gateway: AppState,
+    purse: RequestBudget,
+    trace: RequestLog,
     *,
     stage: Stage,
     role: Role,
     model: LargeModel,
-    dialect: Dialect,
+    dialect: Format,
     bound: Bound,
 ) -> AsyncIterator[PaidCall]:
     """Reserve a call's worst case, and settle it on the way out whatever happens inside.

@@ -13,9 +13,9 @@ from proxy.errors import ApiError
 from proxy.formats.base import Bound
 from proxy.formats.chat import Chat
 from proxy.pricing.tokens import hides_reasoning
-from proxy.service.request_log import Trace
-from proxy.service.state import Gateway
-from proxy.spending.budget import Purse
+from proxy.service.request_log import RequestLog
+from proxy.service.state import AppState
+from proxy.spending.budget import RequestBudget
 from proxy.spending.calls import complete
 from proxy.spending.paid import paid
 
@@ -33,10 +33,10 @@ _PLAN_FIELDS = (
 )
 
 
-class Guide:
+class PaidPlanner:
     """The cascade's `LargePlanner`: pays for one guideline."""
 
-    def __init__(self, gateway: Gateway, purse: Purse, trace: Trace, model: LargeModel) -> None:
+    def __init__(self, gateway: AppState, purse: RequestBudget, trace: RequestLog, model: LargeModel) -> None:
         self._gateway, self._purse, self._trace, self._model = gateway, purse, trace, model
 
     async def guideline(self, body: Mapping[str, Any]) -> str | None:

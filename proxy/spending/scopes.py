@@ -7,10 +7,10 @@ from proxy.ledger.windows import EPOCH, window_start
 from proxy.pricing.money import usd_to_nano
 from proxy.records import BudgetRef, Scope
 from proxy.service.request import ModelRequest
-from proxy.service.state import Gateway
+from proxy.service.state import AppState
 
 
-def budgets_of(gateway: Gateway, request: ModelRequest, at: datetime) -> tuple[BudgetRef, ...]:
+def budgets_of(gateway: AppState, request: ModelRequest, at: datetime) -> tuple[BudgetRef, ...]:
     """Return the shared budgets that a request counts against at a time; a session's first."""
     budgets, controls, key = gateway.settings.budgets, request.controls, request.key
     refs = []

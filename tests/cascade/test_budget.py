@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.cascade.confidence.choice import ChoiceEstimator
-from proxy.cascade.engine import Story, decide
+from proxy.cascade.engine import CascadeLog, decide
 from proxy.cascade.types import Accepted, Kept, Policy, Sample, Task, TaskKind
 from proxy.errors import NoBudgetError
 from proxy.pricing.prices import Usage
@@ -46,7 +46,9 @@ class Poor:
 def answered(letters, policy, planner, kept=None):
     """What stages 1 and 2 come to."""
     small = Small({1: letters[0], 2: letters[1]})
-    return asyncio.run(decide(TASK, policy, ChoiceEstimator(), small, planner, Story(), 100, kept or Kept()))
+    return asyncio.run(
+        decide(TASK, policy, ChoiceEstimator(), small, planner, CascadeLog(), 100, kept or Kept())
+    )
 
 
 POLICIES = st.builds(

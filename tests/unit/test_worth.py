@@ -7,20 +7,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.cascade.engine import Story
+from proxy.cascade.engine import CascadeLog
 from proxy.cascade.types import TaskKind
 from proxy.config.schema import Cascade, Thresholds
 from proxy.pricing.prices import Price, Usage
 from proxy.records import CallRecord, StageRecord
-from proxy.service.guideline_value import ANSWERS, TRIES, WINDOW, Guidelines, learn, undecided
+from proxy.service.guideline_value import ANSWERS, TRIES, WINDOW, GuidelineRecords, learn, undecided
 from proxy.service.request import Controls
-from proxy.service.request_log import Trace
+from proxy.service.request_log import RequestLog
 
 KEY = "math", "gpt"
 
 
 def record(tries, answers=(1000,) * ANSWERS, lot=1.0):
-    guidelines = Guidelines(lambda: lot)
+    guidelines = GuidelineRecords(lambda: lot)
     for cost in answers:
         guidelines.answered(*KEY, cost)
     for accepted, paid in tries:
@@ -68,7 +68,7 @@ def test_each_kind_and_model_has_its_own_record():
 def test_a_stage_that_earns_its_price_is_not_left_out_by_chance(accepts, least, most):
     """A guideline costs a quarter of an answer: a stage 2 that accepts three in ten earns, one in twelve does not."""
     lot = random.Random(6)
-    guidelines, out = Guidelines(lot.random), 0
+    guidelines, out = GuidelineRecords(lot.random), 0
     for _ in range(ANSWERS):
         guidelines.answered(*KEY, 1000)
     for _ in range(20_000):
@@ -146,14 +146,14 @@ def test_what_a_request_tells(calls, stages, facts, tried, answered):
     """What was paid because of a guideline, and whether it made an answer needless; else what an answer costs."""
     told = []
 
-    class Told(Guidelines):
+    class Told(GuidelineRecords):
         def tried(self, kind, large, *, accepted, paid):
             told.append(((kind, large), "tried", (accepted, paid)))
 
         def answered(self, kind, large, cost):
             told.append(((kind, large), "answered", cost))
 
-    trace = Trace(None, "cascade", story=Story(stages=stages), calls=calls, task="math")
+    trace = RequestLog(None, "cascade", story=CascadeLog(stages=stages), calls=calls, task="math")
     for name, value in facts.items():
         setattr(trace, name, value)
     learn(Told(), trace, "gpt")
