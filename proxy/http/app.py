@@ -23,6 +23,7 @@ from proxy.http.metrics import metrics
 from proxy.http.model_endpoints import model_endpoints
 from proxy.http.openapi import describe_model_endpoints
 from proxy.http.spend import spend, spend_request, spend_requests
+from proxy.service.background import in_background
 from proxy.service.state import open_state
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ def create_app() -> Litestar:
 
     @asynccontextmanager
     async def gateway(app: Litestar) -> AsyncIterator[None]:
-        async with open_state(settings) as opened, auditing(opened):
+        async with open_state(settings) as opened, in_background(opened), auditing(opened):
             app.state.gateway = opened
             app.state.callers = {}
             try:

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -24,7 +26,19 @@ RECOVER_EVERY_S = 5.0
 PRUNE_EVERY_S = 3600.0
 
 
-async def recover_forever(gateway: AppState) -> None:
+@asynccontextmanager
+async def in_background(state: AppState) -> AsyncIterator[None]:
+    """Recover and prune the ledger from time to time, beside the requests."""
+    tasks = [asyncio.create_task(_recover(state)), asyncio.create_task(_prune(state))]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _recover(gateway: AppState) -> None:
     """Take over what dead processes have left: their journals, their reservations, their requests, for ever."""
     ledger = gateway.settings.ledger
     since = now() - timedelta(days=1)
@@ -46,7 +60,7 @@ async def recover_forever(gateway: AppState) -> None:
         await asyncio.sleep(RECOVER_EVERY_S)
 
 
-async def prune_forever(gateway: AppState) -> None:
+async def _prune(gateway: AppState) -> None:
     """Drop what is past its retention, for ever."""
     ledger = gateway.settings.ledger
     while True:

@@ -25,7 +25,6 @@ from proxy.ledger.writer import Writer
 from proxy.pricing.prices import Price
 from proxy.sandbox import Sandbox, SandboxError, open_sandbox
 from proxy.service.audit_queue import Audits
-from proxy.service.background import prune_forever, recover_forever
 from proxy.service.guideline_value import GuidelineRecords
 
 log = logging.getLogger(__name__)
@@ -120,17 +119,12 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
                 writer=writer,
                 zone=zone,
             )
-            background = [
-                asyncio.create_task(pool.watch()),
-                asyncio.create_task(recover_forever(gateway)),
-                asyncio.create_task(prune_forever(gateway)),
-            ]
+            watch = asyncio.create_task(pool.watch())
             try:
                 yield gateway
             finally:
-                for task in background:
-                    task.cancel()
-                await asyncio.gather(*background, return_exceptions=True)
+                watch.cancel()
+                await asyncio.gather(watch, return_exceptions=True)
     finally:
         await writer.close(timeout_s=30)
         await database.dispose()
