@@ -11,7 +11,11 @@ from typing import Any
 
 import pytest
 
-from tests.harness import LARGE_MODEL, ROOT, SMALL_MODEL, UPSTREAM_KEY, Json, ProxyProcess, StandIn
+from tests.support.config import LARGE_MODEL, SMALL_MODEL, UPSTREAM_KEY
+from tests.support.processes import ROOT
+from tests.support.proxy_process import ProxyProcess
+from tests.support.standin_process import StandIn
+from tests.support.wait import Json
 
 NODE_CLIENT = Path(__file__).parent / "clients" / "node"
 

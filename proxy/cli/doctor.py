@@ -62,7 +62,7 @@ def _prices(settings: Settings) -> str:
 
 def _database(settings: Settings) -> str:
     from proxy.ledger import migrate  # noqa: PLC0415
-    from proxy.ledger.unsettled import unsettled_sum
+    from proxy.ledger.unsettled import unsettled_sum  # noqa: PLC0415
 
     lost = with_database(settings, unsettled_sum)
     note = (

@@ -1,0 +1,109 @@
+"""The database goes away and comes back; the spool fills up."""
+
+import asyncio
+
+import openai
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from tests.support.config import LARGE_MODEL
+from tests.support.postgres import postgres_cluster
+from tests.support.wait import wait_until
+
+pytestmark = pytest.mark.slow
+
+ASK = [{"role": "user", "content": "Say hello to the team."}]
+
+
+def ask(proxy, **headers):
+    return proxy.client().chat.completions.create(
+        model=f"direct/{LARGE_MODEL}", messages=ASK, extra_headers={"X-COPE-On-Budget": "fail", **headers}
+    )
+
+
+def count(url, table):
+    async def read():
+        engine = create_async_engine(url)
+        try:
+            async with engine.connect() as connection:
+                return (await connection.execute(text(f"SELECT count(*) FROM {table}"))).scalar_one()
+        finally:
+            await engine.dispose()
+
+    return asyncio.run(read())
+
+
+def refused(proxy, **headers):
+    with pytest.raises(openai.APIStatusError) as e:
+        ask(proxy, **headers)
+    assert e.value.response.headers["retry-after"]
+    return e.value.status_code, e.value.code
+
+
+@pytest.mark.postgres
+@pytest.mark.timeout(120)
+def test_requests_go_on_without_the_database_and_are_replayed_once(make_proxy, large_server):
+    """Who is known is served; what needs a shared budget is refused; nothing is lost, also by a crash meanwhile."""
+    with postgres_cluster() as cluster:
+        proxy = make_proxy(database={"url": cluster.url})
+        ask(proxy)
+        wait_until(lambda: count(cluster.url, "requests") == 1, "the first row")
+        cluster.stop()
+        for i in range(3):
+            # Also with a budget of its own: that needs no database.
+            assert ask(proxy, **{"X-COPE-Budget-USD": f"{1 + i}"}).choices[0].message.content == "ok"
+        session = {"X-COPE-Session": "s", "X-COPE-Session-Budget-USD": "1"}
+        sent = len(large_server.chats())
+        assert refused(proxy, **session) == (503, "ledger_unavailable")
+        assert len(large_server.chats()) == sent
+        assert proxy.http().get("/health/ready").status_code == 503
+        assert "cope_database_up 0.0" in proxy.http().get("/metrics").text
+        proxy.kill()
+        cluster.start()
+        proxy.start()
+        # Three that were answered, and the one that was refused.
+        wait_until(lambda: count(cluster.url, "requests") == 5, "all rows", 30)
+        assert count(cluster.url, "calls") == 4
+        assert count(cluster.url, "reservations") == 0
+        ask(proxy, **session)
+        rows = proxy.http().get("/v1/spend").json()["data"]
+        assert sum(r["requests"] for r in rows) == 6
+        proxy.stop()
+
+
+@pytest.mark.postgres
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("choice", ["refuse", "continue"])
+def test_past_the_bound_the_operators_choice_holds(make_proxy, large_server, choice):
+    """A full spool refuses requests before they cost anything, or goes on without records and says so."""
+    with postgres_cluster() as cluster:
+        proxy = make_proxy(
+            database={"url": cluster.url}, ledger={"on_outage": choice, "spool_max_bytes": 4000}
+        )
+        ask(proxy)
+        wait_until(lambda: count(cluster.url, "requests") == 1, "the first row")
+        cluster.stop()
+        if choice == "refuse":
+            codes = set()
+            for _ in range(12):
+                try:
+                    ask(proxy)
+                except openai.InternalServerError as e:
+                    codes.add(e.code)
+            assert codes == {"ledger_unavailable"}
+            assert len(large_server.chats()) < 10
+        else:
+            for _ in range(12):
+                ask(proxy)
+            assert "records lost so far" in proxy.output()
+            assert "cope_ledger_dropped 0.0" not in proxy.http().get("/metrics").text
+        cluster.start()
+        wait_until(
+            lambda: "cope_ledger_backlog_bytes 0.0" in proxy.http().get("/metrics").text, "the replay", 30
+        )
+        ask(proxy)
+        proxy.stop()
+        answered = [c for c in large_server.chats() if c["status"] == 200]
+        if choice == "refuse":
+            assert count(cluster.url, "calls") == len(answered)
