@@ -17,6 +17,7 @@ from proxy.audits.drift import first_alarm
 from proxy.cascade.confidence.agent import TEXT
 from proxy.cascade.toolcalls import with_calls
 from proxy.cascade.types import Json, Sample, TaskKind
+from proxy.config.controls import Controls
 from proxy.errors import ApiError
 from proxy.formats.chat import Chat
 from proxy.ids import new_id, now
@@ -27,7 +28,7 @@ from proxy.pricing.prices import Usage, cost
 from proxy.pricing.tokens import hides_reasoning
 from proxy.service.answer import answer
 from proxy.service.audit_queue import Audit, Local
-from proxy.service.request import Controls, ModelRequest
+from proxy.service.request import ModelRequest
 from proxy.service.state import AppState
 from proxy.spending.planner import REASONING_ROOM
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from proxy.cascade.types import Plans, Policy, TaskKind
 from proxy.cli.audits import models_of, none_of
 from proxy.cli.options import USD, check_writable, config_option, console, settings_of, with_database
+from proxy.config.controls import Controls
 from proxy.config.policy import NEVER, policy
 from proxy.config.schema import Settings
 from proxy.evals import trial
@@ -19,7 +20,6 @@ from proxy.evals.thresholds_from_audits import AuditChoice, cost_from_audits, fr
 from proxy.evals.thresholds_from_runs import Choice, Rated, Target, calibrate
 from proxy.ledger.audits import Evidence, evidence, total
 from proxy.pricing.money import format_usd
-from proxy.service.request import Controls
 
 if TYPE_CHECKING:
     from proxy.ledger.database import Database

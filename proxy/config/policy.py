@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Literal
 
 from proxy.cascade.types import Plans, Policy, TaskKind
+from proxy.config.controls import Controls
 from proxy.config.schema import Cascade, Thresholds
-from proxy.service.request import Controls
 
 DEFAULT_PLANS: Mapping[str, Plans] = {"code": "goals", "structured": "none", "open": "none"}
 """Where nobody has said; all plans but for these kinds (measured in docs/evaluation.md).

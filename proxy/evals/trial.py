@@ -13,12 +13,12 @@ from proxy.cascade.engine import CascadeLog, decide
 from proxy.cascade.fields import unserved
 from proxy.cascade.sampling import Verdict
 from proxy.cascade.types import Escalated, Json, Kept, Policy
+from proxy.config.controls import Controls
 from proxy.config.policy import NEVER, policy
 from proxy.errors import ConfigError, NoBudgetError
 from proxy.evals.items import Item
 from proxy.evals.tiers import Answer, Sampler, Tiers
 from proxy.records import Stage
-from proxy.service.request import Controls
 
 Grader = Callable[[Item, Json], Awaitable[float]]
 """Says how right an assistant message is, 0..1."""

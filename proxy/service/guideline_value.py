@@ -14,9 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from proxy.cascade.types import TaskKind
+from proxy.config.controls import Controls
 from proxy.config.schema import Cascade
 from proxy.pricing.money import format_usd
-from proxy.service.request import Controls
 from proxy.service.request_log import RequestLog
 
 log = logging.getLogger(__name__)

@@ -157,7 +157,7 @@ def degrade(work: Exchange, decision: Escalated, e: NoBudgetError) -> Escalated:
 
 
 async def answer_locally(work: Exchange, decision: Accepted | Escalated, reply: Reply) -> None:
-    """Send the small model\'s answer."""
+    """Send the small model's answer."""
     gateway, request, trace, dialect = work.gateway, work.request, work.trace, work.request.dialect
     assert isinstance(dialect, Conversation)
     if isinstance(decision, Accepted):

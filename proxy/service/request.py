@@ -3,15 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from proxy.cascade.types import TaskKind
+from proxy.config.controls import Controls
 from proxy.formats.base import Format
 from proxy.ledger.keys import ApiKey
-from proxy.records import Stage
-
-Mode = Literal["cascade", "small", "large"]
-
 
 MAX_TAGS = 16
 """As many as OpenAI takes."""
@@ -20,22 +17,6 @@ MAX_TAGS = 16
 def clean(text: str) -> str:
     """Return a client's text as the ledger takes it: at most 256 characters, none that a database refuses."""
     return text[:256].replace("\0", "\ufffd").encode("utf-8", "replace").decode()
-
-
-@dataclass(frozen=True, slots=True)
-class Controls:
-    """The X-COPE-* headers of a request. Amounts are nano-USD."""
-
-    budget: int | None = None
-    session: str | None = None
-    session_budget: int | None = None
-    on_budget: Literal["degrade", "fail"] = "degrade"
-    mode: Mode | None = None
-    user: str | None = None
-    max_stage: Stage = 3
-    task: TaskKind | None = None
-    thresholds: tuple[float, float] | None = None
-    samples: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

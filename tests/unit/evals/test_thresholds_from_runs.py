@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from proxy.cascade.types import TaskKind
 from proxy.cli.main import main
+from proxy.config.controls import Controls
 from proxy.config.loading import load, overruled
 from proxy.config.policy import NEVER, policy
 from proxy.errors import ConfigError
@@ -17,7 +18,6 @@ from proxy.evals import trial as trials_of
 from proxy.evals.modes import MODES, Thresholds
 from proxy.evals.thresholds_from_runs import Target, calibrate, rate, ways
 from proxy.evals.trial import Drawn, Paid, Trial, Vote
-from proxy.service.request import Controls
 
 USUAL = (0.75, 0.5)
 BEHAVIOUR = (0.5, 0.5)

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from proxy.cascade.engine import CascadeLog
 from proxy.cascade.types import TaskKind
+from proxy.config.controls import Controls
 from proxy.config.schema import Cascade, Thresholds
 from proxy.pricing.prices import Price, Usage
 from proxy.records import CallRecord, StageRecord
 from proxy.service.guideline_value import ANSWERS, TRIES, WINDOW, GuidelineRecords, learn, undecided
-from proxy.service.request import Controls
 from proxy.service.request_log import RequestLog
 
 KEY = "math", "gpt"

@@ -1,0 +1,25 @@
+"""The `X-COPE-*` headers of one request, as values."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from proxy.cascade.types import TaskKind
+from proxy.records import Stage
+
+Mode = Literal["cascade", "small", "large"]
+
+
+@dataclass(frozen=True, slots=True)
+class Controls:
+    """The X-COPE-* headers of a request. Amounts are nano-USD."""
+
+    budget: int | None = None
+    session: str | None = None
+    session_budget: int | None = None
+    on_budget: Literal["degrade", "fail"] = "degrade"
+    mode: Mode | None = None
+    user: str | None = None
+    max_stage: Stage = 3
+    task: TaskKind | None = None
+    thresholds: tuple[float, float] | None = None
+    samples: int | None = None
