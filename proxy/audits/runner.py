@@ -70,9 +70,9 @@ class _Page:
 
 
 @asynccontextmanager
-async def auditing(gateway: AppState) -> AsyncIterator[None]:
+async def auditing(state: AppState) -> AsyncIterator[None]:
     """Carry out audits in the background; one that is under way at the end is cut short, and settled."""
-    task = asyncio.create_task(_work(gateway))
+    task = asyncio.create_task(_work(state))
     try:
         yield
     finally:
@@ -80,11 +80,11 @@ async def auditing(gateway: AppState) -> AsyncIterator[None]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def _work(gateway: AppState) -> None:
+async def _work(state: AppState) -> None:
     while True:
-        audit = await gateway.audits.next()
+        audit = await state.audits.next()
         try:
-            await _carry_out(gateway, audit)
+            await _carry_out(state, audit)
         except ApiError as e:
             log.warning("the audit of %s was not made: %s", audit.request_id, e.message)
         except (OSError, DatabaseError) as e:
@@ -93,29 +93,29 @@ async def _work(gateway: AppState) -> None:
             log.exception("the audit of %s failed", audit.request_id)
 
 
-async def _carry_out(gateway: AppState, audit: Audit) -> None:
+async def _carry_out(state: AppState, audit: Audit) -> None:
     if audit.task.kind is TaskKind.OPEN:
         for local in audit.answers:
-            await _judge(gateway, audit, local, None)
+            await _judge(state, audit, local, None)
         return
     # Also where no stage has an answer: what such requests cost is evidence, and they must be as likely to be on record.
-    id_, choice, price = await _ask(gateway, audit, audit.task.body)
+    id_, choice, price = await _ask(state, audit, audit.task.body)
     for local in audit.answers:
         theirs = await _vote(audit, local, choice)
         if audit.task.kind is TaskKind.AGENT and theirs == local.vote == TEXT:
-            await _judge(gateway, audit, local, price)  # texts have one label, whatever they say
+            await _judge(state, audit, local, price)  # texts have one label, whatever they say
         else:
             agreed = None if theirs is None or local.answer is None else theirs == local.vote
-            await _note(gateway, audit, local, id_, agreed, price)
+            await _note(state, audit, local, id_, agreed, price)
 
 
-async def _judge(gateway: AppState, audit: Audit, local: Local, price: int | None) -> None:
+async def _judge(state: AppState, audit: Audit, local: Local, price: int | None) -> None:
     """Note a verdict on an answer, and the price of the large model's own, where it was asked for one."""
-    id_, choice, _ = await _ask(gateway, audit, _judging(audit, local))
-    await _note(gateway, audit, local, id_, _judged(choice), price)
+    id_, choice, _ = await _ask(state, audit, _judging(audit, local))
+    await _note(state, audit, local, id_, _judged(choice), price)
 
 
-async def _ask(gateway: AppState, audit: Audit, asked: Json) -> tuple[str, Json, int | None]:
+async def _ask(state: AppState, audit: Audit, asked: Json) -> tuple[str, Json, int | None]:
     """Pay for one answer; return the id of its request, its choice, and its price for a client, in nano-USD.
 
     The price is `None` where the audits' budget has cut the answer. A prompt that was cached, since the client's own request
@@ -127,12 +127,12 @@ async def _ask(gateway: AppState, audit: Audit, asked: Json) -> tuple[str, Json,
         Chat(), new_id("req"), now(), None, body, size, Controls(mode="large"), audits=audit.task.kind
     )
     page = _Page()
-    await answer(gateway, request, page)
+    await answer(state, request, page)
     answered = msgspec.json.decode(page.body)
-    usage, _, _ = request.dialect.whole(answered)
+    usage, _, _ = request.format.whole(answered)
     price = None
     if usage is not None and answered["cope"]["degraded"] is None:
-        price = cost(gateway.prices[audit.model.name], replace(usage, cached_tokens=0))
+        price = cost(state.prices[audit.model.name], replace(usage, cached_tokens=0))
     return request.id, answered["choices"][0], price
 
 
@@ -162,7 +162,7 @@ async def _vote(audit: Audit, local: Local, choice: Json) -> str | None:
 
 
 async def _note(
-    gateway: AppState, audit: Audit, local: Local, id_: str, agreed: bool | None, price: int | None
+    state: AppState, audit: Audit, local: Local, id_: str, agreed: bool | None, price: int | None
 ) -> None:
     found = Audited(
         id=id_,
@@ -179,25 +179,25 @@ async def _note(
         spent_nano=local.spent,
         large_nano=price,
     )
-    await keep(gateway.database, found)
+    await keep(state.database, found)
     # Requests may name other large models; the watch is over the configured one, as `cope-proxy audits` is.
-    if local.accepted and agreed is False and audit.model.name == gateway.settings.large.model:
-        await _watch(gateway, found)
+    if local.accepted and agreed is False and audit.model.name == state.settings.large.model:
+        await _watch(state, found)
 
 
-async def _watch(gateway: AppState, noted: Audited) -> None:
+async def _watch(state: AppState, noted: Audited) -> None:
     """Warn, once a day, when the accepted answers of a kind and stage agree less often than they have to."""
-    expected = gateway.settings.audit.expect
-    week = window_start("week", noted.created_at, gateway.zone)
-    today = window_start("day", noted.created_at, gateway.zone)
+    expected = state.settings.audit.expect
+    week = window_start("week", noted.created_at, state.zone)
+    today = window_start("day", noted.created_at, state.zone)
     models = Models(noted.small_model, noted.large_model)
-    found = await verdicts(gateway.database, week, models, of=(noted.task, noted.stage))
+    found = await verdicts(state.database, week, models, of=(noted.task, noted.stage))
     first = first_alarm(found, expected, today)
-    if first is None or (told := (noted.task, noted.stage, today)) in gateway.audits.told:
+    if first is None or (told := (noted.task, noted.stage, today)) in state.audits.told:
         return
     # Whichever process noted the day's first one warns. Of two at the same time neither may have seen the other: both do.
     if noted.created_at - found[first].created_at <= _AT_ONCE:
-        gateway.audits.told.add(told)
+        state.audits.told.add(told)
         count = first + 1
         log.warning(
             "%s answers of stage %d agree with the large model in %d of %d audits of this week, fewer than the expected "

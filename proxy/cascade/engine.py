@@ -44,7 +44,7 @@ async def decide(
     estimator: Estimator,
     small: SmallTier,
     planner: LargePlanner,
-    story: CascadeLog,
+    cascade_log: CascadeLog,
     max_output_tokens: int,
     kept: Kept,
 ) -> Accepted | Escalated:
@@ -79,8 +79,10 @@ async def decide(
             plan.begin()
 
     try:
-        first = await _stage(1, task, policy, estimator, with_own_goal, policy.threshold1, story, foresee)
-        chosen = _carried(first, goals, story, once=kept.goal is not None)
+        first = await _stage(
+            1, task, policy, estimator, with_own_goal, policy.threshold1, cascade_log, foresee
+        )
+        chosen = _carried(first, goals, cascade_log, once=kept.goal is not None)
         if accepted := _accepted(1, first):
             return accepted
         if not may_plan:
@@ -91,10 +93,10 @@ async def decide(
             return _unsure(1, first, stopped=str(e))
     finally:
         written = await plan.drop()
-        story.guideline = kept.guideline if written is None else written
+        cascade_log.guideline = kept.guideline if written is None else written
     if not guideline:
         return _unsure(1, first)
-    story.plans.append(Plan("guideline", guideline, 2, chosen=True))
+    cascade_log.plans.append(Plan("guideline", guideline, 2, chosen=True))
 
     async def with_guideline(index: int) -> Sample:
         body = fields | {
@@ -105,7 +107,7 @@ async def decide(
         }
         return await small.generate(SmallRequest(2, "executor", index, body))
 
-    second = await _stage(2, task, policy, estimator, with_guideline, policy.threshold2, story)
+    second = await _stage(2, task, policy, estimator, with_guideline, policy.threshold2, cascade_log)
     if accepted := _accepted(2, second):
         return accepted
     if second.standing.winner is None and first.standing.winner is not None:
@@ -129,10 +131,10 @@ def _accepted(stage: Stage, verdict: Verdict) -> Accepted | None:
     return Accepted(stage, winner, verdict.standing.low) if verdict.accepted and winner is not None else None
 
 
-def _carried(first: Verdict, goals: Mapping[int, str], story: CascadeLog, *, once: bool) -> int:
-    """Choose the goal that stage 2 is shown, one whose solution gave the majority answer; note all in the story."""
+def _carried(first: Verdict, goals: Mapping[int, str], cascade_log: CascadeLog, *, once: bool) -> int:
+    """Choose the goal that stage 2 is shown, one whose solution gave the majority answer; note all in the cascade_log."""
     chosen = first.standing.winner.index if first.standing.winner else min(goals, default=0)
-    story.plans += [
+    cascade_log.plans += [
         Plan("goal", text, 1, i, chosen=i == chosen)
         for i, text in sorted(goals.items())
         if i == chosen or not once
@@ -147,7 +149,7 @@ async def _stage(
     estimator: Estimator,
     sample: Sampler,
     threshold: float,
-    story: CascadeLog,
+    cascade_log: CascadeLog,
     told: Callable[[float], None] = lambda _: None,
 ) -> Verdict:
     verdict = await draw(
@@ -161,9 +163,9 @@ async def _stage(
         stop_error=policy.stop_error,
         told=told,
     )
-    story.verdicts[stage], ballot = verdict, verdict.ballot
+    cascade_log.verdicts[stage], ballot = verdict, verdict.ballot
     sizes = [len(g) for g in ballot.groups().values()]
-    story.stages.append(
+    cascade_log.stages.append(
         StageRecord(
             stage=stage,
             drawn=len(ballot.samples),

@@ -14,7 +14,7 @@ class NotServedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Bound:
+class CallLimits:
     """Upper bounds of one paid call, in tokens, and the field of the body that holds the output to them."""
 
     asked: int  # output of all choices together
@@ -102,7 +102,7 @@ class Format(Protocol):
         """Return the body as it goes upstream: streams report their usage."""
         ...
 
-    def bound(self, body: Json, default_output: int) -> Bound:
+    def bound(self, body: Json, default_output: int) -> CallLimits:
         """Bound the output of a call; `default_output` tokens where the client gave no bound."""
         ...
 
@@ -137,7 +137,7 @@ class Format(Protocol):
 
 @runtime_checkable
 class Conversation(Format, Protocol):
-    """A dialect whose requests the cascade can answer."""
+    """A format whose requests the cascade can answer."""
 
     def as_chat(self, body: Json) -> dict[str, Any]:
         """Return the request as a chat completion.

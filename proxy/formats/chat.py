@@ -9,7 +9,7 @@ from proxy.cascade import prompts
 from proxy.cascade.types import Json
 from proxy.errors import bad_request
 from proxy.formats import checks
-from proxy.formats.base import Bound, Local
+from proxy.formats.base import CallLimits, Local
 from proxy.formats.sse import Accumulator
 from proxy.pricing.prices import Usage
 from proxy.pricing.tokens import prompt_bound, usage_from
@@ -20,7 +20,7 @@ LEAST_USEFUL_OUTPUT = 64
 
 
 class Chat:
-    """See `proxy.formats.base.Dialect`."""
+    """See `proxy.formats.base.Format`."""
 
     path = "/chat/completions"
     farewell: bytes | None = b"[DONE]"
@@ -65,7 +65,7 @@ class Chat:
         """Ask for the usage of a stream."""
         return with_usage(body)
 
-    def bound(self, body: Json, default_output: int) -> Bound:
+    def bound(self, body: Json, default_output: int) -> CallLimits:
         """Bound by the client's own limit, else the default, for each of `n` choices."""
         field = (
             "max_tokens"
@@ -74,7 +74,7 @@ class Chat:
         )
         asked, choices = body.get(field) or default_output, body.get("n") or 1
         least = min(asked, LEAST_USEFUL_OUTPUT) * choices
-        return Bound(asked * choices, least, field, choices)
+        return CallLimits(asked * choices, least, field, choices)
 
     def count(self, model: str, body: Json) -> int:
         """Bound messages, tools and formats."""

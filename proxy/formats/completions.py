@@ -6,7 +6,7 @@ from typing import Any
 from proxy.cascade.types import Json
 from proxy.errors import bad_request
 from proxy.formats import checks
-from proxy.formats.base import Bound
+from proxy.formats.base import CallLimits
 from proxy.formats.chat import priority, wants_usage, with_usage
 from proxy.formats.sse import Accumulator
 from proxy.pricing.prices import Usage
@@ -17,7 +17,7 @@ DEFAULT_OUTPUT = 16
 
 
 class Completions:
-    """See `proxy.formats.base.Dialect`."""
+    """See `proxy.formats.base.Format`."""
 
     path = "/completions"
     farewell: bytes | None = b"[DONE]"
@@ -48,13 +48,13 @@ class Completions:
         """Ask for the usage of a stream."""
         return with_usage(body)
 
-    def bound(self, body: Json, default_output: int) -> Bound:
+    def bound(self, body: Json, default_output: int) -> CallLimits:
         """Bound each of the choices of each of the prompts; `best_of` ones are all billed."""
         texts = checked_texts(body, "prompt")
         asked = body["max_tokens"] if body.get("max_tokens") is not None else DEFAULT_OUTPUT
         choices = max(body.get("best_of") or 1, body.get("n") or 1) * len(texts)
         # Whole or not at all: sixteen tokens are no answer to begin with.
-        return Bound(asked * choices, asked * choices, "max_tokens", choices)
+        return CallLimits(asked * choices, asked * choices, "max_tokens", choices)
 
     def count(self, model: str, body: Json) -> int:
         """Bound the prompts."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from proxy.cascade.types import Json
-from proxy.formats.base import Bound
+from proxy.formats.base import CallLimits
 from proxy.formats.completions import checked_texts
 from proxy.formats.sse import Accumulator
 from proxy.pricing.prices import Usage
@@ -12,7 +12,7 @@ from proxy.pricing.tokens import count_bound, usage_from
 
 
 class Embeddings:
-    """See `proxy.formats.base.Dialect`."""
+    """See `proxy.formats.base.Format`."""
 
     path = "/embeddings"
     farewell: bytes | None = None
@@ -38,9 +38,9 @@ class Embeddings:
         """Pass the body on."""
         return dict(body)
 
-    def bound(self, body: Json, default_output: int) -> Bound:
+    def bound(self, body: Json, default_output: int) -> CallLimits:
         """There is no output."""
-        return Bound(0, 0)
+        return CallLimits(0, 0)
 
     def count(self, model: str, body: Json) -> int:
         """Bound the input."""

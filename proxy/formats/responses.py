@@ -13,7 +13,7 @@ from proxy.cascade import prompts
 from proxy.cascade.types import Json
 from proxy.errors import bad_request
 from proxy.formats import checks
-from proxy.formats.base import Bound, Local, NotServedError
+from proxy.formats.base import CallLimits, Local, NotServedError
 from proxy.formats.chat import LEAST_USEFUL_OUTPUT, priority
 from proxy.formats.responses_render import _item_events, response
 from proxy.formats.responses_translate import _messages, _tool, _tool_choice
@@ -172,10 +172,10 @@ class Responses:
         """Pass the body on: a response always reports its usage."""
         return dict(body)
 
-    def bound(self, body: Json, default_output: int) -> Bound:
+    def bound(self, body: Json, default_output: int) -> CallLimits:
         """Bound by the client's own limit, else the default."""
         asked = body.get("max_output_tokens") or default_output
-        return Bound(asked, min(asked, LEAST_USEFUL_OUTPUT), "max_output_tokens")
+        return CallLimits(asked, min(asked, LEAST_USEFUL_OUTPUT), "max_output_tokens")
 
     def count(self, model: str, body: Json) -> int:
         """Bound input, instructions, tools and formats."""

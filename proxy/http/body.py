@@ -48,7 +48,7 @@ async def read_body(receive: Receive, limit: int) -> bytes:
     return b"".join(pieces)
 
 
-def decode(raw: bytes, dialect: Format) -> dict[str, Any]:
+def decode(raw: bytes, format_: Format) -> dict[str, Any]:
     """Decode a request and check what the proxy itself relies on.
 
     Unknown fields stay; the model that answers judges the rest.
@@ -68,5 +68,5 @@ def decode(raw: bytes, dialect: Format) -> dict[str, Any]:
         raise bad_request(
             "You must provide a model parameter, a string.", param="model", code="missing_required_parameter"
         )
-    dialect.check(body)
+    format_.check(body)
     return body

@@ -27,35 +27,35 @@ from proxy.service.state import AppState
 
 log = logging.getLogger(__name__)
 
-DIALECTS: dict[str, Format] = {f"/v1{d.path}": d for d in (Chat(), Responses(), Completions(), Embeddings())}
+FORMATS: dict[str, Format] = {f"/v1{d.path}": d for d in (Chat(), Responses(), Completions(), Embeddings())}
 
 
-@asgi(list(DIALECTS))
+@asgi(list(FORMATS))
 async def model_endpoints(scope: Scope, receive: Receive, send: Send) -> None:
     """Read, admit and answer one request to a model."""
     gateway: AppState = scope["litestar_app"].state.gateway
-    dialect = DIALECTS[scope["path"].rstrip("/")]
+    format_ = FORMATS[scope["path"].rstrip("/")]
     reply = AsgiReply(send)
     request_id = new_id("req")
     try:
-        request = await _admit(gateway, dialect, request_id, scope, receive)
+        request = await _admit(gateway, format_, request_id, scope, receive)
         await _run(gateway, request, reply, receive)
     except ClientDisconnectedError:
         return
     except ApiError as e:
         tagged = {"x-request-id": request_id, **e.headers, "x-cope-request-id": request_id}
         error = ApiError(e.status, e.message, e.type, e.code, e.param, tagged)
-        await reply.error(error, named=dialect.named_events)
+        await reply.error(error, named=format_.named_events)
     except Exception:
         log.exception("request %s failed", request_id)
         error = ApiError(
             500, f"Internal error; quote {request_id}.", type="server_error", code="internal_error"
         )
-        await reply.error(error, named=dialect.named_events)
+        await reply.error(error, named=format_.named_events)
 
 
 async def _admit(
-    gateway: AppState, dialect: Format, request_id: str, scope: Scope, receive: Receive
+    gateway: AppState, format_: Format, request_id: str, scope: Scope, receive: Receive
 ) -> ModelRequest:
     method = str(scope.get("method"))
     if method != "POST":
@@ -69,7 +69,7 @@ async def _admit(
     raw = await read_body(receive, gateway.settings.server.max_body_bytes)
     caller = await authenticate(scope["litestar_app"].state, headers)
     controls = read_controls(headers, gateway.settings.cascade.max_samples)
-    return ModelRequest(dialect, request_id, now(), caller.key, decode(raw, dialect), len(raw), controls)
+    return ModelRequest(format_, request_id, now(), caller.key, decode(raw, format_), len(raw), controls)
 
 
 async def _run(gateway: AppState, request: ModelRequest, reply: AsgiReply, receive: Receive) -> None:

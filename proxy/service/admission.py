@@ -8,7 +8,7 @@ from proxy.service.routing import Route
 from proxy.service.state import AppState
 
 
-async def admit(gateway: AppState, request: ModelRequest, way: Route) -> None:
+async def admit(state: AppState, request: ModelRequest, way: Route) -> None:
     """Hold a request against the rules of its key.
 
     Raises:
@@ -35,7 +35,7 @@ async def admit(gateway: AppState, request: ModelRequest, way: Route) -> None:
         return
     limits = rules.requests_per_minute, rules.tokens_per_minute
     try:
-        await gateway.writer.admit(Admit(request.key.id, request.received_at, *limits))
+        await state.writer.admit(Admit(request.key.id, request.received_at, *limits))
     except RateLimitExceededError as e:
         raise ApiError(
             429,

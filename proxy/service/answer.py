@@ -26,7 +26,7 @@ from proxy.spending.budget import RequestBudget
 log = logging.getLogger(__name__)
 
 
-async def answer(gateway: AppState, request: ModelRequest, reply: Reply) -> None:
+async def answer(state: AppState, request: ModelRequest, reply: Reply) -> None:
     """Answer one request and account for it, whatever happens on the way.
 
     Cancelling this coroutine (the client has left) stops the local samples at once, gives a paid call a
@@ -35,55 +35,55 @@ async def answer(gateway: AppState, request: ModelRequest, reply: Reply) -> None
     Raises:
         ApiError: no answer has been sent yet and the client should see this error.
     """
-    settings = gateway.settings
+    settings = state.settings
     way = route(settings, request.body, request.controls.mode)
-    if gateway.writer.full and settings.ledger.on_outage == "refuse":
+    if state.writer.full and settings.ledger.on_outage == "refuse":
         raise unavailable(
             "The ledger cannot be written at present.", code="ledger_unavailable", retry_after_s=5
         )
-    trace = RequestLog(request, way.mode if request.audits is None else "audit")
-    purse = RequestBudget(gateway, request)
+    request_log = RequestLog(request, way.mode if request.audits is None else "audit")
+    budget = RequestBudget(state, request)
     try:
         async with asyncio.timeout(settings.server.request_timeout_s):
-            await admit(gateway, request, way)
-            body, context = await recall(gateway, request)
-            await purse.open()
-            work = Exchange(gateway, request, way, purse, trace, body, context)
-            decision = await decide_locally(work)
-            if isinstance(decision, Escalated) and not local_only(work):
+            await admit(state, request, way)
+            body, context = await recall(state, request)
+            await budget.open()
+            exchange = Exchange(state, request, way, budget, request_log, body, context)
+            decision = await decide_locally(exchange)
+            if isinstance(decision, Escalated) and not local_only(exchange):
                 try:
-                    await answer_with_large(work, decision, reply)
+                    await answer_with_large(exchange, decision, reply)
                     return
                 except NoBudgetError as e:
-                    decision = degrade(work, decision, e)
-            await answer_locally(work, decision, reply)
+                    decision = degrade(exchange, decision, e)
+            await answer_locally(exchange, decision, reply)
     except TimeoutError:
-        trace.status, trace.error = 504, "request_timeout"
+        request_log.status, request_log.error = 504, "request_timeout"
         raise ApiError(
-            504, "The request took too long.", "server_error", "request_timeout", headers=_retry(trace)
+            504, "The request took too long.", "server_error", "request_timeout", headers=_retry(request_log)
         ) from None
     except ApiError as e:
-        trace.status, trace.error = e.status, e.code or e.type
-        e.headers = {**e.headers, **_retry(trace)}
+        request_log.status, request_log.error = e.status, e.code or e.type
+        e.headers = {**e.headers, **_retry(request_log)}
         raise
     except asyncio.CancelledError:
-        trace.status, trace.error = 499, "client_disconnected"
+        request_log.status, request_log.error = 499, "client_disconnected"
         raise
     except Exception:
-        trace.status, trace.error = 500, "internal_error"
+        request_log.status, request_log.error = 500, "internal_error"
         raise
     finally:
-        _write(gateway, trace)
-        if trace.task and undecided(settings.cascade, TaskKind(trace.task), request.controls):
-            learn(gateway.guidelines, trace, way.large.name)
+        _write(state, request_log)
+        if request_log.task and undecided(settings.cascade, TaskKind(request_log.task), request.controls):
+            learn(state.guidelines, request_log, way.large.name)
 
 
-def _retry(trace: RequestLog) -> dict[str, str]:
+def _retry(request_log: RequestLog) -> dict[str, str]:
     """An error after money was spent must not make an SDK spend it again by itself."""
-    return dict(NO_RETRY) if trace.cost else {}
+    return dict(NO_RETRY) if request_log.cost else {}
 
 
-def _write(gateway: AppState, trace: RequestLog) -> None:
-    store = gateway.settings.ledger.store_content
-    plans = trace.plan_records() if store else []
-    gateway.writer.submit_end(trace.record(store_content=store), *trace.voted_calls(), *plans)
+def _write(state: AppState, request_log: RequestLog) -> None:
+    store = state.settings.ledger.store_content
+    plans = request_log.plan_records() if store else []
+    state.writer.submit_end(request_log.record(store_content=store), *request_log.voted_calls(), *plans)

@@ -74,12 +74,12 @@ class Audits:
         return await self._waiting.get()
 
 
-def answers(story: CascadeLog, calls: Sequence[CallRecord]) -> Iterator[Local]:
+def answers(cascade_log: CascadeLog, calls: Sequence[CallRecord]) -> Iterator[Local]:
     """Yield what each stage that was reached would have answered, and what its calls cost."""
-    for stage, verdict in story.verdicts.items():
+    for stage, verdict in cascade_log.verdicts.items():
         spent = sum(call.cost for call in calls if call.stage == stage)
         if (winner := verdict.standing.winner) is None:
             yield Local(stage, None, None, NO_ANSWER, False, spent)
         else:
-            vote = story.vote(stage, winner.index)
+            vote = cascade_log.vote(stage, winner.index)
             yield Local(stage, winner.text, vote, verdict.standing.low, verdict.accepted, spent)

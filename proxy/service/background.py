@@ -38,40 +38,40 @@ async def in_background(state: AppState) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _recover(gateway: AppState) -> None:
+async def _recover(state: AppState) -> None:
     """Take over what dead processes have left: their journals, their reservations, their requests, for ever."""
-    ledger = gateway.settings.ledger
+    ledger = state.settings.ledger
     since = now() - timedelta(days=1)
     while True:
         try:
             for journal in abandoned(Path(ledger.spool_dir), max_bytes=ledger.spool_max_bytes):
                 try:
-                    count = await replay(gateway.database, journal, gateway.zone)
-                    lost = await mark_orphaned(gateway.database, journal.id)
+                    count = await replay(state.database, journal, state.zone)
+                    lost = await mark_orphaned(state.database, journal.id)
                 finally:
                     journal.close()
                 log.warning("took over from %s: %d records, %d unsettled calls", journal.id, count, lost)
-            await mark_expired(gateway.database, now())
-            over = now() - timedelta(seconds=gateway.settings.server.request_timeout_s)
-            await close_orphaned_requests(gateway.database, since, over, gateway.zone)
+            await mark_expired(state.database, now())
+            over = now() - timedelta(seconds=state.settings.server.request_timeout_s)
+            await close_orphaned_requests(state.database, since, over, state.zone)
             since = over - timedelta(minutes=10)
         except Exception as e:  # noqa: BLE001  (the database may be away; the next round tries again)
             log.warning("recovery of the ledger failed (%s: %.200s)", type(e).__name__, e)
         await asyncio.sleep(RECOVER_EVERY_S)
 
 
-async def _prune(gateway: AppState) -> None:
+async def _prune(state: AppState) -> None:
     """Drop what is past its retention, for ever."""
-    ledger = gateway.settings.ledger
+    ledger = state.settings.ledger
     while True:
         try:
             if ledger.content_retention_days is not None:
-                await drop_content(gateway.database, now() - timedelta(days=ledger.content_retention_days))
-            await forget(gateway.database, now() - timedelta(hours=ledger.responses_retention_hours))
+                await drop_content(state.database, now() - timedelta(days=ledger.content_retention_days))
+            await forget(state.database, now() - timedelta(hours=ledger.responses_retention_hours))
             if ledger.retention_days is not None:
                 old = now() - timedelta(days=ledger.retention_days)
-                await prune(gateway.database, old)
-                await audits.forget(gateway.database, old)
+                await prune(state.database, old)
+                await audits.forget(state.database, old)
         except Exception as e:  # noqa: BLE001  (likewise)
             log.warning("pruning of the ledger failed (%s: %.200s)", type(e).__name__, e)
         await asyncio.sleep(PRUNE_EVERY_S)

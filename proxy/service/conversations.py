@@ -17,21 +17,21 @@ log = logging.getLogger(__name__)
 OURS = "resp_req_"
 
 
-async def recall(gateway: AppState, request: ModelRequest) -> tuple[Json, int]:
+async def recall(state: AppState, request: ModelRequest) -> tuple[Json, int]:
     """Return the request's body with its whole conversation in it, and the tokens that the upstream will add.
 
     Raises:
         ApiError: 400 for a response that is not known here, or another key's; 503 without a database.
     """
     body = request.body
-    if request.dialect.path != "/responses":
+    if request.format.path != "/responses":
         return body, 0
     unseen = LONGEST_CONTEXT if body.get("conversation") or body.get("prompt") else 0
     previous = body.get("previous_response_id")
     if not previous:
         return body, unseen
     try:
-        kept = await find(gateway.database, previous)
+        kept = await find(state.database, previous)
     except (OSError, DatabaseError) as e:
         raise unavailable("The database is away.", code="database_unavailable", retry_after_s=5) from e
     theirs = kept is not None and kept.key_id != request.key_id
@@ -56,7 +56,7 @@ def input_items(body: Json) -> list[dict[str, Any]]:
 
 
 async def remember(
-    gateway: AppState,
+    state: AppState,
     request: ModelRequest,
     response_id: str,
     *,
@@ -68,11 +68,11 @@ async def remember(
     What the client sends with `store: false` is not kept, nor is a local conversation for longer than
     `ledger.responses_retention_hours`.
     """
-    hours = gateway.settings.ledger.responses_retention_hours
+    hours = state.settings.ledger.responses_retention_hours
     if request.body.get("store") is False or (items is not None and not hours):
         return False
     try:
-        await keep(gateway.database, Kept(response_id, request.key_id, now(), context, items))
+        await keep(state.database, Kept(response_id, request.key_id, now(), context, items))
     except (OSError, DatabaseError) as e:
         log.warning("%s cannot be continued: it was not kept (%s)", response_id, type(e).__name__)
         return False

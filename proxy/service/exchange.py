@@ -18,27 +18,27 @@ from proxy.spending.budget import RequestBudget
 class Exchange:
     """A request under way and what its steps share."""
 
-    gateway: AppState
+    state: AppState
     request: ModelRequest
     way: Route
-    purse: RequestBudget
-    trace: RequestLog
+    budget: RequestBudget
+    request_log: RequestLog
     body: Json
     """The client's, with what `previous_response_id` stands for in it."""
     context: int
     """Tokens that the upstream adds to it from what it keeps."""
 
 
-async def send_event(work: Exchange, reply: Reply, data: bytes, name: Any = None) -> None:
+async def send_event(exchange: Exchange, reply: Reply, data: bytes, name: Any = None) -> None:
     """Send one event of a stream, named if the format names its events."""
-    if work.request.dialect.named_events:
+    if exchange.request.format.named_events:
         await reply.event(data, str(name or msgspec.json.decode(data)["type"]))
     else:
         await reply.event(data)
 
 
-async def end_stream(work: Exchange, reply: Reply) -> None:
+async def end_stream(exchange: Exchange, reply: Reply) -> None:
     """End a stream, with the last event of its format if there is one."""
-    if work.request.dialect.farewell is not None:
-        await reply.event(work.request.dialect.farewell)
+    if exchange.request.format.farewell is not None:
+        await reply.event(exchange.request.format.farewell)
     await reply.close()

@@ -88,19 +88,22 @@ def undecided(cascade: Cascade, kind: TaskKind, controls: Controls) -> bool:
     return cascade.skip_losses and not said and not asked and controls.max_stage == 3
 
 
-def learn(guidelines: GuidelineRecords, trace: RequestLog, large: str) -> None:
+def learn(guidelines: GuidelineRecords, request_log: RequestLog, large: str) -> None:
     """Note what a request tells of which stage 1 was not sure; also one that failed or ran out of money: it was paid for.
 
     What was planned ahead for a request that stage 1 answers is no matter of this record.
     """
-    if not trace.story.stages or trace.story.stages[0].accepted:
+    if not request_log.cascade_log.stages or request_log.cascade_log.stages[0].accepted:
         return
-    kind, whole = str(trace.task), trace.status == 200 and not trace.error and not trace.degraded
-    baseline = trace.baseline if whole and trace.stage == 3 else None
-    if baseline and trace.model == large:  # a fallback has other prices
+    kind, whole = (
+        str(request_log.task),
+        request_log.status == 200 and not request_log.error and not request_log.degraded,
+    )
+    baseline = request_log.baseline if whole and request_log.stage == 3 else None
+    if baseline and request_log.model == large:  # a fallback has other prices
         guidelines.answered(kind, large, baseline)
-    if any(call.stage == 2 for call in trace.calls):
+    if any(call.stage == 2 for call in request_log.calls):
         # Stage 3's prompt is longer by the guideline.
-        more = 0 if baseline is None else sum(c.cost for c in trace.calls if c.stage == 3) - baseline
-        paid = sum(call.cost for call in trace.calls if call.stage == 2) + more
-        guidelines.tried(kind, large, accepted=whole and trace.stage == 2, paid=paid)
+        more = 0 if baseline is None else sum(c.cost for c in request_log.calls if c.stage == 3) - baseline
+        paid = sum(call.cost for call in request_log.calls if call.stage == 2) + more
+        guidelines.tried(kind, large, accepted=whole and request_log.stage == 2, paid=paid)

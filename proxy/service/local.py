@@ -36,79 +36,79 @@ from proxy.spending.paid import no_money
 from proxy.spending.planner import PaidPlanner
 
 
-def local_only(work: Exchange) -> bool:
+def local_only(exchange: Exchange) -> bool:
     """Return True if the request may send nothing upstream for its answer."""
-    return work.way.mode == "small" or work.request.controls.max_stage < 3
+    return exchange.way.mode == "small" or exchange.request.controls.max_stage < 3
 
 
-async def decide_locally(work: Exchange) -> Accepted | Escalated:
+async def decide_locally(exchange: Exchange) -> Accepted | Escalated:
     """Let the small tier try; an `Escalated` says that it could not answer, or was not asked."""
-    gateway, trace, dialect = work.gateway, work.trace, work.request.dialect
-    if work.way.mode == "large":
+    state, request_log, format_ = exchange.state, exchange.request_log, exchange.request.format
+    if exchange.way.mode == "large":
         return Escalated()
-    settings = gateway.settings
+    settings = state.settings
     try:
-        if not isinstance(dialect, Conversation):
-            raise NotServedError(f"{dialect.path[1:]} go to the large model")  # noqa: TRY301
-        chat = dialect.as_chat(work.body)
-        task = _task(work, chat)
-        trace.task = task.kind.value
-        trace.reason = unserved(chat, tools=settings.small.tools)
-        if trace.reason is None and not local_only(work) and _skipped(work, task.kind):
-            trace.reason = f"{task.kind} goes to the large model (cascade.thresholds.{task.kind}.skip)"
-        if trace.reason is None and not gateway.small.available:
-            trace.reason = await _small_unavailable(gateway, local_only=local_only(work))
-        if trace.reason is None:
-            return await _try_small(work, task)
+        if not isinstance(format_, Conversation):
+            raise NotServedError(f"{format_.path[1:]} go to the large model")  # noqa: TRY301
+        chat = format_.as_chat(exchange.body)
+        task = _task(exchange, chat)
+        request_log.task = task.kind.value
+        request_log.reason = unserved(chat, tools=settings.small.tools)
+        if request_log.reason is None and not local_only(exchange) and _skipped(exchange, task.kind):
+            request_log.reason = f"{task.kind} goes to the large model (cascade.thresholds.{task.kind}.skip)"
+        if request_log.reason is None and not state.small.available:
+            request_log.reason = await _small_unavailable(state, local_only=local_only(exchange))
+        if request_log.reason is None:
+            return await _try_small(exchange, task)
     except NotServedError as e:
-        trace.reason = str(e)
+        request_log.reason = str(e)
     except (SmallRefusedError, SmallUnavailableError) as e:
-        trace.reason = str(e)
+        request_log.reason = str(e)
     except MissingLogprobsError:
-        trace.reason = "the small model sends no log-probabilities"
-    if local_only(work):
+        request_log.reason = "the small model sends no log-probabilities"
+    if local_only(exchange):
         raise bad_request(
-            f"The small model cannot serve this request ({trace.reason}), and X-COPE-Mode or X-COPE-Max-Stage "
+            f"The small model cannot serve this request ({request_log.reason}), and X-COPE-Mode or X-COPE-Max-Stage "
             "forbid the large one.",
             code="small_model_cannot_serve",
         )
     return Escalated()
 
 
-def _skipped(work: Exchange, kind: TaskKind) -> bool:
+def _skipped(exchange: Exchange, kind: TaskKind) -> bool:
     """Whether the cascade does not pay for this kind of task; who asks for a cascade by name gets one."""
-    table = work.gateway.settings.cascade.thresholds.get(kind.value)
-    return table is not None and bool(table.skip) and work.request.controls.mode != "cascade"
+    table = exchange.state.settings.cascade.thresholds.get(kind.value)
+    return table is not None and bool(table.skip) and exchange.request.controls.mode != "cascade"
 
 
-def _task(work: Exchange, chat: Json) -> Task:
-    task, forced = tasks.detect(chat), work.request.controls.task
+def _task(exchange: Exchange, chat: Json) -> Task:
+    task, forced = tasks.detect(chat), exchange.request.controls.task
     return task if forced is None else tasks.with_kind(task, forced)
 
 
-async def _try_small(work: Exchange, task: Task) -> Accepted | Escalated:
-    gateway, trace, settings = work.gateway, work.trace, work.gateway.settings
-    small = RecordedSmall(gateway, trace)
-    if work.way.mode == "small":
+async def _try_small(exchange: Exchange, task: Task) -> Accepted | Escalated:
+    state, request_log, settings = exchange.state, exchange.request_log, exchange.state.settings
+    small = RecordedSmall(state, request_log)
+    if exchange.way.mode == "small":
         body = {"messages": task.body["messages"], **small_body(task.body, settings.small.max_output_tokens)}
         if task.body.get("temperature") is not None:
             body["temperature"] = task.body["temperature"]
         return Accepted(1, await small.generate(SmallRequest(1, "executor", 0, body)), 1.0)
-    owner = work.request.key_id, work.request.controls.session, work.way.large.name
+    owner = exchange.request.key_id, exchange.request.controls.session, exchange.way.large.name
     page = page_of(owner, task.kind, task.body)
-    estimator = estimator_for(task, gateway.sandbox)
-    how = policy(settings.cascade, task.kind, estimator.usual, work.request.controls)
+    estimator = estimator_for(task, state.sandbox)
+    how = policy(settings.cascade, task.kind, estimator.usual, exchange.request.controls)
     # What has to stay on the machine is not sent to be audited, either.
-    audited = not local_only(work) and work.request.controls.budget != 0 and gateway.audits.drawn()
+    audited = not local_only(exchange) and exchange.request.controls.budget != 0 and state.audits.drawn()
     if audited:
         # Where sampling stops early, a confidence is a bound; calibration needs the whole vote's.
         how = replace(how, early_stop=False)
-    kept = gateway.plans.find(page) if goes_on(task.kind, task.body) else Kept()
+    kept = state.plans.find(page) if goes_on(task.kind, task.body) else Kept()
     unguided = (
         how.plans == "all"
         and kept.guideline is None
-        and undecided(settings.cascade, task.kind, work.request.controls)
-        and gateway.guidelines.left_out(task.kind.value, work.way.large.name)
+        and undecided(settings.cascade, task.kind, exchange.request.controls)
+        and state.guidelines.left_out(task.kind.value, exchange.way.large.name)
     )
     if unguided:
         how = replace(how, plans="goals")
@@ -117,80 +117,93 @@ async def _try_small(work: Exchange, task: Task) -> Accepted | Escalated:
         how,
         estimator,
         small,
-        PaidPlanner(gateway, work.purse, trace, work.way.large),
-        trace.story,
+        PaidPlanner(state, exchange.budget, request_log, exchange.way.large),
+        request_log.cascade_log,
         settings.small.max_output_tokens,
         kept,
     )
     if unguided and isinstance(decision, Escalated):
-        trace.reason = f"guidelines for {task.kind} tasks have lost money of late (cascade.skip_losses)"
+        request_log.reason = f"guidelines for {task.kind} tasks have lost money of late (cascade.skip_losses)"
     if page is not None:
-        goal = next((p.text for p in trace.story.plans if p.kind == "goal" and p.chosen), kept.goal)
-        gateway.plans.keep(page, Kept(goal, trace.story.guideline))
-    if audited and (found := tuple(answers(trace.story, trace.calls))):
-        small_model, large_model = gateway.small.model, work.way.large
-        gateway.audits.add(
-            Audit(work.request.id, task, estimator, small_model, large_model, how.samples, found)
+        goal = next(
+            (p.text for p in request_log.cascade_log.plans if p.kind == "goal" and p.chosen), kept.goal
+        )
+        state.plans.keep(page, Kept(goal, request_log.cascade_log.guideline))
+    if audited and (found := tuple(answers(request_log.cascade_log, request_log.calls))):
+        small_model, large_model = state.small.model, exchange.way.large
+        state.audits.add(
+            Audit(exchange.request.id, task, estimator, small_model, large_model, how.samples, found)
         )
     return decision
 
 
-async def _small_unavailable(gateway: AppState, *, local_only: bool) -> str | None:
-    choice = gateway.settings.small.on_unavailable
-    if choice == "wait" and await gateway.small.wait_available(gateway.settings.server.request_timeout_s):
+async def _small_unavailable(state: AppState, *, local_only: bool) -> str | None:
+    choice = state.settings.small.on_unavailable
+    if choice == "wait" and await state.small.wait_available(state.settings.server.request_timeout_s):
         return None
     if choice == "escalate" and not local_only:
         return "small tier unavailable"
     raise unavailable("The small model is not available.", code="small_unavailable", retry_after_s=5)
 
 
-def degrade(work: Exchange, decision: Escalated, e: NoBudgetError) -> Escalated:
+def degrade(exchange: Exchange, decision: Escalated, e: NoBudgetError) -> Escalated:
     """Fall back to the best local answer when the budget does not cover the large model.
 
     Raises:
         ApiError: the client wants an error instead, or there is no local answer.
     """
-    if work.request.controls.on_budget == "fail" or decision.best is None:
+    if exchange.request.controls.on_budget == "fail" or decision.best is None:
         raise no_money(e) from e
-    work.trace.degraded = "budget"
+    exchange.request_log.degraded = "budget"
     return decision
 
 
-async def answer_locally(work: Exchange, decision: Accepted | Escalated, reply: Reply) -> None:
+async def answer_locally(exchange: Exchange, decision: Accepted | Escalated, reply: Reply) -> None:
     """Send the small model's answer."""
-    gateway, request, trace, dialect = work.gateway, work.request, work.trace, work.request.dialect
-    assert isinstance(dialect, Conversation)
+    state, request, request_log, format_ = (
+        exchange.state,
+        exchange.request,
+        exchange.request_log,
+        exchange.request.format,
+    )
+    assert isinstance(format_, Conversation)
     if isinstance(decision, Accepted):
-        sample, trace.stage = decision.sample, decision.stage
-        trace.confidence = decision.confidence if work.way.mode == "cascade" else None
+        sample, request_log.stage = decision.sample, decision.stage
+        request_log.confidence = decision.confidence if exchange.way.mode == "cascade" else None
     else:
         if decision.best is None:
             raise ApiError(
                 502, "The small model gave no valid answer.", type="server_error", code="no_local_answer"
             )
-        sample, trace.stage, trace.confidence = decision.best, decision.best_stage, decision.confidence
-        trace.degraded = trace.degraded or ("budget" if decision.stopped else "max_stage")
+        sample, request_log.stage, request_log.confidence = (
+            decision.best,
+            decision.best_stage,
+            decision.confidence,
+        )
+        request_log.degraded = request_log.degraded or ("budget" if decision.stopped else "max_stage")
         if decision.stopped and request.controls.on_budget == "fail":
             raise no_money(NoBudgetError(decision.stopped))
-    trace.model = gateway.small.model
+    request_log.model = state.small.model
     calls = sample.message.get("tool_calls")
-    trace.answer = sample.text + (msgspec.json.encode(calls).decode() if calls else "")
-    large = work.way.large
-    trace.prompt_tokens = await asyncio.to_thread(count_prompt, large.id, dialect.as_chat(work.body))
-    trace.completion_tokens = count_text(large.id, trace.answer)
-    usage = Usage(trace.prompt_tokens, trace.completion_tokens)
-    trace.baseline = cost(gateway.prices[large.name], usage)
-    trace.remaining = await work.purse.remaining()
-    local = Local(request.id, request.received_at, trace.model, sample, usage, trace.facts())
-    if dialect.path == "/responses":
-        items = [*input_items(work.body), *output_items(local)]
-        local = replace(local, stored=await remember(gateway, request, f"resp_{request.id}", items=items))
+    request_log.answer = sample.text + (msgspec.json.encode(calls).decode() if calls else "")
+    large = exchange.way.large
+    request_log.prompt_tokens = await asyncio.to_thread(
+        count_prompt, large.id, format_.as_chat(exchange.body)
+    )
+    request_log.completion_tokens = count_text(large.id, request_log.answer)
+    usage = Usage(request_log.prompt_tokens, request_log.completion_tokens)
+    request_log.baseline = cost(state.prices[large.name], usage)
+    request_log.remaining = await exchange.budget.remaining()
+    local = Local(request.id, request.received_at, request_log.model, sample, usage, request_log.facts())
+    if format_.path == "/responses":
+        items = [*input_items(exchange.body), *output_items(local)]
+        local = replace(local, stored=await remember(state, request, f"resp_{request.id}", items=items))
     if not request.stream:
-        trace.first_token()
-        await reply.json(200, trace.headers(final=True), dialect.render(request.body, local))
+        request_log.first_token()
+        await reply.json(200, request_log.headers(final=True), format_.render(request.body, local))
         return
-    await reply.open(trace.headers(final=True))
-    trace.first_token()
-    for event in dialect.events(request.body, local):
-        await send_event(work, reply, event)
-    await end_stream(work, reply)
+    await reply.open(request_log.headers(final=True))
+    request_log.first_token()
+    for event in format_.events(request.body, local):
+        await send_event(exchange, reply, event)
+    await end_stream(exchange, reply)

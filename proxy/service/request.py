@@ -23,7 +23,7 @@ def clean(text: str) -> str:
 class ModelRequest:
     """One request to a model, checked and decoded. `size` is the body's length in bytes."""
 
-    dialect: Format
+    format: Format
     id: str
     received_at: datetime
     key: ApiKey | None
@@ -60,4 +60,4 @@ class ModelRequest:
     @property
     def stream(self) -> bool:
         """Whether the client wants server-sent events."""
-        return self.dialect.streams(self.body)
+        return self.format.streams(self.body)

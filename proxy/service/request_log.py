@@ -20,7 +20,7 @@ class RequestLog:
     request: ModelRequest
     mode: str
     clock: float = field(default_factory=time.monotonic)
-    story: CascadeLog = field(default_factory=CascadeLog)
+    cascade_log: CascadeLog = field(default_factory=CascadeLog)
     calls: list[CallRecord] = field(default_factory=list)
     task: str | None = None
     stage: Stage | None = None
@@ -76,7 +76,7 @@ class RequestLog:
                     "threshold": s.threshold,
                     "accepted": s.accepted,
                 }
-                for s in self.story.stages
+                for s in self.cascade_log.stages
             ],
         }
 
@@ -103,7 +103,7 @@ class RequestLog:
     def voted_calls(self) -> list[CallRecord]:
         """Return the small tier's calls with the vote of each sample beside it; paid ones are on record already."""
         return [
-            replace(call, vote=self.story.vote(call.stage, call.sample))
+            replace(call, vote=self.cascade_log.vote(call.stage, call.sample))
             if call.role == "executor" and call.sample is not None
             else call
             for call in self.calls
@@ -113,7 +113,8 @@ class RequestLog:
     def plan_records(self) -> list[PlanRecord]:
         """Return the plans made, for a ledger that keeps content."""
         return [
-            PlanRecord(self.request.id, p.stage, p.kind, p.sample, p.text, p.chosen) for p in self.story.plans
+            PlanRecord(self.request.id, p.stage, p.kind, p.sample, p.text, p.chosen)
+            for p in self.cascade_log.plans
         ]
 
     def record(self, *, store_content: bool) -> RequestRecord:
@@ -143,8 +144,8 @@ class RequestLog:
             stream=self.request.stream,
             error=self.error,
             tags=self.request.tags,
-            stages=tuple(self.story.stages),
-            prompt=_storable(msgspec.json.encode(self.request.dialect.prompt(body)).decode())
+            stages=tuple(self.cascade_log.stages),
+            prompt=_storable(msgspec.json.encode(self.request.format.prompt(body)).decode())
             if store_content
             else None,
             answer=_storable(self.answer) if store_content else None,

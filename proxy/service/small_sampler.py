@@ -17,11 +17,11 @@ from proxy.service.state import AppState
 
 
 class RecordedSmall:
-    """The cascade's `SmallTier`: one pool, and the trace of one request."""
+    """The cascade's `SmallTier`: one pool, and the request_log of one request."""
 
-    def __init__(self, gateway: AppState, trace: RequestLog) -> None:
-        self._gateway = gateway
-        self._trace = trace
+    def __init__(self, state: AppState, request_log: RequestLog) -> None:
+        self._state = state
+        self._request_log = request_log
 
     async def generate(self, request: SmallRequest) -> Sample:
         """Generate one answer; see `proxy.cascade.protocols.SmallTier`."""
@@ -30,7 +30,7 @@ class RecordedSmall:
         finish: str | None = "error"
         problem: str | None = None
         try:
-            await self._gateway.small.stream(request.body, into)
+            await self._state.small.stream(request.body, into)
             finish = into.finish_reason
         except asyncio.CancelledError:
             finish = "cancelled"
@@ -40,17 +40,17 @@ class RecordedSmall:
             raise
         finally:
             usage = into.usage or Usage(completion_tokens=into.chunks)
-            price = self._gateway.small_price
-            self._trace.calls.append(
+            price = self._state.small_price
+            self._request_log.calls.append(
                 CallRecord(
                     id=new_id("call"),
-                    request_id=self._trace.request.id,
-                    key_id=self._trace.request.key_id,
+                    request_id=self._request_log.request.id,
+                    key_id=self._request_log.request.key_id,
                     started_at=started_at,
                     stage=request.stage,
                     role=request.role,
                     tier="small",
-                    model=self._gateway.small.model,
+                    model=self._state.small.model,
                     sample=request.index,
                     usage=usage,
                     cost=cost(price, usage),

@@ -105,7 +105,7 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
         async with aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=True) as session:
             pool = SmallPool.of(session, small)
             await pool.probe()
-            gateway = AppState(
+            state = AppState(
                 settings=settings,
                 prices=prices,
                 small_price=small_price(settings),
@@ -121,7 +121,7 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
             )
             watch = asyncio.create_task(pool.watch())
             try:
-                yield gateway
+                yield state
             finally:
                 watch.cancel()
                 await asyncio.gather(watch, return_exceptions=True)

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 class RequestBudget:
     """The budgets of one request. State is its point; one request uses it from one task."""
 
-    gateway: AppState
+    state: AppState
     request: ModelRequest
     spent: int = 0
     reserved: int = 0
@@ -42,15 +42,15 @@ class RequestBudget:
         """
         controls = self.request.controls
         known = (controls.session, self.request.key_id, controls.session_budget)
-        if controls.session_budget is None or known in self.gateway.opened:
+        if controls.session_budget is None or known in self.state.opened:
             return
         try:
-            await self.gateway.writer.open_budgets(self._shared(now())[:1])
+            await self.state.writer.open_budgets(self._shared(now())[:1])
         except SessionOwnedError as e:
             raise bad_header("X-COPE-Session", "this session belongs to another key") from e
         except LedgerUnavailableError as e:
             raise _away() from e
-        self.gateway.opened.add(known)
+        self.state.opened.add(known)
 
     async def hold(self, call_id: str, model: str, amount: int, least: int) -> int:
         """Reserve a paid call in every budget, and return how much: `amount`, or what is left of it, but `least`.
@@ -72,16 +72,16 @@ class RequestBudget:
                 )
             amount = min(amount, left)
         created = now()
-        lease = timedelta(seconds=2 * self.gateway.settings.server.request_timeout_s)
+        lease = timedelta(seconds=2 * self.state.settings.server.request_timeout_s)
         hold = Reservation(call_id, self.request.id, model, amount, created, created + lease)
         shared = self._shared(created)
         if shared:
             amount = await self._reserve(hold, shared, least)
         else:
             try:
-                self.gateway.writer.submit(hold)
+                self.state.writer.submit(hold)
             except JournalFullError as e:
-                if self.gateway.settings.ledger.on_outage == "refuse":
+                if self.state.settings.ledger.on_outage == "refuse":
                     raise _away() from e
                 log.critical("%s; going on without evidence, as ledger.on_outage says", e)
         self.reserved += amount
@@ -90,8 +90,8 @@ class RequestBudget:
 
     async def _reserve(self, hold: Reservation, shared: tuple[BudgetRef, ...], least: int) -> int:
         try:
-            grant = await self.gateway.writer.reserve(
-                hold, shared, least=least, wait_s=self.gateway.settings.budgets.wait_s
+            grant = await self.state.writer.reserve(
+                hold, shared, least=least, wait_s=self.state.settings.budgets.wait_s
             )
         except BudgetExceededError as e:
             raise NoBudgetError(
@@ -112,7 +112,7 @@ class RequestBudget:
         self.spent += call.cost
         if self._left is not None:
             self._left += amount - call.cost
-        self.gateway.writer.submit_end(Settlement(call.id, call.cost), call)
+        self.state.writer.submit_end(Settlement(call.id, call.cost), call)
 
     async def remaining(self) -> int | None:
         """Return what is left in nano-USD over all budgets that apply; `None` when none does."""
@@ -121,14 +121,14 @@ class RequestBudget:
         shared = self._left
         if shared is None and (refs := self._shared(now())):
             try:
-                shared = await remaining(self.gateway.database, refs)
+                shared = await remaining(self.state.database, refs)
             except Exception as e:  # noqa: BLE001  (whatever the driver raises: the answer is worth more than this)
                 log.warning("what is left of the budgets cannot be read (%s)", type(e).__name__)
         left += [shared] if shared is not None else []
         return max(0, min(left)) if left else None
 
     def _shared(self, at: datetime) -> tuple[BudgetRef, ...]:
-        return budgets_of(self.gateway, self.request, at)
+        return budgets_of(self.state, self.request, at)
 
 
 def _away() -> ApiError:

@@ -22,16 +22,16 @@ DRAIN_S = 0.8
 
 @asynccontextmanager
 async def _post(
-    gateway: AppState, call: PaidCall, body: Mapping[str, Any]
+    state: AppState, call: PaidCall, body: Mapping[str, Any]
 ) -> AsyncIterator[aiohttp.ClientResponse]:
-    sent = {k: v for k, v in call.dialect.outgoing(body).items() if k != "models"} | {"model": call.model.id}
-    upstream = gateway.upstreams[call.model.upstream]
-    async with upstream.post(call.dialect.path, sent, call.deadline) as response:
+    sent = {k: v for k, v in call.format.outgoing(body).items() if k != "models"} | {"model": call.model.id}
+    upstream = state.upstreams[call.model.upstream]
+    async with upstream.post(call.format.path, sent, call.deadline) as response:
         call.headers = passed_on(response)
         yield response
 
 
-async def complete(gateway: AppState, call: PaidCall, body: Mapping[str, Any]) -> bytes:
+async def complete(state: AppState, call: PaidCall, body: Mapping[str, Any]) -> bytes:
     """Make one unstreamed call; return the response's bytes, with the usage noted in `call`.
 
     A cancelled call gets `DRAIN_S` to report its usage.
@@ -41,10 +41,10 @@ async def complete(gateway: AppState, call: PaidCall, body: Mapping[str, Any]) -
     """
 
     async def fetch() -> bytes:
-        async with _post(gateway, call, body) as response:
+        async with _post(state, call, body) as response:
             raw = await response.read()
         try:
-            call.usage, call.finish_reason, generated = call.dialect.whole(msgspec.json.decode(raw))
+            call.usage, call.finish_reason, generated = call.format.whole(msgspec.json.decode(raw))
             if call.usage is None:
                 call.counted = Usage(await _prompt(call, body), count_text(call.model.id, generated))
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as e:
@@ -70,7 +70,7 @@ async def complete(gateway: AppState, call: PaidCall, body: Mapping[str, Any]) -
 
 
 async def stream(
-    gateway: AppState, call: PaidCall, body: Mapping[str, Any]
+    state: AppState, call: PaidCall, body: Mapping[str, Any]
 ) -> AsyncIterator[tuple[bytes, dict[str, Any]]]:
     """Make one streamed call; yield each chunk as its bytes and decoded, usage noted in `call`.
 
@@ -80,7 +80,7 @@ async def stream(
     Raises:
         ApiError: what the client should see.
     """
-    total = call.dialect.tally()
+    total = call.format.tally()
     done = False
     queue: asyncio.Queue[tuple[bytes, dict[str, Any]] | None] = asyncio.Queue(16)
     reader_left = asyncio.Event()
@@ -88,7 +88,7 @@ async def stream(
     async def pump() -> None:
         nonlocal done
         try:
-            async with _post(gateway, call, body) as response:
+            async with _post(state, call, body) as response:
                 async for data in events(response.content):
                     if data == DONE:
                         done = True
@@ -128,4 +128,4 @@ async def stream(
 
 async def _prompt(call: PaidCall, body: Mapping[str, Any]) -> int:
     """Count a prompt whose usage was not reported, within the bound that was reserved."""
-    return min(call.prompt_bound, await asyncio.to_thread(call.dialect.count, call.model.id, body))
+    return min(call.prompt_bound, await asyncio.to_thread(call.format.count, call.model.id, body))

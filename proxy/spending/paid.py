@@ -10,7 +10,7 @@ from datetime import datetime
 
 from proxy.config.schema import LargeModel
 from proxy.errors import ApiError, NoBudgetError, out_of_budget
-from proxy.formats.base import Bound, Format
+from proxy.formats.base import CallLimits, Format
 from proxy.ids import new_id, now
 from proxy.pricing.prices import Price, Usage, cost, output_that_fits, worst_case
 from proxy.records import CallRecord, Role, Stage
@@ -32,7 +32,7 @@ class PaidCall:
 
     id: str
     model: LargeModel
-    dialect: Format
+    format: Format
     deadline: float  # time.monotonic
     price: Price
     prompt_bound: int
@@ -48,15 +48,15 @@ class PaidCall:
 
 @asynccontextmanager
 async def paid(
-    gateway: AppState,
-    purse: RequestBudget,
-    trace: RequestLog,
+    state: AppState,
+    budget: RequestBudget,
+    request_log: RequestLog,
     *,
     stage: Stage,
     role: Role,
     model: LargeModel,
-    dialect: Format,
-    bound: Bound,
+    format_: Format,
+    bound: CallLimits,
 ) -> AsyncIterator[PaidCall]:
     """Reserve a call's worst case, and settle it on the way out whatever happens inside.
 
@@ -69,11 +69,11 @@ async def paid(
     Raises:
         NoBudgetError: the worst case does not fit.
     """
-    price = gateway.prices[model.name]
+    price = state.prices[model.name]
     most, least = (worst_case(price, bound.prompt, output) for output in (bound.asked, bound.least))
-    deadline = trace.clock + gateway.settings.server.request_timeout_s
-    call = PaidCall(new_id("call"), model, dialect, deadline, price, bound.prompt, bound.asked, most, now())
-    call.reserved = await purse.hold(call.id, model.name, most, least)
+    deadline = request_log.clock + state.settings.server.request_timeout_s
+    call = PaidCall(new_id("call"), model, format_, deadline, price, bound.prompt, bound.asked, most, now())
+    call.reserved = await budget.hold(call.id, model.name, most, least)
     fits = output_that_fits(price, bound.prompt, call.reserved)
     call.output = bound.asked if fits is None else min(bound.asked, fits)
     clock = time.monotonic()
@@ -92,8 +92,8 @@ async def paid(
         spent = call.reserved if usage is None else cost(price, usage)
         record = CallRecord(
             id=call.id,
-            request_id=trace.request.id,
-            key_id=trace.request.key_id,
+            request_id=request_log.request.id,
+            key_id=request_log.request.key_id,
             started_at=call.started_at,
             stage=stage,
             role=role,
@@ -113,8 +113,8 @@ async def paid(
             log.error(
                 "%s: %s ignored its bounds; %d nano-USD over", call.id, model.name, spent - call.reserved
             )
-        purse.settle(record)
-        trace.calls.append(record)
+        budget.settle(record)
+        request_log.calls.append(record)
 
 
 def may_be_billed(e: ApiError) -> bool:

@@ -10,7 +10,7 @@ from proxy.cascade.prompts import PLAN_ENDS, plan_in
 from proxy.cascade.types import Json
 from proxy.config.schema import LargeModel
 from proxy.errors import ApiError
-from proxy.formats.base import Bound
+from proxy.formats.base import CallLimits
 from proxy.formats.chat import Chat
 from proxy.pricing.tokens import hides_reasoning
 from proxy.service.request_log import RequestLog
@@ -36,22 +36,24 @@ _PLAN_FIELDS = (
 class PaidPlanner:
     """The cascade's `LargePlanner`: pays for one guideline."""
 
-    def __init__(self, gateway: AppState, purse: RequestBudget, trace: RequestLog, model: LargeModel) -> None:
-        self._gateway, self._purse, self._trace, self._model = gateway, purse, trace, model
+    def __init__(
+        self, state: AppState, budget: RequestBudget, request_log: RequestLog, model: LargeModel
+    ) -> None:
+        self._state, self._budget, self._request_log, self._model = state, budget, request_log, model
 
     async def guideline(self, body: Mapping[str, Any]) -> str | None:
         """Pay for one guideline; see `proxy.cascade.protocols.LargePlanner`."""
-        chat, limit = Chat(), self._gateway.settings.cascade.plan_max_tokens
+        chat, limit = Chat(), self._state.settings.cascade.plan_max_tokens
         asked, limit = plan_request(self._model.id, body, limit)
         prompt = await asyncio.to_thread(chat.count, self._model.id, asked)
         # Whole or not at all: half a guideline is none.
-        bound = Bound(limit, limit, "max_completion_tokens", prompt=prompt)
+        bound = CallLimits(limit, limit, "max_completion_tokens", prompt=prompt)
         try:
             async with paid(
-                self._gateway, self._purse, self._trace,
-                stage=2, role="planner", model=self._model, dialect=chat, bound=bound,
+                self._state, self._budget, self._request_log,
+                stage=2, role="planner", model=self._model, format_=chat, bound=bound,
             ) as call:  # fmt: skip
-                answer = msgspec.json.decode(await complete(self._gateway, call, bound.within(asked, limit)))
+                answer = msgspec.json.decode(await complete(self._state, call, bound.within(asked, limit)))
         except ApiError:
             return None  # stage 3 follows without it; should the upstream be down, that call says so
         written = answer["choices"][0]["message"].get("content") or ""

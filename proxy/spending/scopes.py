@@ -10,14 +10,14 @@ from proxy.service.request import ModelRequest
 from proxy.service.state import AppState
 
 
-def budgets_of(gateway: AppState, request: ModelRequest, at: datetime) -> tuple[BudgetRef, ...]:
+def budgets_of(state: AppState, request: ModelRequest, at: datetime) -> tuple[BudgetRef, ...]:
     """Return the shared budgets that a request counts against at a time; a session's first."""
-    budgets, controls, key = gateway.settings.budgets, request.controls, request.key
+    budgets, controls, key = state.settings.budgets, request.controls, request.key
     refs = []
 
     def limited(scope: Scope, name: str, limit: Limit | None) -> None:
         if limit is not None:
-            start = window_start(limit.window, at, gateway.zone)
+            start = window_start(limit.window, at, state.zone)
             refs.append(BudgetRef(scope, name, usd_to_nano(limit.usd), limit.window, start))
 
     if controls.session is not None:
@@ -28,14 +28,14 @@ def budgets_of(gateway: AppState, request: ModelRequest, at: datetime) -> tuple[
         limited("key", key.id, configured)
         if configured is None and key.rules.budget is not None:
             window = key.rules.budget_window
-            start = window_start(window, at, gateway.zone)
+            start = window_start(window, at, state.zone)
             refs.append(BudgetRef("key", key.id, key.rules.budget, window, start))
     if request.user is not None:
         limited("user", request.user, budgets.users.get(request.user) or budgets.users.get("*"))
     for tag in request.tags:
         limited("tag", tag, budgets.tags.get(tag) or budgets.tags.get(tag.partition("=")[0] + "=*"))
     if request.audits is not None:
-        audit = gateway.settings.audit
+        audit = state.settings.audit
         limited("tag", "cope-audit", Limit(usd=audit.budget_usd, window=audit.window))
     if budgets.global_usd is not None:
         limited("global", "", Limit(usd=budgets.global_usd, window=budgets.window))
