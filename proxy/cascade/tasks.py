@@ -164,7 +164,7 @@ _FORMULA = re.compile(
     re.VERBOSE,
 )
 _BARE_ARITHMETIC = re.compile(
-    r"(?:what(?:'s|\s+is)\s+)?[-+\d(][\d\s.,+\-*/^()\u00d7÷=]*[+\-*/^\u00d7÷][\d\s.,+\-*/^()\u00d7÷=]*\??"
+    r"(?:what(?:'s|\s+is)\s+)?[-+\d(](?=[\d\s.,()=]*+[+\-*/^\u00d7÷])[\d\s.,+\-*/^()\u00d7÷=]*+\??"
 )
 
 

@@ -27,7 +27,7 @@ _SAYS = (
 _STATED = tuple(
     re.compile(pattern, re.IGNORECASE | re.MULTILINE)
     for pattern in (
-        rf"\\boxed\{{\s*(?:\\text(?:bf|rm)?\s*\{{)?\s*\(?({_CAPITAL})\)?[.:]?\s*\}}",
+        rf"\\boxed\{{\s*+(?:\\text(?:bf|rm)?\s*+\{{)?\s*+\(?({_CAPITAL})\)?[.:]?\s*+\}}",
         rf"{_ANSWER}{_SAYS}{_LETTER}",
         rf"(?:choice|option){_SAYS}{_LETTER}",
         rf"\*\*\s*\(?({_CAPITAL})[).:]?\s*(?:\*\*|[).:])",

@@ -17,7 +17,9 @@ _LONGEST = 4000
 _MOST_CALLS, _LONGEST_LINE, _MOST_EQUALS, _MOST_ENDS = 40, 400, 4, 16
 _SIGNATURE = re.compile(r"^(?:async )?def (\w+)\s*\(", re.MULTILINE)
 _ASSERT = re.compile(r"^[ \t]*(assert\s+.+)$", re.MULTILINE)
-_EQUAL = r"\s*(?:={2,}>?|=>|->|\u279e|\u2192|\u27f6|#\s*=>|(?:should |will |must )?returns?:?|=)\s*"
+_EQUAL = (
+    r"(?:(?<!\s)\s++)?(?:={2,}>?|=>|->|\u279e|\u2192|\u27f6|#\s*=>|(?:should |will |must )?returns?:?|=)\s*"
+)
 
 
 @dataclass(frozen=True, slots=True)

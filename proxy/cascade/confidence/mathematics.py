@@ -10,17 +10,19 @@ from proxy.cascade.confidence.votes import cut_off, share_standing, votes_needed
 from proxy.cascade.types import Ballot, Sample, Standing, Task
 
 _LONGEST_COMPARED = 80  # what `short` leaves whole
+_READ = 8000  # letters at the end of a solution, where the answer is
 _NUMBER = r"[-+]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:\s?/\s?\d+)?|[-+]?\.\d+"
 _SAID = re.compile(
     r"(?:answer|antwort|lösung|ergebnis|réponse|résultat|respuesta|resultado)\b"
-    r"(?:\s*(?:is|are|ist|lautet|est|es)\b)?\s*[:=]?\**\s*(\S[^\n]*)",
+    r"(?:\s*+(?:is|are|ist|lautet|est|es)\b)?+\s*+[:=]?+\**+\s*+(\S[^\n]*)",
     re.IGNORECASE,
 )
-_SPAN = re.compile(r"(?<!\\)\$\$?(.+?)(?<!\\)\$\$?|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
+_SPAN = re.compile(r"(?<!\\)\$\$?(.{1,400}?)(?<!\\)\$\$?|\\\((.{1,400}?)\\\)|\\\[(.{1,400}?)\\\]", re.DOTALL)
 _CALCULATION = re.compile(r"[\d\s.,+\-*/\u00d7\u00b7\u00f7()$€%=]+")
-_EQUATION_AT_END = re.compile(r"=\s*([^=\n]{1,80})\s*$")
+_EQUATION_AT_END = re.compile(r"=\s*+([^=\n]{1,80}+)$")
 # A tower of powers or a factorial can take the algebra for ever, and is compared as text.
-_ENDLESS = re.compile(r"\^\s*\{?[^{}^]*\^|\^\s*\{?\s*\d{5}|\d{3}\s*!|\\sum|\\prod|\\int")
+_ENDLESS = re.compile(r"\^\s*+\{?+[^{}^]*+\^|\^\s*+\{?+\s*+\d{5}|\d{3}\s*!|\\sum|\\prod|\\int")
+_SEVERAL = re.compile(rf"(?>{_NUMBER})(?:(?:,? and |, ?)(?>{_NUMBER}))++,?")
 _FORMULA_WORDS = {"pi", "sqrt", "sin", "cos", "tan", "log", "ln", "exp", "frac", "infty", "mod", "or", "and"}
 
 _worker = Worker()
@@ -78,6 +80,7 @@ async def equivalent(one: str, other: str) -> bool:
 
 def final_answer(text: str) -> str | None:
     """Return the normalised final answer of a solution; `None` when there is none."""
+    text = text[-_READ:]
     for find in (_boxed, _after_hashes, _after_phrase, _equation_at_end, _last_number):
         found = find(text)
         answer = normalised(found) if found else ""
@@ -98,12 +101,12 @@ def number(answer: str) -> Fraction | None:
 def normalised(answer: str) -> str:
     """Strip what does not change an answer's value: markup, units, separators of thousands, spaces."""
     out = _unwrapped(answer)
-    for old, new in _REWRITES:
-        out = re.sub(old, new, out)
+    for pattern, written in _REWRITES:
+        out = pattern.sub(written, out)
     if not re.search(r"[()\[\]{}]", out):  # inside brackets a comma separates
         out = re.sub(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])", lambda m: m.group().replace(",", ""), out)
     measured = re.fullmatch(
-        r"([-+]?(?:\d+(?:\.\d+)?|\.\d+)(?:/\d+)?)\s*((?:[^\W\d_]| ){2,})(?:\^\{?\d\}?)?", out
+        r"([-+]?(?:\d++(?:\.\d++)?+|\.\d++)(?:/\d++)?+)\s*+((?:[^\W\d_]| ){2,}+)(?:\^\{?\d\}?)?", out
     )
     if measured and not set(measured.group(2).split()) & _FORMULA_WORDS:
         out = measured.group(1)
@@ -111,41 +114,49 @@ def normalised(answer: str) -> str:
     return out if re.fullmatch(r"[A-Za-z ]+", out) else re.sub(r"\s+", "", out)
 
 
-_REWRITES = (
-    (r"\\[dt]frac", r"\\frac"),
-    (r"\\frac\s*(\d)\s*(\d)", r"\\frac{\1}{\2}"),
-    (r"\\!", ""),
-    (r"\\(?:left|right|displaystyle|quad|qquad)(?![A-Za-z])|(?<!\\)\\[,;: ]|~", " "),
-    (r"(?<=[\d}])\s*\\(?:text|mathrm|mbox|textrm)\s*\{[^{}]*\}(?:\^\{?\d\}?)?\s*$", ""),  # a unit
-    (r"\\(?:text|textbf|textrm|mathrm|mathbf|mbox)\s*\{([^{}]*)\}", r"\1"),
-    (r"\^\s*\{?\s*\\circ\s*\}?|\\degree|°", ""),
-    (r"\\?%|\\?[$€£]|\*\*|`", ""),
-    (r"^\s*[A-Za-z](?:\([A-Za-z]\))?\s*=\s*(?=[^=]+$)", ""),
-    ("\u2212", "-"),  # the minus sign of typography
-    (r"\s+", " "),
+_REWRITES = tuple(
+    (re.compile(pattern), written)
+    for pattern, written in (
+        (r"\\[dt]frac", r"\\frac"),
+        (r"\\frac\s*(\d)\s*(\d)", r"\\frac{\1}{\2}"),
+        (r"\\!", ""),
+        (r"\\(?:left|right|displaystyle|quad|qquad)(?![A-Za-z])|(?<!\\)\\[,;: ]|~", " "),
+        (r"(?<=[\d}])\s*\\(?:text|mathrm|mbox|textrm)\s*\{[^{}]*\}(?:\^\{?\d\}?)?\s*$", ""),  # a unit
+        (r"\\(?:text|textbf|textrm|mathrm|mathbf|mbox)\s*\{([^{}]*)\}", r"\1"),
+        (r"\^\s*+\{?+\s*+\\circ\s*+\}?|\\degree|°", ""),
+        (r"\\?%|\\?[$€£]|\*\*|`", ""),
+        (r"^\s*+[A-Za-z](?:\([A-Za-z]\))?\s*+=\s*+(?=[^=]++$)", ""),
+        ("\u2212", "-"),  # the minus sign of typography
+        (r"\s+", " "),
+    )
 )
 
 
 def _unwrapped(answer: str) -> str:
     """Remove the delimiters around a formula and the full stop after it."""
-    out = answer.strip()
-    while True:
-        inner = re.fullmatch(
-            r"\$+(.*?)\$+|\\\((.*)\\\)|\\\[(.*)\\\]|\*\*(.*)\*\*|(.*\S)\s*\.", out, re.DOTALL
-        )
-        if inner is None:
-            return out
-        out = next(g for g in inner.groups() if g is not None).strip()
+    out, before = answer.strip(), ""
+    while out != before:
+        before = out
+        if out.startswith("$") and out.endswith("$"):
+            out = out.strip("$").strip()
+        for opened, closed in (("\\(", "\\)"), ("\\[", "\\]"), ("**", "**"), ("", ".")):
+            if len(out) > len(opened + closed) and out.startswith(opened) and out.endswith(closed):
+                out = out[len(opened) : -len(closed)].strip()
+    return out
 
 
 def _boxed(text: str) -> str | None:
     r"""Return what the last whole \boxed{...} or \fbox{...} holds."""
-    for match in reversed(list(re.finditer(r"\\f?boxed\s*\{|\\fbox\s*\{", text))):
-        depth = 1
-        for end in range(match.end(), len(text)):
-            depth += (text[end] == "{") - (text[end] == "}")
-            if depth == 0:
-                return text[match.end() : end]
+    opened: list[int] = []
+    whole = (-1, -1)
+    boxes = {match.end() for match in re.finditer(r"\\f?boxed\s*\{|\\fbox\s*\{", text)}
+    for brace in re.finditer(r"[{}]", text):
+        if brace.group() == "{":
+            opened.append(brace.end())
+        elif opened and (begun := opened.pop()) in boxes:
+            whole = max(whole, (begun, brace.start()))
+    if whole[0] >= 0:
+        return text[slice(*whole)]
     bare = re.findall(r"\\boxed\s+(\S+?)[.,]?(?=[\s$]|$)", text)
     return bare[-1] if bare else None
 
@@ -177,11 +188,13 @@ def _core(said: str) -> str | None:
     span = _SPAN.search(said)
     if span:
         return next(g for g in span.groups() if g is not None)
-    sentence = re.split(r"(?<=\S)\.(?=\s|$)|,\s(?!\d|and\b)|\s+(?:because|since|weil|car|porque)\b", said)[0]
+    sentence = re.split(
+        r"(?<=\S)\.(?=\s|$)|,\s(?!\d|and\b)|(?<!\s)\s++(?:because|since|weil|car|porque)\b", said
+    )[0]
     calculation, equals, result = sentence.rpartition("=")
     if equals and _CALCULATION.fullmatch(calculation):
         sentence = result.strip()
-    if re.fullmatch(rf"(?:(?:{_NUMBER})(?:,? and |, ?)?){{2,}}", sentence):
+    if _SEVERAL.fullmatch(sentence):
         return re.sub(r",? and ", ", ", sentence)
     if len(sentence.split()) <= 3 and not re.search(r"\d\s+[A-Za-z]{2}", sentence):
         return sentence

@@ -6,14 +6,17 @@ from collections.abc import Iterator
 
 from proxy.cascade.types import digest
 
-_FENCE = re.compile(r"^[ \t]*```[ \t]*([\w+#.-]*)[^\n]*\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.MULTILINE)
+_FENCE = re.compile(
+    r"^[ \t]*+```[ \t]*+([\w+#.-]*+)[^\n]*+\n(.*?)(?:^[ \t]*+```|\Z)", re.DOTALL | re.MULTILINE
+)
 _PYTHON = {"python", "py", "python3", "pycon"}
 _LOOKS_PYTHON = re.compile(
     r"^[ \t]*(?:def \w+\(.*|class \w+.*:|from \w+ import .*|import \w+)\s*", re.MULTILINE
 )
 _STRING_OR_COMMENT = re.compile(
-    r"""("(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')|/\*.*?\*/|//[^\n]*|<!--.*?-->|(?m:^[ \t]*#(?!\w)[^\n]*)""",
-    re.DOTALL,
+    r"""("(?:\\.|[^"\\\n]){0,1000}+"|'(?:\\.|[^'\\\n]){0,1000}+')|/\*.{0,1000}?\*/|//[^\n]*|<!--.{0,1000}?-->
+      |(?m:^[ \t]*+\#(?!\w)[^\n]*)""",
+    re.DOTALL | re.VERBOSE,
 )
 
 _Scope = ast.FunctionDef | ast.AsyncFunctionDef

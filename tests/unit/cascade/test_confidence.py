@@ -119,6 +119,23 @@ def test_any_text_has_an_answer_or_none(text):
     assert final_answer(text) != ""
 
 
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("The answer is 340282366920938463463374607431768211456 (about 3.4e38).", "340282366920938463463374607431768211456(about3.4e38)"),
+        ("The answer is 1, 2, 3 and 4.", "1,2,3,4"),
+        ("The answer is " + "$" * 10**5, None),
+        ("\\boxed{" * 10**5 + "7", "7"),
+        ("x" * 10**5 + "\\boxed{8}", "8"),
+    ],
+)  # fmt: skip
+def test_answers_take_no_time(text, answer):
+    """Long numbers, many signs and long texts are read in well under a second."""
+    started = time.monotonic()
+    assert final_answer(text) == answer
+    assert time.monotonic() - started < 2
+
+
 def test_a_comparison_that_takes_too_long_counts_as_different():
     """The worker is killed in time, the loop stays free, and the next question is answered by a new one."""
     worker = Worker(answer_seconds=1.5)
