@@ -26,7 +26,7 @@ from pathlib import Path
 import httpx2
 import numpy as np
 
-from proxy.cascade.confidence import mathematics as maths
+from proxy.cascade.confidence import shutdown
 from proxy.cascade.confidence.choice import letter
 from proxy.cascade.confidence.open import RUN, lowest_run
 from proxy.cascade.tasks import options
@@ -195,7 +195,7 @@ async def main() -> None:
                 f" | {difference(pairs):+.3f} ({behind:+.3f} to {ahead:+.3f}) | {100 * sum(score for _, score in best) / len(best):.1f}"
                 f" | {bootstrap.auroc(best):.3f} ({least:.2f} to {most:.2f}) |"
             )
-    maths.shutdown()
+    shutdown()
 
 
 if __name__ == "__main__":

@@ -23,8 +23,7 @@ from pathlib import Path
 from confidence import grade, lowest_window, plain
 
 from proxy.cascade import tasks
-from proxy.cascade.confidence import estimator_for
-from proxy.cascade.confidence import mathematics as maths
+from proxy.cascade.confidence import estimator_for, shutdown
 from proxy.cascade.types import Ballot, Sample, TaskKind
 from proxy.evals.items import Item, load
 from proxy.evals.record import Call, calls
@@ -120,7 +119,7 @@ async def main() -> None:
             f"| {kind} | {way} | {len(found)} | {right:.1f} | {bootstrap.auroc(found):.3f} ({low:.2f} to {high:.2f})"
             f" | {difference(pairs):+.3f} ({behind:+.3f} to {ahead:+.3f}) |"
         )
-    maths.shutdown()
+    shutdown()
 
 
 if __name__ == "__main__":

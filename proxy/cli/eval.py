@@ -16,7 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from proxy.cascade.confidence import mathematics as maths
+from proxy.cascade import confidence
 from proxy.cascade.types import TaskKind
 from proxy.cli.options import USD, config_option, console, settings_of, small_tier
 from proxy.config.policy import thresholds
@@ -159,7 +159,7 @@ async def _collect(
                     )
                     raise
     finally:
-        maths.shutdown()
+        confidence.shutdown()
 
 
 async def _runner() -> Sandbox | None:

@@ -13,7 +13,7 @@ from litestar.openapi import OpenAPIConfig
 
 from proxy import __version__
 from proxy.audits.runner import auditing
-from proxy.cascade.confidence import mathematics
+from proxy.cascade import confidence
 from proxy.config.loading import config_path, load, with_engine
 from proxy.errors import ApiError
 from proxy.http.admin import routes as admin_routes
@@ -41,7 +41,7 @@ def create_app() -> Litestar:
             try:
                 yield
             finally:
-                mathematics.shutdown()
+                confidence.shutdown()
 
     app = Litestar(
         route_handlers=[

@@ -5,10 +5,11 @@ from types import MappingProxyType
 
 from proxy.cascade.confidence.agent import AgentEstimator
 from proxy.cascade.confidence.behaviour import BehaviourEstimator
+from proxy.cascade.confidence.canonical import SCHEMAS
 from proxy.cascade.confidence.choice import ChoiceEstimator
 from proxy.cascade.confidence.code import CodeEstimator
 from proxy.cascade.confidence.examples import specification
-from proxy.cascade.confidence.mathematics import MathEstimator
+from proxy.cascade.confidence.mathematics import ALGEBRA, MathEstimator
 from proxy.cascade.confidence.open import OpenEstimator
 from proxy.cascade.confidence.structured import StructuredEstimator
 from proxy.cascade.protocols import Estimator, Runner
@@ -33,4 +34,10 @@ def estimator_for(task: Task, runner: Runner | None) -> Estimator:
     return ESTIMATORS[task.kind]
 
 
-__all__ = ["ESTIMATORS", "estimator_for"]
+def shutdown() -> None:
+    """Stop the processes that compare answers and check schemas, if they run."""
+    for worker in (ALGEBRA, SCHEMAS):
+        worker.shutdown()
+
+
+__all__ = ["ESTIMATORS", "estimator_for", "shutdown"]

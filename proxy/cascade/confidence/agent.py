@@ -23,7 +23,7 @@ class AgentEstimator:
         if not calls:
             return TEXT if sample.text.strip() and not _call_demanded(task.body) else None
         schemas = _offered(task.body)
-        actions = [_action(call, schemas) for call in calls]
+        actions = [await _action(call, schemas) for call in calls]
         valid = sorted(a for a in actions if a is not None)
         return short("; ".join(valid)) if len(valid) == len(actions) else None
 
@@ -62,7 +62,7 @@ def _offered(body: Json) -> dict[str, Any]:
     return {str(f.get("name")): f.get("parameters") for f in declared}
 
 
-def _action(call: Any, schemas: Mapping[str, Any]) -> str | None:
+async def _action(call: Any, schemas: Mapping[str, Any]) -> str | None:
     if not isinstance(call, Mapping):
         return None
     kind = str(call.get("type") or "function")
@@ -70,13 +70,13 @@ def _action(call: Any, schemas: Mapping[str, Any]) -> str | None:
     if not isinstance(inner, Mapping) or inner.get("name") not in schemas:
         return None
     name = inner["name"]
-    if kind != "function":  # a custom tool takes free text
-        return f"{name}({dumps(inner.get('input'))})"
     try:
+        if kind != "function":  # a custom tool takes free text
+            return f"{name}({dumps(inner.get('input'))})"
         arguments = parse(inner.get("arguments") or "{}")
         label = f"{name}({dumps(arguments)})"
     except (ValueError, TypeError, RecursionError):
         return None
     schema = schemas[name]
-    valid = isinstance(arguments, dict) and (schema is None or conforms(arguments, schema))
+    valid = isinstance(arguments, dict) and (schema is None or await conforms(arguments, schema))
     return label if valid else None

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from proxy.cascade.confidence.canonical import short
-from proxy.cascade.confidence.equivalence import Worker
 from proxy.cascade.confidence.votes import cut_off, share_standing, votes_needed, votes_wanted
+from proxy.cascade.confidence.worker import Worker
 from proxy.cascade.types import Ballot, Sample, Standing, Task
 
 _LONGEST_COMPARED = 80  # what `short` leaves whole
@@ -25,7 +25,7 @@ _ENDLESS = re.compile(r"\^\s*+\{?+[^{}^]*+\^|\^\s*+\{?+\s*+\d{5}|\d{3}\s*!|\\sum
 _SEVERAL = re.compile(rf"(?>{_NUMBER})(?:(?:,? and |, ?)(?>{_NUMBER}))++,?")
 _FORMULA_WORDS = {"pi", "sqrt", "sin", "cos", "tan", "log", "ln", "exp", "frac", "infty", "mod", "or", "and"}
 
-_worker = Worker()
+ALGEBRA = Worker("equal")
 
 
 class MathEstimator:
@@ -59,11 +59,6 @@ class MathEstimator:
         return votes_wanted(ballot, total, self.needed(total, threshold, inclusive=inclusive))
 
 
-def shutdown() -> None:
-    """Stop the process that compares answers, if it runs."""
-    _worker.shutdown()
-
-
 async def equivalent(one: str, other: str) -> bool:
     """Say whether two normalised answers are the same number or expression."""
     if one == other:
@@ -75,7 +70,7 @@ async def equivalent(one: str, other: str) -> bool:
         return False
     if one.isalpha() and other.isalpha():
         return one.casefold() == other.casefold()
-    return await _worker.equal(one, other)
+    return await ALGEBRA.holds(min(one, other), max(one, other))
 
 
 def final_answer(text: str) -> str | None:

@@ -22,7 +22,7 @@ class StructuredEstimator:
         except (ValueError, RecursionError):
             return None
         wanted = task.body.get("response_format")
-        return label if _as_asked(value, wanted if isinstance(wanted, Mapping) else {}) else None
+        return label if await _as_asked(value, wanted if isinstance(wanted, Mapping) else {}) else None
 
     def standing(self, ballot: Ballot, total: int) -> Standing:
         """See `Estimator.standing`. No valid sample: no winner."""
@@ -37,9 +37,9 @@ class StructuredEstimator:
         return votes_wanted(ballot, total, self.needed(total, threshold, inclusive=inclusive))
 
 
-def _as_asked(value: object, response_format: Json) -> bool:
+async def _as_asked(value: object, response_format: Json) -> bool:
     if response_format.get("type") == "json_object":
         return isinstance(value, dict)
     described = response_format.get("json_schema")
     schema = described.get("schema") if isinstance(described, Mapping) else None
-    return schema is None or conforms(value, schema)
+    return schema is None or await conforms(value, schema)

@@ -8,13 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.cascade.confidence import ESTIMATORS
-from proxy.cascade.confidence import mathematics as maths
+from proxy.cascade.confidence import ESTIMATORS, shutdown
 from proxy.cascade.confidence.canonical import conforms, dumps, parse, short
 from proxy.cascade.confidence.code import CodeEstimator
-from proxy.cascade.confidence.equivalence import Worker
 from proxy.cascade.confidence.mathematics import equivalent, final_answer
 from proxy.cascade.confidence.program import program_label
+from proxy.cascade.confidence.worker import Worker
 from proxy.cascade.types import Ballot, Sample, Task, TaskKind
 from proxy.pricing.prices import Usage
 
@@ -22,7 +21,7 @@ from proxy.pricing.prices import Usage
 @pytest.fixture(scope="module", autouse=True)
 def no_worker_left():
     yield
-    maths.shutdown()
+    shutdown()
 
 
 def vote(kind, content, *, body=None, text="", groups=(), finish="stop", **message):
@@ -138,16 +137,16 @@ def test_answers_take_no_time(text, answer):
 
 def test_a_comparison_that_takes_too_long_counts_as_different():
     """The worker is killed in time, the loop stays free, and the next question is answered by a new one."""
-    worker = Worker(answer_seconds=1.5)
+    worker = Worker("equal", answer_seconds=1.5)
 
     async def ask():
         ticks = 0
-        assert await worker.equal("x+1", "1+x")
-        running = asyncio.ensure_future(worker.equal("9^{9^{9^9}}", "10^{50}"))
+        assert await worker.holds("x+1", "1+x")
+        running = asyncio.ensure_future(worker.holds("9^{9^{9^9}}", "10^{50}"))
         while not running.done():
             await asyncio.sleep(0.05)
             ticks += 1
-        return running.result(), ticks, await worker.equal("x+2", "2+x")
+        return running.result(), ticks, await worker.holds("x+2", "2+x")
 
     started = time.monotonic()
     try:
@@ -161,12 +160,12 @@ def test_a_comparison_that_takes_too_long_counts_as_different():
 
 def test_a_worker_that_died_is_replaced():
     """A process that was killed from outside costs one question at most."""
-    worker = Worker()
+    worker = Worker("equal")
     try:
-        assert asyncio.run(worker.equal("a+b", "b+a"))
+        assert asyncio.run(worker.holds("a+b", "b+a"))
         worker._process.kill()
-        asyncio.run(worker.equal("a+c", "c+a"))
-        assert asyncio.run(worker.equal("a+d", "d+a"))
+        asyncio.run(worker.holds("a+c", "c+a"))
+        assert asyncio.run(worker.holds("a+d", "d+a"))
     finally:
         worker.shutdown()
 
@@ -338,7 +337,11 @@ def asked(schema):
         (asked({"type": "object", "required": ["a"]}), "{}", None),
         (asked({"type": "array", "items": {"type": "integer"}}), "[1.5]", None),
         (asked({"type": "nonsense"}), "[1]", "[1]"),
-        (asked({"$ref": "https://example.com/s.json"}), "1", "1"),
+        (asked({"$ref": "https://example.com/s.json"}), "1", None),
+        (asked({"$ref": "#/$defs/none"}), "1", None),
+        (asked({"$schema": "https://example.com/s.json", "type": "integer"}), "1", "1"),
+        (asked({"type": "string", "pattern": "^(?=.*1)(?!b).*$"}), '"a1"', '"a1"'),
+        (asked({"type": "string", "pattern": "^(a{1000}){1000}$"}), '"a"', None),
         (asked({"$ref": "#"}), "1", "1"),
         (asked(None), "1", "1"),
         (asked("odd"), "1", "1"),
@@ -348,11 +351,54 @@ def asked(schema):
         ({"response_format": {"type": "json_object"}}, '{"a": NaN}', None),
         ({"response_format": {"type": "json_object"}}, '{"a": 1e999}', None),
         ({}, "[" * 100_000, None),
+        (asked({"type": "integer"}), "9" * 5000, None),
+        (asked({"type": "array"}), "[" * 5000 + "]" * 5000, None),
+        (asked({"type": "string"}), '"\\ud800"', None),
     ],
 )
 def test_documents(body, content, label):
     """A document counts when it is strict JSON of the requested form; an invalid schema demands nothing."""
     assert vote("structured", content, body=body) == label
+
+
+def doubling(depth):
+    twice = {f"d{i}": {"allOf": [{"$ref": f"#/$defs/d{i + 1}"}] * 2} for i in range(depth)}
+    return {"$defs": {**twice, f"d{depth}": {"type": "string"}}, "$ref": "#/$defs/d0"}
+
+
+def nested(depth):
+    schema = {"type": "string"}
+    for _ in range(depth):
+        schema = {"allOf": [schema]}
+    return schema
+
+
+@pytest.mark.parametrize(
+    ("schema", "valid"),
+    [
+        ({"pattern": "^(a+)+$"}, False),
+        ({"pattern": "^(?=(a|aa)+$)"}, False),
+        (doubling(50), False),
+        (nested(5000), False),
+        ({"enum": ["x" * 10**6]}, False),
+        ({"anyOf": [{"$ref": "#"}, {"$ref": "#"}]}, True),
+    ],
+)
+def test_a_schema_never_stops_the_event_loop(schema, valid):
+    """One that doubles, backtracks or nests without end gives no vote, and others are served meanwhile."""
+
+    async def ask():
+        await conforms("warm", {"type": "string"})
+        running = asyncio.ensure_future(conforms("a" * 60 + "b", schema))
+        started, longest = time.monotonic(), 0.0
+        while not running.done():
+            await asyncio.sleep(0.01)
+            longest, started = max(longest, time.monotonic() - started), time.monotonic()
+        return await running, longest, await conforms("b", {"type": "string"})
+
+    satisfied, longest, later = asyncio.run(ask())
+    assert (satisfied, later) == (valid, True)
+    assert longest < 0.4
 
 
 @given(
@@ -364,7 +410,7 @@ def test_canonical_json_knows_no_layout(value):
     """Order, spaces and the way a number is written do not count."""
     turned = json.dumps(dict(reversed(value.items())), indent=2)
     assert dumps(parse(turned)) == dumps(parse(json.dumps(value)))
-    assert conforms(parse(turned), {"type": "object"})
+    assert asyncio.run(conforms(parse(turned), {"type": "object"}))
 
 
 def test_long_labels_stay_distinct():

@@ -1,6 +1,7 @@
-"""Ask a worker process whether two answers are equal, and never wait for it long."""
+"""Ask a worker process what may take for ever, and never wait for it long."""
 
 import asyncio
+import hashlib
 import json
 import subprocess
 import sys
@@ -10,13 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Timer
+from typing import Literal
 
 START_SECONDS = 30.0
 ANSWER_SECONDS = 3.0
 _REMEMBERED = 4096
-_PROGRAM = Path(__file__).with_name("equivalence_worker.py")
+_PROGRAM = Path(__file__).with_name("worker_program.py")
 # -P: the directory of the program holds a math.py, which must not hide Python's own.
-_COMMAND = [sys.executable, "-P", str(_PROGRAM)]
+_COMMAND = (sys.executable, "-P", str(_PROGRAM))
 
 _Process = subprocess.Popen[str]
 
@@ -27,19 +29,23 @@ class Worker:
     A thread of its own talks to it, one question at a time, so that it serves any event loop and blocks none.
     """
 
-    def __init__(self, answer_seconds: float = ANSWER_SECONDS) -> None:
+    def __init__(
+        self, question: Literal["equal", "conforms"], answer_seconds: float = ANSWER_SECONDS
+    ) -> None:
+        self._question = question
         self._answer_seconds = answer_seconds
         self._process: _Process | None = None
         self._thread: ThreadPoolExecutor | None = None
-        self._known: OrderedDict[tuple[str, str], bool] = OrderedDict()
+        self._known: OrderedDict[bytes, bool] = OrderedDict()
 
-    async def equal(self, one: str, other: str) -> bool:
-        """Say whether two answers are equal; no verdict in time counts as different."""
-        pair = (min(one, other), max(one, other))
-        if pair not in self._known:
-            self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="equivalence")
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._judge, pair)
-        return self._known.get(pair, False)
+    async def holds(self, one: str, other: str) -> bool:
+        """Answer the worker's question about a pair; no verdict in time counts as no."""
+        written = json.dumps((one, other))
+        name = hashlib.sha256(written.encode()).digest()  # pairs can be long, and many are remembered
+        if name not in self._known:
+            self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix=self._question)
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._judge, name, written)
+        return self._known.get(name, False)
 
     def shutdown(self) -> None:
         """Stop the process and the thread. The next question starts them again."""
@@ -50,25 +56,25 @@ class Worker:
         self._close()
         self._thread = None
 
-    def _judge(self, pair: tuple[str, str]) -> None:
-        if pair in self._known:  # asked twice while the first was under way
+    def _judge(self, name: bytes, written: str) -> None:
+        if name in self._known:  # asked twice while the first was under way
             return
         try:
-            reply = self._ask(pair)
+            reply = self._ask(written)
         except OSError:  # no process can be started, or it died: a later question may fare better
             self._close()
             return
         # A timeout is remembered as well, so that one hopeless pair costs its seconds only once.
-        self._known[pair] = reply == "true"
+        self._known[name] = reply == "true"
         if len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
 
-    def _ask(self, pair: tuple[str, str]) -> str:
+    def _ask(self, written: str) -> str:
         process = self._process or self._start()
         assert process.stdin is not None
         assert process.stdout is not None
         with _killed_after(process, self._answer_seconds):
-            process.stdin.write(json.dumps(pair) + "\n")
+            process.stdin.write(written + "\n")
             process.stdin.flush()
             reply = process.stdout.readline().strip()
         if not reply:
@@ -77,7 +83,7 @@ class Worker:
 
     def _start(self) -> _Process:
         process = subprocess.Popen(
-            _COMMAND,
+            (*_COMMAND, self._question),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -87,7 +93,7 @@ class Worker:
         assert process.stdout is not None
         with _killed_after(process, START_SECONDS):
             if not process.stdout.readline():
-                raise OSError("the comparer did not start")
+                raise OSError("the worker did not start")
         return process
 
     def _close(self) -> None:

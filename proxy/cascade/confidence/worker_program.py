@@ -1,0 +1,95 @@
+"""The program that answers one kind of question, given by name: pairs of JSON lines in, verdicts out.
+
+It runs as a process of its own (see `worker`), because algebra and schemas can take forever and because
+math_verify's time limits are signals, which only reach a main thread.
+"""
+
+import json
+import logging
+import resource
+import signal
+import sys
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+_MEMORY = 2 * 2**30
+_SECONDS = 1
+_DRAFTS = {
+    "http://json-schema.org/draft-04/schema",
+    "http://json-schema.org/draft-06/schema",
+    "http://json-schema.org/draft-07/schema",
+    "https://json-schema.org/draft/2019-09/schema",
+    "https://json-schema.org/draft/2020-12/schema",
+}
+
+Question = Callable[[str, str], bool]
+
+
+def equal() -> Question:
+    """Return the function that says whether two LaTeX answers mean the same, in whichever order they are put."""
+    from math_verify import LatexExtractionConfig, parse, verify  # noqa: PLC0415  (large, and only for this)
+
+    @lru_cache(maxsize=1024)
+    def parsed(answer: str) -> list[Any]:
+        found: list[Any] = parse(
+            f"${answer}$", [LatexExtractionConfig()], fallback_mode="no_fallback", parsing_timeout=_SECONDS
+        )
+        return found
+
+    def asked(one: str, other: str) -> bool:
+        a, b = parsed(one), parsed(other)
+        return bool(a and b) and (
+            verify(a, b, timeout_seconds=_SECONDS) or verify(b, a, timeout_seconds=_SECONDS)
+        )
+
+    return asked
+
+
+def conforms() -> Question:
+    """Return the function that says whether a schema, both as JSON, holds for a value.
+
+    A schema that is itself invalid demands nothing. Nothing holds for one that cannot be checked.
+    """
+    import jsonschema_rs  # noqa: PLC0415
+
+    @lru_cache(maxsize=256)
+    def validator(written: str) -> Any:
+        schema = json.loads(written)
+        if str(schema.get("$schema")).rstrip("#") not in _DRAFTS:
+            schema.pop("$schema", None)
+        if not jsonschema_rs.meta.is_valid(schema):
+            return None
+        return jsonschema_rs.validator_for(schema, validate_formats=False, retriever=_refused)
+
+    def asked(schema: str, value: str) -> bool:
+        try:
+            check = validator(schema)
+            return check is None or bool(check.is_valid(json.loads(value)))
+        except (ValueError, RecursionError, jsonschema_rs.ReferencingError):
+            return False
+
+    return asked
+
+
+def _refused(uri: str) -> Any:
+    """Fetch nothing: a client's "$ref" never makes this process open a URL."""
+    raise ValueError(f"{uri} is not part of the schema")
+
+
+def main() -> None:
+    """Serve until standard input ends."""
+    asked = {"equal": equal, "conforms": conforms}[sys.argv[1]]()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the server to handle
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+    logging.disable(logging.CRITICAL)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    for line in sys.stdin:
+        one, other = json.loads(line)
+        sys.stdout.write(json.dumps(asked(one, other)) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
