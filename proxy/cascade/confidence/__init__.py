@@ -15,15 +15,16 @@ from proxy.cascade.confidence.structured import StructuredEstimator
 from proxy.cascade.protocols import Estimator, Runner
 from proxy.cascade.types import Task, TaskKind
 
-ESTIMATORS: Mapping[TaskKind, Estimator] = MappingProxyType(
+_BY_VOTES: Mapping[TaskKind, Estimator] = MappingProxyType(
     {
         TaskKind.MATH: MathEstimator(),
         TaskKind.CHOICE: ChoiceEstimator(),
         TaskKind.CODE: CodeEstimator(),
-        TaskKind.AGENT: AgentEstimator(),
         TaskKind.STRUCTURED: StructuredEstimator(),
-        TaskKind.OPEN: OpenEstimator(),
     }
+)
+ESTIMATORS: Mapping[TaskKind, Estimator] = MappingProxyType(
+    {**_BY_VOTES, TaskKind.AGENT: AgentEstimator(_BY_VOTES), TaskKind.OPEN: OpenEstimator()}
 )
 
 

@@ -5,15 +5,24 @@ from typing import Any
 
 from proxy.cascade.confidence.canonical import conforms, dumps, parse, short
 from proxy.cascade.confidence.votes import cut_off, share_standing, votes_needed, votes_wanted
-from proxy.cascade.types import Ballot, Json, Sample, Standing, Task
+from proxy.cascade.protocols import Estimator
+from proxy.cascade.tasks import detect
+from proxy.cascade.types import Ballot, Json, Sample, Standing, Task, TaskKind
 
-TEXT = "text"
+_TEXT = "text: "
+_OF_CALLS = frozenset({"tools", "tool_choice", "parallel_tool_calls", "functions", "function_call"})
 
 
 class AgentEstimator:
-    """Confidence = vote share of the next action: tool names and arguments, or an answer in text."""
+    """Confidence = vote share of the next action: tool names and arguments, or an answer in text.
+
+    Texts are compared as the answers to the same request without tools are; those of a kind without votes word by word.
+    """
 
     usual = (0.85, 0.85)
+
+    def __init__(self, of_texts: Mapping[TaskKind, Estimator]) -> None:
+        self._of_texts = of_texts
 
     async def vote(self, task: Task, sample: Sample, groups: Sequence[str]) -> str | None:
         """Label a sample with its action; `None` when the action cannot be carried out as asked."""
@@ -21,11 +30,21 @@ class AgentEstimator:
             return None
         calls = _calls(sample.message)
         if not calls:
-            return TEXT if sample.text.strip() and not _call_demanded(task.body) else None
+            said = sample.text.strip() and not _call_demanded(task.body)
+            return await self._text(task, sample, groups) if said else None
         schemas = _offered(task.body)
         actions = [await _action(call, schemas) for call in calls]
         valid = sorted(a for a in actions if a is not None)
         return short("; ".join(valid)) if len(valid) == len(actions) else None
+
+    async def _text(self, task: Task, sample: Sample, groups: Sequence[str]) -> str | None:
+        asked = without_tools(task)
+        estimator = self._of_texts.get(asked.kind)
+        if estimator is None:
+            return _TEXT + short(" ".join(sample.text.split()))
+        texts = tuple(group.removeprefix(_TEXT) for group in groups if is_text(group))
+        label = await estimator.vote(asked, sample, texts)
+        return None if label is None else _TEXT + label
 
     def standing(self, ballot: Ballot, total: int) -> Standing:
         """See `Estimator.standing`."""
@@ -38,6 +57,16 @@ class AgentEstimator:
     def wanted(self, ballot: Ballot, total: int, threshold: float, *, inclusive: bool) -> int:
         """See `Estimator.wanted`."""
         return votes_wanted(ballot, total, self.needed(total, threshold, inclusive=inclusive))
+
+
+def is_text(label: str | None) -> bool:
+    """Say whether a vote is for an answer in text, not for calls."""
+    return label is not None and label.startswith(_TEXT)
+
+
+def without_tools(task: Task) -> Task:
+    """Return the task that a request would be if it offered no tools."""
+    return detect({key: value for key, value in task.body.items() if key not in _OF_CALLS})
 
 
 def _calls(message: Json) -> list[Any]:
