@@ -6,7 +6,7 @@ PYTHON ?= python3
 PIP = pip install --disable-pip-version-check
 BIN = .venv/bin
 
-.PHONY: help demo test fast engine lint format clean
+.PHONY: help demo test coverage fast engine lint format clean
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -19,7 +19,17 @@ test: .venv/.ready .venv-vllm/.ready .venv-clients/.ready ## Lint, types, and ev
 	@command -v bwrap >/dev/null || \
 	  { echo "installing bubblewrap"; apt-get update -qq && apt-get install -y -qq bubblewrap; }
 	$(MAKE) lint
-	$(BIN)/python -m pytest
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(MAKE) coverage
+
+# The money and the verdicts are covered whole, the rest to nine tenths.
+WHOLE = proxy/pricing/*,proxy/spending/*,proxy/ledger/budgets.py,proxy/ledger/unsettled.py,proxy/cascade/confidence/votes.py,proxy/cascade/sampling.py
+
+coverage: ## Hold the coverage of the last test run to its floors
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report --include='$(WHOLE)' --fail-under=100
+	$(BIN)/coverage report --fail-under=90
 
 fast: .venv/.ready ## Only the fast tests, in less than a minute: no engine, no Postgres, no other clients
 	$(BIN)/python -m pytest -m "not engine and not postgres and not node and not clients and not slow"

@@ -33,7 +33,7 @@ def with_tools(make_proxy):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_agreeing_tool_calls_are_answered_locally(with_tools, small_server, large_server, stream):
+def test_agreed_calls_stay_local(with_tools, small_server, large_server, stream):
     """Samples that name the same call with the same arguments are a majority; the SDK reads the call."""
     small_server.script(
         {"match": {"contains": "Say in one short sentence"}, "reply": {"content": "Find the weather."}},
@@ -53,7 +53,7 @@ def test_agreeing_tool_calls_are_answered_locally(with_tools, small_server, larg
     assert large_server.chats() == []
 
 
-def test_tools_go_upstream_when_the_small_model_has_none(proxy, large_server):
+def test_toolless_model_escalates_tools(proxy, large_server):
     """With small.tools off the large model makes the call, and the reason is on record."""
     large_server.script({"reply": {"tool_calls": [CALL]}})
     answer = proxy.client().chat.completions.create(model="cope", messages=QUESTION, tools=[TOOL])
@@ -93,7 +93,7 @@ def test_the_node_sdk_reads_errors(proxy, small_server, large_server, node_chat)
 
 
 @pytest.mark.node
-def test_the_node_sdk_parses_structured_output(proxy, small_server, node_chat):
+def test_node_sdk_parses_structures(proxy, small_server, node_chat):
     """OpenAI's Node SDK parses the majority's JSON."""
     small_server.say('{"name": "Paris", "country": "France"}')
     assert node_chat(proxy.base_url, "structured")["parsed"] == {"name": "Paris", "country": "France"}

@@ -46,7 +46,7 @@ def rows(proxy, count):
     )
 
 
-def test_an_answer_that_the_large_model_gives_too_agrees(audited, small_server, large_server):
+def test_equal_answer_agrees(audited, small_server, large_server):
     """It is compared by value; the client has its answer at once and pays nothing for the audit."""
     small_server.say("\\boxed{42}")
     large_server.say("So it is 42.0.", usage=USAGE)
@@ -72,7 +72,7 @@ def test_an_answer_that_the_large_model_gives_too_agrees(audited, small_server, 
 WARNING = "fewer than the expected 90 %"
 
 
-def test_two_answers_that_differ_may_be_chance(audited, small_server, large_server):
+def test_few_differences_may_be_chance(audited, small_server, large_server):
     """An interval around two of two is below 90 %, but one is looked at after each audit, so that some will be."""
     small_server.say("\\boxed{42}")
     large_server.say("\\boxed{41}")
@@ -84,7 +84,7 @@ def test_two_answers_that_differ_may_be_chance(audited, small_server, large_serv
     assert WARNING not in audited.output()
 
 
-def test_drift_is_told_once_a_day(audited, small_server, large_server):
+def test_drift_warns_once_daily(audited, small_server, large_server):
     """Eight of eight differ: fewer agree than is expected, which the log says once and the command, too."""
     small_server.say("\\boxed{42}")
     large_server.say("\\boxed{41}")
@@ -103,7 +103,7 @@ def test_drift_is_told_once_a_day(audited, small_server, large_server):
     assert audited.output().count(WARNING) == 1
 
 
-def test_a_refused_answer_is_audited_too(make_proxy, small_server, large_server):
+def test_rejected_answers_are_audited(make_proxy, small_server, large_server):
     """All its samples are drawn, though two of four settle it; what refusing costs in vain is seen, and is no drift."""
     proxy = make_proxy(
         audit={"share": 1.0, "budget_usd": 1}, large={"max_output_tokens": 100}, cascade={"samples": 4, "plans": "none"}
@@ -123,7 +123,7 @@ def test_a_refused_answer_is_audited_too(make_proxy, small_server, large_server)
     assert "fewer than the expected" not in proxy.output()
 
 
-def test_each_stage_of_an_audited_request_is_compared(make_proxy, small_server, large_server):
+def test_every_stage_is_compared(make_proxy, small_server, large_server):
     """One answer of the large model serves both; an open answer is judged, each by a question of its own."""
     proxy = make_proxy(
         audit={"share": 1.0, "budget_usd": 1}, large={"max_output_tokens": 300}, cascade={"samples": 4}
@@ -135,7 +135,7 @@ def test_each_stage_of_an_audited_request_is_compared(make_proxy, small_server, 
     assert stages == [(1, 0, 0), (2, 0, 0)]
 
 
-def test_audits_spend_no_more_than_their_budget(make_proxy, small_server, large_server):
+def test_audits_keep_their_budget(make_proxy, small_server, large_server):
     """When it is used up, answers go out as before and nothing more is asked."""
     proxy = make_proxy(audit={"share": 1.0, "budget_usd": Decimal("0.003")}, large={"max_output_tokens": 100})
     small_server.say("\\boxed{42}")
@@ -156,7 +156,7 @@ def test_an_open_answer_is_judged(audited, small_server, large_server):
     assert "Because of the sun." in json.dumps(large_server.chats()[-1]["body"])
 
 
-def test_a_judge_that_thinks_unseen_has_room_for_it(make_proxy, small_server):
+def test_judge_has_reasoning_room(make_proxy, small_server):
     """Reasoning models spend tokens before they say yes; cut off there they would judge nothing."""
     with StandIn(["o3"]) as thinker:
         proxy = make_proxy(
@@ -172,7 +172,7 @@ def test_a_judge_that_thinks_unseen_has_room_for_it(make_proxy, small_server):
         proxy.stop()
 
 
-def test_an_open_answer_is_judged_in_its_conversation(audited, small_server, large_server):
+def test_judge_sees_the_conversation(audited, small_server, large_server):
     """Whether "it" was explained well depends on what was said before; what is no message is not sent."""
     small_server.say("Because of the sun.")
     large_server.say("yes")
@@ -195,7 +195,7 @@ def test_an_open_answer_is_judged_in_its_conversation(audited, small_server, lar
     assert sent.keys() == {"model", "messages", "max_completion_tokens"}
 
 
-def test_a_verdict_is_a_whole_word(audited, small_server, large_server):
+def test_verdict_is_one_word(audited, small_server, large_server):
     """However it is set off; what begins with another word is none."""
     verdicts = {
         "**Yes**": 1,
@@ -240,7 +240,7 @@ def ask_agent(proxy):
 
 
 @pytest.mark.parametrize(("verdict", "agreed"), [("No.", 0), ("Yes.", 1)])
-def test_two_answers_of_an_agent_in_text_are_not_the_same(agent, small_server, large_server, verdict, agreed):
+def test_agent_texts_are_judged(agent, small_server, large_server, verdict, agreed):
     """Both models answer rather than call, one of them wrongly: the local text is judged."""
     small_server.say("It is warm there.")
     large_server.script(
@@ -263,7 +263,7 @@ def test_two_answers_of_an_agent_in_text_are_not_the_same(agent, small_server, l
     assert all("cope-audit=agent" in r["tags"] for r in paid)
 
 
-def test_an_agent_that_answers_where_it_should_call_differs(agent, small_server, large_server):
+def test_text_differs_from_call(agent, small_server, large_server):
     """That is seen without a verdict, which is not paid for."""
     small_server.say("It is warm there.")
     large_server.script({"reply": {"tool_calls": [{"name": "weather", "arguments": {}}]}})
@@ -272,7 +272,7 @@ def test_an_agent_that_answers_where_it_should_call_differs(agent, small_server,
     assert (row["agreed"], len(large_server.chats())) == (0, 1)
 
 
-def test_a_call_that_the_large_model_writes_as_text_is_read(agent, small_server, large_server):
+def test_textual_calls_are_read(agent, small_server, large_server):
     """As the small model's are: behind a server that does not know its form, all its calls come as text."""
     small_server.script({"reply": {"tool_calls": [{"name": "weather", "arguments": {"city": "Oslo"}}]}})
     large_server.say('```json\n{"name": "weather", "arguments": {"city": "Oslo"}}\n```')
@@ -284,7 +284,7 @@ def test_a_call_that_the_large_model_writes_as_text_is_read(agent, small_server,
 @pytest.mark.parametrize(
     "header", [{"X-COPE-Budget-USD": "0"}, {"X-COPE-Max-Stage": "1"}, {"X-COPE-Mode": "small"}]
 )
-def test_what_has_to_stay_local_is_not_audited(audited, small_server, large_server, header):
+def test_local_requests_are_not_audited(audited, small_server, large_server, header):
     """A client that lets nothing leave the machine is taken at its word; the next one's answer is audited."""
     small_server.say("\\boxed{42}")
     large_server.say("\\boxed{42}")
@@ -294,7 +294,7 @@ def test_what_has_to_stay_local_is_not_audited(audited, small_server, large_serv
     assert ["5 times 5" in json.dumps(e["body"]) for e in large_server.chats()] == [True]
 
 
-def test_an_audit_that_fails_harms_nobody(audited, small_server, large_server):
+def test_failed_audit_is_harmless(audited, small_server, large_server):
     """The upstream is down: the client notices nothing, and the audit is not on record."""
     small_server.say("\\boxed{42}")
     large_server.script({"reply": {"status": 400, "error": {"message": "no"}}})
@@ -303,7 +303,7 @@ def test_an_audit_that_fails_harms_nobody(audited, small_server, large_server):
     assert not audited.rows("SELECT * FROM audits")
 
 
-def test_without_a_share_nothing_is_audited(proxy, small_server, large_server):
+def test_zero_share_audits_nothing(proxy, small_server, large_server):
     """That is the default."""
     small_server.say("\\boxed{42}")
     ask(proxy)
@@ -362,7 +362,7 @@ def from_audits(proxy, *options):
     return done.stdout, (proxy.folder / "found.toml").read_text()
 
 
-def test_stage_2_is_calibrated_behind_the_new_stage_1(audited):
+def test_stage_2_follows_stage_1(audited):
     """Stage 1 may accept from 0.5 on; on the hard requests that it then leaves, stage 2 is always wrong."""
     hard = [(f"h{i}", stage, 0.25 * stage, False, False) for i in range(40) for stage in (1, 2)]
     easy = [(f"e{i}", stage, 0.5 * stage, stage == 2, True) for i in range(300) for stage in (1, 2)]
@@ -372,7 +372,7 @@ def test_stage_2_is_calibrated_behind_the_new_stage_1(audited):
     assert "no audits tell" not in said
 
 
-def test_the_lot_that_halves_audits_has_a_seed(audited):
+def test_split_has_a_seed(audited):
     """Few audits at the border: other halves come to other thresholds."""
     lot = random.Random(2)
     sure = [lot.choice((0.5, 0.75, 1.0)) for _ in range(120)]
@@ -380,7 +380,7 @@ def test_the_lot_that_halves_audits_has_a_seed(audited):
     assert from_audits(audited, "--seed", "0")[1] != from_audits(audited, "--seed", "1")[1]
 
 
-def test_an_audit_names_its_models_and_its_n(audited, small_server, large_server):
+def test_audit_names_its_models(audited, small_server, large_server):
     """A client may ask for another n than the config's."""
     small_server.say("\\boxed{42}")
     large_server.say("\\boxed{42}")
@@ -402,7 +402,7 @@ ALL_AGREE = [(f"r{i}", 1, 1.0, True, True) for i in range(200)]
 
 
 @pytest.mark.parametrize("other", [{"small": "former-small"}, {"large": "other-model"}])
-def test_what_other_models_did_is_no_evidence(audited, small_server, large_server, other):
+def test_other_models_are_ignored(audited, small_server, large_server, other):
     """They disagreed all the time; the models at hand agree, and are neither warned of nor refused for that."""
     kept(audited, ALL_DIFFER, **other)
     shown = audited.cli("audits")
@@ -429,7 +429,7 @@ def test_what_other_models_did_is_no_evidence(audited, small_server, large_serve
     assert WARNING not in audited.output()
 
 
-def test_a_model_that_we_start_goes_by_the_name_that_it_is_served_under():
+def test_started_model_keeps_its_name():
     """The config may name a folder, or the bundled one; the proxy that noted the audit knew the engine's name."""
     started = Settings(small=Small(vllm=Vllm()), large=Large(model="big"))
     assert models_of(started) == Models("smollm2-135m-instruct", "big")
@@ -437,7 +437,7 @@ def test_a_model_that_we_start_goes_by_the_name_that_it_is_served_under():
     assert models_of(running) == Models("org/small", "big")
 
 
-def test_thresholds_are_calibrated_for_the_n_that_is_configured(audited):
+def test_calibration_uses_configured_samples(audited):
     """A share of 8 votes says nothing of one of 4."""
     kept(audited, ALL_AGREE, samples=8)
     refused = audited.cli("calibrate", "--audited", "--quality", "0.9")
@@ -449,7 +449,7 @@ def test_thresholds_are_calibrated_for_the_n_that_is_configured(audited):
     assert text.endswith('[math]\nplans = "all"\nsamples = 4\nstage1 = "never"\nstage2 = "never"\n')
 
 
-def test_an_audit_notes_what_each_way_to_answer_costs(make_proxy, small_server, large_server):
+def test_audit_records_costs(make_proxy, small_server, large_server):
     """The large model's own answer by what it was billed; each stage by its calls, stage 2's guideline among them."""
     proxy = make_proxy(
         audit={"share": 1.0, "budget_usd": 1},
@@ -467,7 +467,7 @@ def test_an_audit_notes_what_each_way_to_answer_costs(make_proxy, small_server, 
     assert Decimal(answer.cope["cost_usd"]) * 10**9 == 12 * each + 2 * 1_250_000
 
 
-def test_what_has_no_local_answer_is_audited_as_often(audited, small_server, large_server):
+def test_missing_answers_are_audited(audited, small_server, large_server):
     """There is nothing to compare; what such a request costs is evidence all the same, at the same price."""
     small_server.say("no JSON")
     large_server.say('{"a": 1}', usage=USAGE)
@@ -495,7 +495,7 @@ def test_what_has_no_local_answer_is_audited_as_often(audited, small_server, lar
     assert not (audited.folder / "none.toml").exists()
 
 
-def test_an_audit_notes_the_price_for_a_client(make_proxy, small_server, large_server):
+def test_audit_records_client_price(make_proxy, small_server, large_server):
     """Its prompt was cached by the client's own request a moment ago; and an answer that its budget cuts has no price."""
     cached = {**USAGE, "prompt_tokens_details": {"cached_tokens": 100}}
     proxy = make_proxy(
@@ -510,7 +510,7 @@ def test_an_audit_notes_the_price_for_a_client(make_proxy, small_server, large_s
     assert large_server.chats()[-1]["body"]["max_completion_tokens"] < 210
 
 
-def test_a_judged_answer_costs_what_was_estimated(audited, small_server, large_server):
+def test_judged_cost_is_estimated(audited, small_server, large_server):
     """The large model was asked for a verdict and not for an answer: baselines stand for that, which the file says."""
     small_server.say("Because of the sun.")
     large_server.say("Yes.")
@@ -525,7 +525,7 @@ def test_a_judged_answer_costs_what_was_estimated(audited, small_server, large_s
     assert "# certified as far as estimates are right: 30 of 30 prices of the large model are\n" in text
 
 
-def test_a_cost_is_calibrated_from_audits_and_applied(audited, small_server, large_server):
+def test_cost_calibration_is_applied(audited, small_server, large_server):
     """A quarter of the answers is sure enough for each threshold; the large model's cost 1 USD per 1,000."""
     lot = random.Random(5)
     sure = [lot.choice((0.25, 0.5, 0.75, 1.0)) for _ in range(800)]
@@ -553,7 +553,7 @@ def test_a_cost_is_calibrated_from_audits_and_applied(audited, small_server, lar
     assert len(answer.cope["stages"]) == 1
 
 
-def test_audits_from_before_costs_were_noted_hold_no_cost(audited):
+def test_old_audits_certify_no_cost(audited):
     """They still tell of quality; for a cost they are left out, by name, or refused where there are no others."""
     kept(audited, ALL_AGREE)
     refused = audited.cli("calibrate", "--audited", "--max-usd-per-1000", "1")

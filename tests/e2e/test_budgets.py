@@ -49,7 +49,7 @@ def refused(proxy, *args, **kwargs):
         ({"tags": {"team=*": {"usd": 0.005}}}, {"metadata": {"team": "ads"}, "store": True}, "tag"),
     ],
 )  # fmt: skip
-def test_a_budget_of_the_config_ends_what_it_covers(make_proxy, large_server, budgets, extra, scope):
+def test_configured_budgets_stop_requests(make_proxy, large_server, budgets, extra, scope):
     """The first call fits, the next one would not, and the error names the budget."""
     large_server.say("hi", usage=USAGE)
     proxy = make_proxy(budgets={**budgets, **SOON})
@@ -72,7 +72,7 @@ def test_a_budget_covers_nobody_else(make_proxy, large_server):
     assert "budget_remaining_usd" in ask(proxy).cope
 
 
-def test_a_session_budget_is_set_by_a_request_that_spends_nothing(make_proxy, small_server, large_server):
+def test_free_request_sets_session_budget(make_proxy, small_server, large_server):
     """The first value stands, also when stage 1 answered; a later, higher one changes nothing."""
     small_server.say("\\boxed{4}")
     large_server.say("hi", usage=USAGE)
@@ -86,7 +86,7 @@ def test_a_session_budget_is_set_by_a_request_that_spends_nothing(make_proxy, sm
     assert large_server.chats() == []
 
 
-def test_only_an_admin_raises_a_session(make_proxy, large_server):
+def test_only_admins_raise_sessions(make_proxy, large_server):
     """By the admin API, and it stays raised although the client repeats its header."""
     large_server.say("hi", usage=USAGE)
     proxy = make_proxy(budgets=SOON, env=ADMIN_ENV)
@@ -100,7 +100,7 @@ def test_only_an_admin_raises_a_session(make_proxy, large_server):
     assert proxy.cli("budgets", "set", "session", "nobody", "1").returncode == 1
 
 
-def test_many_at_once_use_a_budget_up_and_no_more(make_proxy, large_server):
+def test_concurrent_requests_never_overspend(make_proxy, large_server):
     """Forty requests at once on a budget for ten: money that is only reserved is waited for."""
     large_server.say("hi", usage=USAGE)
     proxy = make_proxy(budgets={"global_usd": 0.04, "wait_s": 30})
@@ -117,7 +117,7 @@ def test_many_at_once_use_a_budget_up_and_no_more(make_proxy, large_server):
     assert len(large_server.chats()) == 11
 
 
-def test_a_key_has_its_budget_models_and_modes(make_proxy, large_server):
+def test_keys_have_rules(make_proxy, large_server):
     """What `keys create` says holds."""
     large_server.say("hi", usage=USAGE)
     proxy = make_proxy(budgets=SOON)
@@ -134,7 +134,7 @@ def test_a_key_has_its_budget_models_and_modes(make_proxy, large_server):
     assert key not in listed
 
 
-def test_a_keys_minute_can_be_used_up(make_proxy, large_server):
+def test_rate_limit_is_enforced(make_proxy, large_server):
     """Requests and tokens a minute; the error tells an SDK when to come back."""
     large_server.say("hi", usage=USAGE)
     proxy = make_proxy()
@@ -159,7 +159,7 @@ def test_a_keys_minute_can_be_used_up(make_proxy, large_server):
     assert "tokens" in use_up(heavy, 1).message
 
 
-def test_keys_end_rotate_and_are_revoked(make_proxy, large_server):
+def test_keys_rotate_and_end(make_proxy, large_server):
     """An expired key is none; after a rotation the new secret works and the old one as long as it was given."""
     large_server.say("hi", usage=USAGE)
     proxy = make_proxy(env=ADMIN_ENV)
@@ -185,7 +185,7 @@ def test_keys_end_rotate_and_are_revoked(make_proxy, large_server):
     assert all(k["key"] not in told for k in (made, kept, last, dead))
 
 
-def test_no_key_of_a_client_opens_the_admin_api(make_proxy):
+def test_client_keys_are_not_admins(make_proxy):
     """Keys cannot mint keys; a bad body is told what is wrong."""
     proxy = make_proxy(env=ADMIN_ENV)
     key = new_key(proxy)
@@ -197,14 +197,14 @@ def test_no_key_of_a_client_opens_the_admin_api(make_proxy):
         assert (answer.status_code, answer.json()["error"]["type"]) == (400, "invalid_request_error"), body
 
 
-def test_the_admin_api_is_closed_without_an_admin_key(proxy):
+def test_admin_api_needs_a_key(proxy):
     """An open proxy on loopback is no admin's."""
     answer = proxy.http().get("/v1/admin/keys")
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, "admin_key_not_set")
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_stream_costs_what_the_same_answer_costs_unstreamed(make_proxy, large_server, stream):
+def test_streams_cost_the_same(make_proxy, large_server, stream):
     """Also for a client that does not ask for usage."""
     large_server.say("hi", usage=USAGE)
     proxy = make_proxy()
@@ -215,7 +215,7 @@ def test_a_stream_costs_what_the_same_answer_costs_unstreamed(make_proxy, large_
     assert (row["cost_nano"], row["estimated"]) == (3_500_000, 0)
 
 
-def test_an_upstream_that_ignores_its_bound_is_flagged_and_closes_the_budget(make_proxy, large_server):
+def test_overrun_closes_the_budget(make_proxy, large_server):
     """The bill is booked as it is; the next request is refused."""
     large_server.say("hi", usage={"prompt_tokens": 1000, "completion_tokens": 5000, "total_tokens": 6000})
     proxy = make_proxy(budgets={"global_usd": 0.02, **SOON})
@@ -235,7 +235,7 @@ def call_row(proxy):
     )[-1]
 
 
-def test_a_call_that_may_have_been_billed_is_not_repeated(make_proxy, large_server):
+def test_billed_calls_are_not_retried(make_proxy, large_server):
     """A connection lost before the answer: one reservation pays for one call, and it stays at its worst case."""
     large_server.script({"reply": {"content": "hi", "break_after": 0}})
     proxy = make_proxy(large={"max_retries": 3})
@@ -246,7 +246,7 @@ def test_a_call_that_may_have_been_billed_is_not_repeated(make_proxy, large_serv
     assert row["cost_nano"] >= 50 * 10_000
 
 
-def test_a_refusal_costs_nothing_and_is_repeated(make_proxy, large_server):
+def test_refusals_are_free_and_retried(make_proxy, large_server):
     """An error status says that nothing was generated: the retry is part of the same call."""
     large_server.script(
         {"match": {"nth": 1}, "reply": {"status": 503}}, {"reply": {"content": "hi", "usage": USAGE}}
@@ -260,7 +260,7 @@ def test_a_refusal_costs_nothing_and_is_repeated(make_proxy, large_server):
 @pytest.mark.parametrize(
     ("extra", "least"), [({}, 6), ({"reasoning_effort": "high"}, 100)], ids=["visible", "hidden"]
 )
-def test_a_stream_that_breaks_is_counted(make_proxy, large_server, extra, least):
+def test_broken_streams_are_counted(make_proxy, large_server, extra, least):
     """At what was seen ("one two three four five " is six tokens); at the bound where the model may have thought unseen."""
     large_server.script({"reply": {"content": "one two three four five six seven", "break_after": 6}})
     proxy = make_proxy()
@@ -282,7 +282,7 @@ def test_a_timeout_is_counted(make_proxy, large_server, stream):
     assert proxy.rows("SELECT sum(amount_nano) AS held FROM reservations")[0]["held"] is None
 
 
-def test_the_bound_sent_upstream_is_the_bound_reserved(make_proxy, large_server):
+def test_sent_limit_is_reserved(make_proxy, large_server):
     """While the upstream works, exactly its worst case is reserved: prompt bound plus n times the output bound."""
     large_server.script({"reply": {"content": "hi", "release": "go"}})
     proxy = make_proxy(budgets={"global_usd": 1})
@@ -299,7 +299,7 @@ def test_the_bound_sent_upstream_is_the_bound_reserved(make_proxy, large_server)
     assert 1000 < prompt < 1200
 
 
-def test_the_cut_bound_is_what_the_budget_holds(make_proxy, large_server):
+def test_cut_limit_fits_the_budget(make_proxy, large_server):
     """Where the whole answer does not fit, the upstream is told a shorter one, and that is reserved."""
     large_server.say("hi")
     proxy = make_proxy(budgets=SOON)
@@ -309,7 +309,7 @@ def test_the_cut_bound_is_what_the_budget_holds(make_proxy, large_server):
 
 
 @pytest.mark.parametrize("headers", [{}, {"X-COPE-Session": "s"}], ids=["no budget", "session"])
-def test_a_client_that_asks_for_everything_hurts_nobody(make_proxy, large_server, headers):
+def test_greedy_client_harms_nobody(make_proxy, large_server, headers):
     """A worst case beyond any column of the database: the call is made and booked, and so is the next one."""
     price = {"input_per_mtok": 1, "cached_input_per_mtok": None, "output_per_mtok": 10**9}
     proxy = make_proxy(budgets=SOON, prices={LARGE_MODEL: price})
@@ -342,7 +342,7 @@ def test_prices_of_the_past_stay(make_proxy, large_server):
     assert "20" in proxy.cli("prices", "list").stdout
 
 
-def test_prices_are_checked_against_the_published_ones(make_proxy):
+def test_prices_match_published_ones(make_proxy):
     """A config that says something else than the vendor is told so, by the exit code too."""
     proxy = make_proxy(
         large={"model": "gpt-4o", "models": ["gpt-4o-mini"]},

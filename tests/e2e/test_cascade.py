@@ -30,7 +30,7 @@ def paid_calls(server):
     return [e for e in server.log() if e["path"].endswith("/chat/completions")]
 
 
-def test_agreement_at_stage_1_sends_nothing_upstream(proxy, small_server, large_server):
+def test_stage_1_agreement_stays_local(proxy, small_server, large_server):
     """When the small samples agree, the answer is theirs and the upstream sees no connection."""
     small_server.script(*goals_and("It is \\boxed{42}."))
     before = large_server.state()["connections_opened"]
@@ -56,7 +56,7 @@ TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {"ty
         ("Tell me about the sea.", ["Wide."] * 4, 1),
     ],
 )
-def test_texts_beside_tools_agree_only_when_they_say_the_same(
+def test_different_texts_differ_beside_tools(
     make_proxy, small_server, large_server, question, answers, stage
 ):
     """With tools on offer, different answers in text escalate, and equivalent ones are accepted."""
@@ -67,7 +67,7 @@ def test_texts_beside_tools_agree_only_when_they_say_the_same(
     assert (answer.cope["task"], answer.cope["stage"]) == ("agent", stage)
 
 
-def test_early_stop_draws_only_what_the_verdict_needs(proxy, small_server):
+def test_early_stop_saves_samples(proxy, small_server):
     """With n = 4 and a threshold of 0.75, three agreeing samples close the ballot."""
     small_server.script(*goals_and("\\boxed{42}"))
     with proxy.client() as client:
@@ -75,7 +75,7 @@ def test_early_stop_draws_only_what_the_verdict_needs(proxy, small_server):
     assert (stage["drawn"], stage["of"], stage["agreed"], stage["accepted"]) == (3, 4, 3, True)
 
 
-def test_the_surest_open_answer_is_the_one_without_a_weak_stretch(proxy, small_server):
+def test_surest_open_answer_wins(proxy, small_server):
     """Open text counts by its least likely run of words: a bad guess is not outweighed by a long and easy rest."""
     even = {"content": "steady " * 40, "logprob": -0.35}
     easy = {"content": "easy " * 36 + "guess " * 4, "logprob": -0.01, "logprob_of": {"guess": -3.0}}
@@ -105,7 +105,7 @@ def test_guideline_makes_stage_2_agree(proxy, small_server, large_server):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_disagreement_walks_all_stages_with_two_paid_calls(proxy, small_server, large_server, stream):
+def test_disagreement_reaches_stage_3(proxy, small_server, large_server, stream):
     """1 -> 2 -> 3 makes exactly two paid calls, and the cost is the same number everywhere."""
     small_server.script(*goals_and("\\boxed{1}", "\\boxed{2}", "\\boxed{3}", "\\boxed{4}"))
     large_server.script(
@@ -142,7 +142,7 @@ def test_disagreement_walks_all_stages_with_two_paid_calls(proxy, small_server, 
     assert "0.007" in shown.stdout, shown.stderr
 
 
-def test_large_mode_passes_the_answer_through(proxy, small_server, large_server):
+def test_large_mode_passes_through(proxy, small_server, large_server):
     """Mode large asks only the upstream, with the client's own messages."""
     large_server.script({"reply": {"content": "hi", "usage": USAGE}})
     with proxy.client() as client:
@@ -159,7 +159,7 @@ def test_large_mode_passes_the_answer_through(proxy, small_server, large_server)
     "headers",
     [{"X-COPE-Budget-USD": "0"}, {"X-COPE-Max-Stage": "1"}, {"X-COPE-Mode": "small"}],
 )
-def test_local_only_requests_open_no_connection_upstream(proxy, small_server, large_server, headers):
+def test_local_requests_never_connect_upstream(proxy, small_server, large_server, headers):
     """Budget 0, max stage 1 and mode small never reach the upstream, although the samples disagree."""
     small_server.script(*goals_and("\\boxed{1}", "\\boxed{2}", "\\boxed{3}", "\\boxed{4}"))
     before = large_server.state()["connections_opened"]
@@ -169,7 +169,7 @@ def test_local_only_requests_open_no_connection_upstream(proxy, small_server, la
     assert large_server.state()["connections_opened"] == before
 
 
-def test_budget_that_holds_only_the_guideline_degrades(proxy, small_server, large_server):
+def test_small_budget_degrades(proxy, small_server, large_server):
     """When stage 3 does not fit, the best local answer comes back, marked, within the budget."""
     small_server.script(*goals_and("\\boxed{1}", "\\boxed{2}", "\\boxed{3}", "\\boxed{4}"))
     large_server.script(
@@ -202,7 +202,7 @@ def test_budget_fail_is_insufficient_quota(proxy, small_server):
     assert e.value.response.headers["x-should-retry"] == "false"
 
 
-def test_output_is_cut_to_what_the_budget_holds(proxy, large_server):
+def test_output_is_cut_to_budget(proxy, large_server):
     """The bound sent upstream is what the budget pays for."""
     large_server.script(
         {
@@ -218,7 +218,7 @@ def test_output_is_cut_to_what_the_budget_holds(proxy, large_server):
     assert 64 <= sent <= 1000
 
 
-def test_session_budget_is_shared_by_its_requests(proxy, large_server):
+def test_session_budget_is_shared(proxy, large_server):
     """A session's second request finds what the first one left, and is refused when that is nothing."""
     import openai
 
@@ -231,7 +231,7 @@ def test_session_budget_is_shared_by_its_requests(proxy, large_server):
     assert len(paid_calls(large_server)) == 1
 
 
-def test_images_go_straight_to_the_large_model(proxy, small_server, large_server):
+def test_images_go_to_large_model(proxy, small_server, large_server):
     """What the small model cannot do is answered at stage 3, with the reason on record."""
     large_server.script({"reply": {"content": "a cat"}})
     part = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
@@ -243,7 +243,7 @@ def test_images_go_straight_to_the_large_model(proxy, small_server, large_server
 
 
 @pytest.mark.parametrize("mode", ["cascade", "large"])
-def test_a_developers_message_is_a_systems_for_the_small_model(proxy, small_server, large_server, mode):
+def test_developer_messages_become_system_messages(proxy, small_server, large_server, mode):
     """Chat templates of open models know no developers; OpenAI's own models do."""
     said = [{"role": "developer", "content": "Be short."}, {"role": "user", "content": "Say hello."}]
     proxy.client().chat.completions.create(model="cope", messages=said, extra_headers={"X-COPE-Mode": mode})
@@ -264,7 +264,7 @@ def test_streamed_local_answer_is_whole(proxy, small_server):
     assert chunks[-1].cope["stage"] == 1
 
 
-def test_upstream_key_is_used_and_clients_key_is_not(proxy, large_server):
+def test_only_upstream_key_goes_upstream(proxy, large_server):
     """The upstream sees the proxy's key; the client's own never leaves."""
     large_server.script({"reply": {"content": "hi"}})
     with proxy.client() as client:
@@ -274,7 +274,7 @@ def test_upstream_key_is_used_and_clients_key_is_not(proxy, large_server):
     assert client.api_key not in sent
 
 
-def test_sessions_belong_to_the_key_that_opened_them(make_proxy, large_server):
+def test_sessions_belong_to_keys(make_proxy, large_server):
     """Another key's session is refused, and its budget is not touched."""
     import openai
 
@@ -286,7 +286,7 @@ def test_sessions_belong_to_the_key_that_opened_them(make_proxy, large_server):
         ask(proxy.client(bob), extra_headers=headers, max_tokens=100)
 
 
-def test_a_client_that_leaves_cancels_the_local_samples(proxy, small_server):
+def test_disconnect_cancels_local_samples(proxy, small_server):
     """When the connection closes while samples run, the small tier sees them go, and the row says so."""
     import httpx2
 
@@ -306,7 +306,7 @@ def test_a_client_that_leaves_cancels_the_local_samples(proxy, small_server):
     assert {c["finish_reason"] for c in story["calls"]} == {"cancelled"}
 
 
-def test_a_client_that_leaves_a_paid_stream_is_still_billed_in_the_ledger(proxy, large_server):
+def test_disconnected_stream_is_billed(proxy, large_server):
     """The upstream connection closes soon after the client's, and what was used is counted."""
     large_server.script({"reply": {"content": "a b c d e f g h", "stall_after": 4}})
     client = proxy.client()
@@ -321,7 +321,7 @@ def test_a_client_that_leaves_a_paid_stream_is_still_billed_in_the_ledger(proxy,
     assert story["request"]["cost"] > 0
 
 
-def test_while_the_small_tier_is_down_requests_escalate_and_say_so(make_proxy, large_server):
+def test_unavailable_small_tier_escalates(make_proxy, large_server):
     """small.on_unavailable = escalate: stage 3 answers, with the reason on record."""
     proxy = make_proxy(small_url="http://127.0.0.1:9/v1")
     assert ask(proxy.client()).cope["reason"] == "small tier unavailable"
@@ -336,7 +336,7 @@ def test_the_node_sdk_works_unchanged(proxy, small_server, node_chat, scenario):
     assert got["content"] == "hello from the small one"
 
 
-def test_a_guideline_is_planned_ahead_when_an_escalation_is_likely(make_proxy, small_server, large_server):
+def test_guideline_is_planned_ahead(make_proxy, small_server, large_server):
     """The large planner is asked while late samples are still held at a gate; its plan is then the one used."""
     replies = [{"content": f"\\boxed{{{n}}}", **({"release": "late"} if n > 2 else {})} for n in range(1, 5)]
     small_server.script(
@@ -356,7 +356,7 @@ def test_a_guideline_is_planned_ahead_when_an_escalation_is_likely(make_proxy, s
     assert len(paid_calls(large_server)) == 1
 
 
-def test_a_plan_ahead_that_is_not_needed_is_dropped_and_accounted_for(make_proxy, small_server, large_server):
+def test_unneeded_plan_is_recorded(make_proxy, small_server, large_server):
     """The samples agree after all: the answer is local, the planner's call ends, and its cost is on record."""
     late = {"content": "\\boxed{42}", "release": "late"}
     small_server.script(
@@ -379,7 +379,7 @@ def test_a_plan_ahead_that_is_not_needed_is_dropped_and_accounted_for(make_proxy
 
 
 @pytest.mark.parametrize("budget", ["0", "0.000001", "0.01", "1"])
-def test_a_budget_never_changes_an_answer_that_is_accepted_locally(proxy, small_server, large_server, budget):
+def test_budget_keeps_local_answers(proxy, small_server, large_server, budget):
     """Whatever the request may spend, the answer and its stage are those of a request without a budget."""
     small_server.script(*goals_and("\\boxed{42}"))
     with proxy.client() as client:
@@ -390,7 +390,7 @@ def test_a_budget_never_changes_an_answer_that_is_accepted_locally(proxy, small_
     assert not large_server.chats()
 
 
-def test_a_planner_that_needs_no_plan_leads_straight_to_the_answer(proxy, small_server, large_server):
+def test_planner_may_need_no_guideline(proxy, small_server, large_server):
     """The word none is no guideline: there is no stage 2 to sample for, and stage 3 is asked without one."""
     small_server.say(*(f"\\boxed{{{i}}}" for i in range(4)))
     large_server.script(
@@ -404,7 +404,7 @@ def test_a_planner_that_needs_no_plan_leads_straight_to_the_answer(proxy, small_
     assert "Guideline:" not in json.dumps(large_server.chats()[-1]["body"])
 
 
-def test_a_connection_that_the_small_server_had_closed_costs_nothing(proxy, small_server, large_server):
+def test_closed_connection_is_retried(proxy, small_server, large_server):
     """Servers close idle connections, also just when they are used again: the sample is drawn once more, not paid for upstream."""
     planner, executor = goals_and("\\boxed{42}")
     small_server.script(

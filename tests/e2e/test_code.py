@@ -23,7 +23,7 @@ def ask(proxy):
     return proxy.client().chat.completions.create(model="cope", messages=[{"role": "user", "content": ASKED}])
 
 
-def test_different_programs_that_do_the_same_are_accepted(sandboxed, small_server):
+def test_equal_behaviour_is_accepted(sandboxed, small_server):
     """Three ways to write it agree, which no comparison of text would see; nothing is paid."""
     small_server.say(*RIGHT)
     answer = ask(sandboxed)
@@ -31,7 +31,7 @@ def test_different_programs_that_do_the_same_are_accepted(sandboxed, small_serve
     assert answer.cope["confidence"] >= 0.75
 
 
-def test_programs_that_fail_the_request_s_own_example_are_not(sandboxed, small_server, large_server):
+def test_failing_programs_are_rejected(sandboxed, small_server, large_server):
     """They agree word for word, and are wrong: the large model answers."""
     small_server.say(WRONG)
     large_server.say(RIGHT[0])
@@ -40,14 +40,14 @@ def test_programs_that_fail_the_request_s_own_example_are_not(sandboxed, small_s
     assert answer.choices[0].message.content == RIGHT[0]
 
 
-def test_without_the_sandbox_code_is_compared_as_text(proxy, small_server):
+def test_no_sandbox_compares_text(proxy, small_server):
     """The same program, word for word, is then enough."""
     small_server.say(WRONG)
     answer = ask(proxy)
     assert answer.cope["stage"] == 1
 
 
-def test_an_answer_that_attacks_is_only_a_wrong_answer(sandboxed, small_server, large_server, tmp_path):
+def test_attacking_answer_is_wrong(sandboxed, small_server, large_server, tmp_path):
     """It escapes nowhere, and the proxy lives on."""
     small_server.say(ESCAPE)
     large_server.say(RIGHT[0])
@@ -56,7 +56,7 @@ def test_an_answer_that_attacks_is_only_a_wrong_answer(sandboxed, small_server, 
     assert ask(sandboxed).cope["stage"] == 1
 
 
-def test_an_audit_that_breaks_does_not_end_auditing(make_proxy, small_server, large_server):
+def test_broken_audit_ends_nothing(make_proxy, small_server, large_server):
     """An answer of a shape that nobody foresaw is logged, and the next audit is made."""
     proxy = make_proxy(
         sandbox={"enabled": True},
@@ -74,7 +74,7 @@ def test_an_audit_that_breaks_does_not_end_auditing(make_proxy, small_server, la
     assert "add one" not in proxy.output()
 
 
-def test_doctor_says_whether_code_is_run(sandboxed, proxy):
+def test_doctor_reports_the_sandbox(sandboxed, proxy):
     """An operator sees it without a request."""
     assert "ok    sandbox: holds" in sandboxed.cli("doctor").stdout
     assert "ok    sandbox: off" in proxy.cli("doctor").stdout

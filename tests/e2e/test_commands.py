@@ -8,7 +8,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 
-def test_init_writes_a_config_that_doctor_can_read(tmp_path):
+def test_doctor_reads_new_config(tmp_path):
     """`init` writes the commented example, and does not replace a file."""
     first, second = (
         subprocess.run(
@@ -40,7 +40,7 @@ def test_doctor_names_what_is_down(make_proxy):
     assert "FAIL  small tier" in done.stdout
 
 
-def test_two_workers_share_the_small_tier_and_the_ledger(make_proxy, small_server):
+def test_two_workers_share_tiers(make_proxy, small_server):
     """`server.workers = 2` serves, and every request is in the one ledger."""
     small_server.say("\\boxed{1}")
     proxy = make_proxy(server={"workers": 2})

@@ -59,7 +59,7 @@ def ask(proxy, *messages, **extra):
     ],
     ids=["tool loop", "observations as messages"],
 )
-def test_an_agents_goal_holds_for_its_conversation(proxy, small_server, later):
+def test_goal_lasts_a_conversation(proxy, small_server, later):
     """The second turn plans nothing, and every executor sees the first turn's goal."""
     small_server.script(GOAL, {"reply": {"tool_calls": [{"name": "go", "arguments": {"to": "attic"}}]}})
     task = {**TASK, "content": TASK["content"] + str(len(later[0].get("content") or ""))}
@@ -72,7 +72,7 @@ def test_an_agents_goal_holds_for_its_conversation(proxy, small_server, later):
     assert "Goal: Have the key." in json.dumps(small_server.chats()[-1]["body"])
 
 
-def test_a_guideline_is_paid_for_once(proxy, small_server, large_server):
+def test_guideline_is_paid_once(proxy, small_server, large_server):
     """Turns that are unsure again go on with the guideline that the first one paid for, up to stage 3."""
     moves = [{"tool_calls": [{"name": "go", "arguments": {"to": str(i)}}]} for i in range(97)]
     small_server.script(GOAL, {"reply": moves})
@@ -89,7 +89,7 @@ def test_a_guideline_is_paid_for_once(proxy, small_server, large_server):
 
 
 @pytest.mark.parametrize(("said", "paid"), [("look under the mat", 1), ("none", 1), (" ", 2)])
-def test_a_guideline_outlives_turns_that_need_none(proxy, small_server, large_server, said, paid):
+def test_guideline_outlives_easy_turns(proxy, small_server, large_server, said, paid):
     """A turn that stage 1 answers forgets neither the guideline nor that the planner found none needed.
 
     A planner that wrote nothing at all has not said so, and is asked again.
@@ -119,7 +119,7 @@ def test_a_guideline_outlives_turns_that_need_none(proxy, small_server, large_se
     ],
     ids=["other tools", "other session", "other task"],
 )
-def test_a_plan_that_does_not_fit_is_not_used(proxy, small_server, change):
+def test_unfitting_plan_is_unused(proxy, small_server, change):
     """Other tools, another session or another beginning is another conversation."""
     small_server.script(GOAL, {"reply": {"tool_calls": [{"name": "go", "arguments": {"to": "attic"}}]}})
     ask(proxy, TASK)
@@ -129,7 +129,7 @@ def test_a_plan_that_does_not_fit_is_not_used(proxy, small_server, change):
     assert len(goals_planned(small_server)) > planned
 
 
-def test_a_new_question_gets_a_new_plan(proxy, small_server):
+def test_new_question_new_plan(proxy, small_server):
     """Without tools each question of a conversation is a task of its own."""
     small_server.script(GOAL, {"reply": {"content": "\\boxed{42}"}})
     first = {"role": "user", "content": "What is 6 times 7? Calculate the number."}
@@ -145,7 +145,7 @@ def test_a_new_question_gets_a_new_plan(proxy, small_server):
     assert len(goals_planned(small_server)) > planned
 
 
-def test_calls_that_break_their_schema_are_no_votes(proxy, small_server, large_server):
+def test_invalid_calls_have_no_vote(proxy, small_server, large_server):
     """Samples that agree on an invalid call are not a majority."""
     small_server.script(GOAL, {"reply": {"tool_calls": [{"name": "go", "arguments": {"where": "attic"}}]}})
     large_server.script(

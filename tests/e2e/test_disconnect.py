@@ -78,7 +78,7 @@ def test_a_client_that_leaves(proxy, small_server, large_server, phase, path):
     assert proxy.rows("SELECT count(*) n FROM reservations") == [{"n": 0}]
 
 
-def test_a_slow_reader_holds_no_memory(proxy, large_server):
+def test_slow_reader_is_bounded(proxy, large_server):
     """Who does not read stops the upstream's stream: what it sent in advance is bounded by buffers, not by the answer."""
     pieces = 200_000
     large_server.script({"reply": {"content": "word " * pieces}})

@@ -80,7 +80,7 @@ def test_all_modes_are_compared(bench):
     assert "full cascade" in (proxy.folder / "run" / "report.md").read_text()
 
 
-def test_a_run_goes_on_where_it_was_stopped_and_pays_nothing_twice(bench, small_server, large_server):
+def test_runs_resume(bench, small_server, large_server):
     """A second run of the same asks nobody; one with more items asks only for these; a torn line is mended."""
     proxy, data = bench
     assert evaluate(proxy, data, "--limit", "4").returncode == 0
@@ -94,7 +94,7 @@ def test_a_run_goes_on_where_it_was_stopped_and_pays_nothing_twice(bench, small_
     assert len(large_server.chats()) == 2 * first
 
 
-def test_a_run_spends_no_more_than_it_may(bench, large_server):
+def test_runs_keep_their_limit(bench, large_server):
     """The worst case of each call fits into what is left, or the run ends with what it has."""
     proxy, data = bench
     done = evaluate(proxy, data, "--max-usd", "0.012", "--at-once", "1")
@@ -115,7 +115,7 @@ def test_what_earlier_runs_paid_counts(bench, large_server):
     assert len(large_server.chats()) == asked
 
 
-def test_an_item_whose_guideline_is_not_paid_for_is_left_out(bench, small_server, large_server):
+def test_unpaid_guideline_skips_item(bench, small_server, large_server):
     """It would look like one that needs no guideline."""
     proxy, data = bench
     data.write_text(json.dumps(ITEMS[0]) + "\n")
@@ -125,7 +125,7 @@ def test_an_item_whose_guideline_is_not_paid_for_is_left_out(bench, small_server
     assert done.returncode == 1
 
 
-def test_a_planner_that_needs_no_guideline_goes_to_the_large_model(bench, large_server):
+def test_no_guideline_means_large(bench, large_server):
     """There is no second stage then, neither in the modes nor among the confidences."""
     proxy, data = bench
     large_server.script({**GUIDELINE, "reply": {"content": "None."}}, *at_length(right(range(1, 9))))
@@ -136,7 +136,7 @@ def test_a_planner_that_needs_no_guideline_goes_to_the_large_model(bench, large_
     assert {c["vote"] for c in whole["confidences"]} == {"no plans", "stage 1"}
 
 
-def test_an_item_that_fails_is_named_and_left_out(bench, large_server):
+def test_failed_items_are_named(bench, large_server):
     """The others are reported all the same."""
     proxy, data = bench
     broken = {
@@ -157,7 +157,7 @@ def test_an_item_that_fails_is_named_and_left_out(bench, large_server):
         (json.dumps(ITEMS[0]), "more than once"),
     ],
 )
-def test_a_data_set_that_cannot_be_used_is_refused_with_its_line(bench, line, problem):
+def test_bad_data_names_its_line(bench, line, problem):
     """Nothing is asked before all of it was read."""
     proxy, data = bench
     data.write_text(data.read_text() + line + "\n")
@@ -166,7 +166,7 @@ def test_a_data_set_that_cannot_be_used_is_refused_with_its_line(bench, line, pr
     assert problem in done.stderr
 
 
-def test_a_calibration_is_applied_by_the_proxy(bench, small_server, large_server):
+def test_proxy_applies_a_calibration(bench, small_server, large_server):
     """Too few items certify nothing; what the file says is what the proxy then does, and the config's own tables win."""
     proxy, data = bench
     assert evaluate(proxy, data).returncode == 0
@@ -194,7 +194,7 @@ def test_a_calibration_is_applied_by_the_proxy(bench, small_server, large_server
         assert by_name.cope["stage"] == 1
 
 
-def test_a_cost_that_cannot_be_held_is_answered_locally_by_the_proxy(bench, small_server, large_server):
+def test_unreachable_cost_stays_local(bench, small_server, large_server):
     """Nothing is free but the small model: it answers whatever it votes for, at the n of the run."""
     proxy, data = bench
     assert evaluate(proxy, data, "--samples", "2").returncode == 0
@@ -214,7 +214,7 @@ def test_a_cost_that_cannot_be_held_is_answered_locally_by_the_proxy(bench, smal
     assert answer.cope["stages"][0]["of"] == 2
 
 
-def test_a_run_that_is_named_twice_is_refused(bench):
+def test_duplicate_runs_are_refused(bench):
     """Its items would be counted as new evidence."""
     proxy, data = bench
     assert evaluate(proxy, data).returncode == 0
@@ -232,7 +232,7 @@ def test_one_target_is_needed(bench):
     assert "no run of `cope-proxy eval`" in done.stderr
 
 
-def test_a_run_that_is_interrupted_reports_what_is_done(bench, large_server):
+def test_interrupted_run_reports(bench, large_server):
     """Ctrl-C: the finished items are in the report, the exit code says why, and the same command goes on."""
     proxy, data = bench
     last = items.chosen(items.load([data]), None, seed=0)[-1]
@@ -256,7 +256,7 @@ def test_a_run_that_is_interrupted_reports_what_is_done(bench, large_server):
     assert len(asked) == len(set(asked))
 
 
-def test_what_a_killed_run_had_under_way_counts_as_paid(bench, large_server):
+def test_killed_calls_count_as_paid(bench, large_server):
     """The upstream may bill a call whose answer nobody has seen: it counts at its worst case."""
     proxy, data = bench
     data.write_text(json.dumps(ITEMS[0]) + "\n")
@@ -272,7 +272,7 @@ def test_what_a_killed_run_had_under_way_counts_as_paid(bench, large_server):
         assert (len(large_server.chats()) > before) is fits
 
 
-def test_an_answer_that_broke_off_counts_as_paid(bench, large_server):
+def test_broken_answers_count_as_paid(bench, large_server):
     """At its worst case, against the cap of this run and of later ones."""
     proxy, data = bench
     data.write_text(json.dumps(ITEMS[0]) + "\n")
@@ -283,7 +283,7 @@ def test_an_answer_that_broke_off_counts_as_paid(bench, large_server):
     assert len(large_server.chats()) == before
 
 
-def test_the_same_question_twice_is_paid_once(bench, large_server):
+def test_equal_questions_are_paid_once(bench, large_server):
     """Two items that ask alike, at the same time: one answer serves both."""
     proxy, data = bench
     twins = [{**ITEMS[0], "id": name} for name in ("one", "other")]
@@ -294,7 +294,7 @@ def test_the_same_question_twice_is_paid_once(bench, large_server):
     assert len(asked) == len(set(asked))
 
 
-def test_money_that_is_only_reserved_is_waited_for(bench, large_server):
+def test_run_waits_for_reservations(bench, large_server):
     """The worst case of all items at once does not fit, what they cost does: short answers."""
     proxy, data = bench
     large_server.script(GUIDELINE, *right(range(1, 9)))
@@ -314,7 +314,7 @@ def impatient(bench, small_server, large_server, **large):
     return ProxyProcess(bench[0].folder, small_server.base_url, large_server.base_url, large=quick)
 
 
-def test_a_short_outage_costs_no_item(bench, small_server, large_server):
+def test_short_outage_loses_nothing(bench, small_server, large_server):
     """The large model is waited for; nothing is left out."""
     proxy, data = bench
     down = [{"match": {"nth": i}, "reply": {"status": 503}} for i in range(1, 6)]
@@ -325,7 +325,7 @@ def test_a_short_outage_costs_no_item(bench, small_server, large_server):
     assert report(proxy)[0]["large alone"]["items"] == 8
 
 
-def test_a_long_outage_ends_the_run_and_says_so(bench, small_server, large_server):
+def test_long_outage_ends_the_run(bench, small_server, large_server):
     """Not item for item: what is done is reported, and the exit code tells."""
     proxy, data = bench
     last = items.chosen(items.load([data]), None, seed=0)[-1]
@@ -337,7 +337,7 @@ def test_a_long_outage_ends_the_run_and_says_so(bench, small_server, large_serve
     assert report(proxy)[0]["large alone"]["items"] == 7
 
 
-def test_a_model_that_reasons_is_sent_no_temperature_and_judges_with_room_to_think(bench, small_server):
+def test_reasoning_models_get_room(bench, small_server):
     """OpenAI's reasoning models answer 400 to a temperature, and think before they write a grade."""
     proxy, data = bench
     data.write_text(json.dumps({"id": "o", "task": "open", "prompt": "Why is the sky blue?"}) + "\n")
@@ -360,7 +360,7 @@ def test_a_model_that_reasons_is_sent_no_temperature_and_judges_with_room_to_thi
     assert min(b["max_completion_tokens"] for b in bodies if "Grade it" in json.dumps(b)) > 1000
 
 
-def test_a_judge_that_writes_no_grade_leaves_the_item_out(bench, large_server):
+def test_missing_grade_skips_item(bench, large_server):
     """It is no 0."""
     proxy, data = bench
     data.write_text(json.dumps({"id": "o", "task": "open", "prompt": "Why is the sky blue?"}) + "\n")
@@ -371,7 +371,7 @@ def test_a_judge_that_writes_no_grade_leaves_the_item_out(bench, large_server):
     )
 
 
-def test_a_small_server_without_log_probabilities_costs_the_items_that_need_them(bench, small_server):
+def test_missing_logprobs_skip_items(bench, small_server):
     """They are left out by name, the others are reported."""
     proxy, data = bench
     asked = {"id": "o", "task": "open", "prompt": "Why is the sky blue?", "answer": ["light"]}

@@ -44,19 +44,19 @@ def evaluated(*options, code, env=KEY):
     return told("eval", "tasks.jsonl", *options, code=code, env=env)
 
 
-def test_a_vllm_that_does_not_start_is_said_after_all_else_was_found_right(bench):
+def test_vllm_is_started_last(bench):
     """The other tests of this file would pass for a config that is refused for another reason."""
     assert "failed with status 1" in CliRunner().invoke(main, ["eval", "tasks.jsonl"], env=KEY).stderr
     assert (bench / "started").exists()
 
 
-def test_a_key_that_is_not_set_is_missed_before_vllm_is_started(bench):
+def test_missing_key_stops_early(bench):
     """Its start takes a minute."""
     assert "COPE_TEST_KEY is not set" in evaluated(code=2, env={})
     assert not (bench / "started").exists()
 
 
-def test_a_price_that_is_not_known_is_missed_before_vllm_is_started(bench):
+def test_missing_price_stops_early(bench):
     """So does that."""
     config = bench / "cope.toml"
     config.write_text(config.read_text().replace(PRICES, ""))
@@ -65,7 +65,7 @@ def test_a_price_that_is_not_known_is_missed_before_vllm_is_started(bench):
 
 
 @pytest.mark.parametrize("out", ["tasks.jsonl", "tasks.jsonl/run", "taken"])
-def test_a_run_that_cannot_be_written_is_not_begun(bench, out):
+def test_unwritable_run_is_refused(bench, out):
     """A file where the folder should be, or above it, or a folder where a file should be."""
     (bench / "taken" / "calls.jsonl").mkdir(parents=True)
     assert f"--out: {out} " in evaluated("--out", out, code=1)
@@ -74,7 +74,7 @@ def test_a_run_that_cannot_be_written_is_not_begun(bench, out):
 
 
 @pytest.mark.parametrize("broken", [b'{"key": "torn', b'{"key": "caf\xe9"}', b'{"key": "x"}'])
-def test_a_record_that_is_broken_in_its_middle_is_refused_with_the_line(bench, broken):
+def test_broken_record_names_its_line(bench, broken):
     """Only a torn end is mended: what is before it was paid for, and a person decides."""
     record = Record(bench / "run" / "calls.jsonl")
     record.add(Call("a", "sum", "large", {"content": "2"}, "stop", Usage(1, 1), 5))
@@ -103,7 +103,7 @@ def run_of(folder, count):
 
 
 @pytest.mark.parametrize("out", ["run", "missing/found.toml", "tasks.jsonl/found.toml"])
-def test_a_calibration_that_cannot_be_written_is_not_computed(bench, out):
+def test_unwritable_calibration_is_refused(bench, out):
     """It takes minutes, and was lost."""
     run_of(bench / "run", 8)
     said = CliRunner().invoke(main, ["calibrate", "run", "--quality", "0.9", "--out", out])
@@ -112,7 +112,7 @@ def test_a_calibration_that_cannot_be_written_is_not_computed(bench, out):
     assert said.stderr.count("\n") == 1
 
 
-def test_what_is_refused_leaves_the_file_of_an_earlier_calibration(bench):
+def test_refusal_keeps_earlier_file(bench):
     """Trying whether it can be written neither empties nor makes it."""
     run_of(bench / "run", 0)
     (bench / "found.toml").write_text("# an earlier one\n")
@@ -123,7 +123,7 @@ def test_what_is_refused_leaves_the_file_of_an_earlier_calibration(bench):
     assert not (bench / "new.toml").exists()
 
 
-def test_trials_that_cannot_be_read_are_no_run(bench):
+def test_unreadable_trials_are_refused(bench):
     """In whatever way they are broken."""
     run_of(bench / "run", 1)
     (bench / "run" / "trials.jsonl").write_bytes(b'{"item": "caf\xe9"}\n')

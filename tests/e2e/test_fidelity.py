@@ -84,7 +84,7 @@ def own(large, path, body):
     ("path", "shapes"), [("/chat/completions", CHATS), ("/responses", RESPONSES)], ids=["chat", "responses"]
 )
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-def test_direct_answers_equal_the_upstreams_own(proxy, large, path, shapes, stream):
+def test_direct_answers_are_unchanged(proxy, large, path, shapes, stream):
     """Field by field and chunk by chunk; what the client sent is what the upstream got, but for the output's bound."""
     with proxy.http() as http:
         for name, shape in shapes.items():
@@ -107,7 +107,7 @@ def test_direct_answers_equal_the_upstreams_own(proxy, large, path, shapes, stre
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-def test_cascade_chats_have_the_published_shape(proxy, stream):
+def test_chats_match_the_specification(proxy, stream):
     """Every shape is answered, and every answer and chunk is what OpenAI's documents say."""
     stages = set()
     with proxy.http() as http:
@@ -129,7 +129,7 @@ def test_cascade_chats_have_the_published_shape(proxy, stream):
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-def test_cascade_responses_have_the_published_shape(proxy, stream):
+def test_responses_match_the_specification(proxy, stream):
     """The same for responses, local ones and passed ones."""
     stages = set()
     with proxy.http() as http:
@@ -183,7 +183,7 @@ def test_embeddings_are_passed_on(proxy, large, given):
     assert ours.json()["cope"]["cost_usd"] == story["request"]["cost_usd"] != "0"
 
 
-def test_a_function_tool_is_the_same_in_both_apis(proxy, small):
+def test_tools_translate_between_apis(proxy, small):
     """A response's tool reaches the small model in the form that chat completions have."""
     with proxy.http() as http:
         tool = {"type": "function", **FUNCTION, "strict": True}

@@ -104,7 +104,7 @@ def changed(value, path, new):
 
 
 @pytest.mark.parametrize("path", GOOD)
-def test_any_value_in_any_place_of_a_body(http, path):
+def test_any_value_anywhere_in_body(http, path):
     """A good body with one value replaced, in either mode."""
 
     @QUICK
@@ -136,7 +136,7 @@ def test_any_bytes_as_a_body(http, raw, path):
     ),
     value=st.text(st.characters(min_codepoint=32, max_codepoint=255, exclude_characters="\x7f"), max_size=140).map(str.strip),
 )  # fmt: skip
-def test_any_value_of_a_control_header(http, name, value):
+def test_any_control_header_value(http, name, value):
     """A control header is used, or refused by its name."""
     headers = {f"X-COPE-{name}": value.encode("latin-1"), "X-COPE-On-Budget": "fail"}
     body = {"model": "cope", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 5}

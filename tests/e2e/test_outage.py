@@ -43,7 +43,7 @@ def refused(proxy, **headers):
 
 @pytest.mark.postgres
 @pytest.mark.timeout(120)
-def test_requests_go_on_without_the_database_and_are_replayed_once(make_proxy, large_server):
+def test_outage_is_replayed_once(make_proxy, large_server):
     """Who is known is served; what needs a shared budget is refused; nothing is lost, also by a crash meanwhile."""
     with postgres_cluster() as cluster:
         proxy = make_proxy(database={"url": cluster.url})
@@ -75,7 +75,7 @@ def test_requests_go_on_without_the_database_and_are_replayed_once(make_proxy, l
 @pytest.mark.postgres
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("choice", ["refuse", "continue"])
-def test_past_the_bound_the_operators_choice_holds(make_proxy, large_server, choice):
+def test_full_spool_follows_config(make_proxy, large_server, choice):
     """A full spool refuses requests before they cost anything, or goes on without records and says so."""
     with postgres_cluster() as cluster:
         proxy = make_proxy(

@@ -40,7 +40,7 @@ def test_a_local_response(proxy, small_server, large_server):
 
 
 @pytest.mark.parametrize("model", ["cope", DIRECT])
-def test_the_sdks_stream_helper_adds_the_same_answer_up(proxy, small_server, large_server, model):
+def test_stream_helper_sums_up(proxy, small_server, large_server, model):
     """`.stream()` accepts every event, whoever answers."""
     for server in (small_server, large_server):
         server.say("Hello dear team, how are you?")
@@ -59,7 +59,7 @@ def test_parse_with_pydantic(proxy, small_server):
     assert small_server.chats()[-1]["body"]["response_format"]["json_schema"]["name"] == "City"
 
 
-def test_the_async_client_and_raw_responses(proxy, small_server):
+def test_async_client_reads_raw_responses(proxy, small_server):
     """The async SDK, and headers of a raw response."""
     small_server.say("Hello team.")
 
@@ -80,7 +80,7 @@ def test_the_async_client_and_raw_responses(proxy, small_server):
     assert kinds[-1] == "response.completed"
 
 
-def test_a_conversation_goes_on_by_id(proxy, small_server, large_server):
+def test_conversation_continues_by_id(proxy, small_server, large_server):
     """A local answer is continued with all that was said; upstream it goes as a whole, for it knows no local ids."""
     small_server.say("I am Ann.")
     client = proxy.client()
@@ -96,7 +96,7 @@ def test_a_conversation_goes_on_by_id(proxy, small_server, large_server):
     assert [i["role"] for i in body["input"]] == ["user", "assistant", "user", "assistant", "user"]
 
 
-def test_a_conversation_of_the_upstream_goes_on_there(proxy, small_server, large_server):
+def test_upstream_conversation_stays_upstream(proxy, small_server, large_server):
     """Its own ids pass through."""
     client = proxy.client()
     first = client.responses.create(model=DIRECT, input="Who are you?")
@@ -106,7 +106,7 @@ def test_a_conversation_of_the_upstream_goes_on_there(proxy, small_server, large
     assert small_server.chats() == []
 
 
-def test_what_the_client_does_not_store_is_not_kept(proxy, small_server):
+def test_store_false_keeps_nothing(proxy, small_server):
     """Store = false: the answer says so, nothing is in the database, and its id leads nowhere."""
     client = proxy.client()
     answer = client.responses.create(model="cope", input="A secret.", store=False)
@@ -167,7 +167,7 @@ def test_tools_and_their_outputs(make_proxy, small_server, large_server):
         ),
     ],
 )
-def test_what_cannot_be_bounded_is_refused_under_a_budget(proxy, large_server, path, body, problem):
+def test_unbounded_requests_need_no_budget(proxy, large_server, path, body, problem):
     """A fee that no token count shows would be a hole in the budget; without one the request passes."""
     http = proxy.http()
     refused = http.post(path, json={"model": DIRECT, **body}, headers={"X-COPE-Budget-USD": "1"})
@@ -193,7 +193,7 @@ def test_background_responses_are_refused(proxy):
         ("/v1/embeddings", {"input": ASK * 100}),
     ],
 )
-def test_no_endpoint_is_a_hole_in_the_budget(proxy, large_server, path, body):
+def test_every_endpoint_is_budgeted(proxy, large_server, path, body):
     """Each of them is refused where its worst case does not fit, before anything goes out."""
     headers = {"X-COPE-Budget-USD": "0.00001", "X-COPE-On-Budget": "fail"}
     response = proxy.http().post(path, json={"model": DIRECT, **body}, headers=headers)
@@ -202,7 +202,7 @@ def test_no_endpoint_is_a_hole_in_the_budget(proxy, large_server, path, body):
 
 
 @pytest.mark.parametrize("path", ["/v1/completions", "/v1/embeddings"])
-def test_local_only_requests_to_endpoints_without_a_cascade_are_refused(proxy, large_server, path):
+def test_local_embeddings_are_refused(proxy, large_server, path):
     """Max stage 1 forbids the upstream, and nobody else can answer these."""
     body = {"model": "cope", "prompt": "a", "input": "a"}
     response = proxy.http().post(path, json=body, headers={"X-COPE-Max-Stage": "1"})
@@ -211,7 +211,7 @@ def test_local_only_requests_to_endpoints_without_a_cascade_are_refused(proxy, l
     assert large_server.log() == []
 
 
-def test_what_the_upstream_remembers_counts_against_the_budget(proxy, large_server):
+def test_remembered_context_is_budgeted(proxy, large_server):
     """A long conversation that is continued by its id is bounded with all its earlier tokens."""
     usage = {"prompt_tokens": 90_000, "completion_tokens": 10_000}
     large_server.script({"reply": {"usage": usage, "extra": {"id": "resp_long"}}})

@@ -23,7 +23,7 @@ def test_health_and_metrics(proxy):
         assert b"cope_small_available 1.0" in http.get("/metrics").content
 
 
-def test_a_key_is_required_once_one_exists_and_sees_only_its_own(make_proxy, large_server):
+def test_keys_see_their_own(make_proxy, large_server):
     """With a key made, a wrong key is a 401, the right one works, and spend is its own."""
     proxy = make_proxy()
     made = [proxy.cli("keys", "create", name).stdout.strip() for name in ("ann", "bob")]

@@ -27,7 +27,7 @@ def stages(answers):
     return [len(a["stages"]) for a in answers]
 
 
-def test_guidelines_that_lose_money_are_bought_no_more(make_proxy, small_server, large_server):
+def test_losing_guidelines_are_skipped(make_proxy, small_server, large_server):
     """Stage 2 is never sure; after many guidelines in vain the rest go on without, but for who asks for the cascade."""
     proxy = make_proxy()
     small_server.script(UNSURE)
@@ -47,7 +47,7 @@ def test_guidelines_that_lose_money_are_bought_no_more(make_proxy, small_server,
     assert f"guidelines for math tasks, before {LARGE_MODEL}, lost 0." in proxy.output()
 
 
-def test_guidelines_that_pay_are_bought_for_ever(make_proxy, small_server, large_server):
+def test_paying_guidelines_continue(make_proxy, small_server, large_server):
     """Stage 2 saves three answers in four, which cost more than all the guidelines."""
     proxy = make_proxy()
     sure = {"match": {"contains": "GUIDE"}, "reply": {"content": "\\boxed{42}"}}

@@ -18,14 +18,14 @@ def ask(proxy, **extra):
     return proxy.client().chat.completions.create(model="cope", messages=QUESTION, **extra)
 
 
-def test_an_unhealthy_server_of_the_list_is_left_out(make_proxy, small_server, large_server):
+def test_unhealthy_server_is_skipped(make_proxy, small_server, large_server):
     """With one of two small servers gone, the other one answers everything."""
     proxy = make_proxy(small={"base_url": ["http://127.0.0.1:9/v1", small_server.base_url]})
     assert [ask(proxy).cope["stage"] for _ in range(3)] == [1, 1, 1]
     assert large_server.chats() == []
 
 
-def test_load_is_balanced_over_the_list(make_proxy, small_server):
+def test_load_is_balanced(make_proxy, small_server):
     """Two healthy servers share the samples of one request."""
     with StandIn([SMALL_MODEL]) as second:
         proxy = make_proxy(small={"base_url": [small_server.base_url, second.base_url]})
@@ -34,7 +34,7 @@ def test_load_is_balanced_over_the_list(make_proxy, small_server):
         assert second.chats()
 
 
-def test_fail_refuses_while_the_small_tier_is_down(make_proxy, large_server):
+def test_fail_mode_refuses(make_proxy, large_server):
     """small.on_unavailable = fail is a 503 with Retry-After, and nothing goes upstream."""
     proxy = make_proxy(small_url="http://127.0.0.1:9/v1", small={"on_unavailable": "fail"})
     with pytest.raises(openai.InternalServerError) as e:
@@ -44,7 +44,7 @@ def test_fail_refuses_while_the_small_tier_is_down(make_proxy, large_server):
     assert large_server.chats() == []
 
 
-def test_wait_waits_for_the_small_tier(make_proxy, large_server):
+def test_wait_mode_waits(make_proxy, large_server):
     """small.on_unavailable = wait holds the request until a server is up."""
     server = StandIn([SMALL_MODEL])
     server.start()

@@ -55,7 +55,7 @@ def calls_of(proxy, answer):
     return proxy.http().get(f"/v1/spend/requests/{answer.cope['request_id']}").json()["calls"]
 
 
-def test_each_upstream_gets_its_own_key_and_its_own_name_of_the_model(with_second, second, large_server):
+def test_upstreams_have_own_keys(with_second, second, large_server):
     """A further upstream's model is "NAME/model" for clients, prices and the ledger, and "model" for itself."""
     proxy = with_second()
     answer = ask(proxy, "direct/second/spare-model")
@@ -127,7 +127,7 @@ def test_azures_paths_and_key_header(make_proxy):
 
 @pytest.mark.parametrize("how", ["config", "request"])
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_fallback_answers_when_the_first_model_is_away(with_second, second, large_server, how, stream):
+def test_fallback_answers(with_second, second, large_server, how, stream):
     """The failed call is on record and costs nothing; the answer says who gave it."""
     large_server.script({"reply": {"status": 503, "error": {"code": "overloaded"}, **NO_PAUSE}})
     second.say("from the spare one")
@@ -158,7 +158,7 @@ def test_a_fallback_answers_when_the_first_model_is_away(with_second, second, la
         {"raw_body": "nonsense"},
     ],
 )
-def test_no_fallback_for_a_bad_request_or_for_what_may_be_billed(with_second, second, large_server, reply):
+def test_bad_requests_never_fall_back(with_second, second, large_server, reply):
     """One request is not paid for twice, and a client's own mistake is told to the client."""
     large_server.script({"reply": reply})
     proxy = with_second(fallbacks=["second/spare-model"])
@@ -167,7 +167,7 @@ def test_no_fallback_for_a_bad_request_or_for_what_may_be_billed(with_second, se
     assert second.chats() == []
 
 
-def test_direct_means_this_model_and_no_other(with_second, second, large_server):
+def test_direct_never_falls_back(with_second, second, large_server):
     """The config's fallbacks are for the cascade's large model, not for who names one directly."""
     large_server.script({"reply": {"status": 503, **NO_PAUSE}})
     with pytest.raises(openai.InternalServerError):
@@ -182,7 +182,7 @@ def test_an_unknown_fallback_is_named(make_proxy):
     assert e.value.param == "models"
 
 
-def test_the_breaker_leaves_a_failing_upstream_alone_and_tries_again(make_proxy, large_server):
+def test_breaker_opens_and_closes(make_proxy, large_server):
     """After so many failures in a row nothing goes out; after the cooldown one success closes it."""
     large_server.script(
         {"match": {"contains": "well"}, "reply": {"content": "hi"}}, {"reply": {"status": 500}}
@@ -208,7 +208,7 @@ def test_the_breaker_leaves_a_failing_upstream_alone_and_tries_again(make_proxy,
     assert wait_until(well, "the breaker to close").choices[0].message.content == "hi"
 
 
-def test_a_bad_request_does_not_open_the_breaker(make_proxy, large_server):
+def test_bad_requests_keep_breaker_closed(make_proxy, large_server):
     """What a client does wrong says nothing about the upstream."""
     large_server.script(
         {"match": {"contains": "well"}, "reply": {"content": "hi"}}, {"reply": {"status": 400}}
@@ -219,7 +219,7 @@ def test_a_bad_request_does_not_open_the_breaker(make_proxy, large_server):
             ask(proxy)
 
 
-def test_no_pause_goes_past_the_requests_deadline(make_proxy, large_server):
+def test_retries_respect_the_deadline(make_proxy, large_server):
     """A Retry-After beyond the client's patience is passed on at once."""
     large_server.script({"reply": {"status": 429, "headers": {"retry-after": "30"}}})
     proxy = make_proxy(server={"request_timeout_s": 20})
@@ -229,7 +229,7 @@ def test_no_pause_goes_past_the_requests_deadline(make_proxy, large_server):
     assert len(large_server.chats()) == 1
 
 
-def test_a_silent_upstream_is_a_timeout_that_is_not_repeated(make_proxy, large_server):
+def test_timeouts_are_not_retried(make_proxy, large_server):
     """No byte within read_timeout_s: 504, settled at the worst case, and SDKs are told not to try again."""
     large_server.script({"reply": {"stall_after": 0}})
     proxy = make_proxy(large={"read_timeout_s": 0.3})
@@ -243,9 +243,7 @@ def test_a_silent_upstream_is_a_timeout_that_is_not_repeated(make_proxy, large_s
     assert row["cost"] > 0
 
 
-def test_an_sdk_does_not_pay_twice_for_a_request_that_failed_after_its_guideline(
-    make_proxy, small_server, large_server
-):
+def test_sdk_never_pays_twice(make_proxy, small_server, large_server):
     """Stage 3 fails after stage 2 was paid: the error says that a retry costs again, and the SDK makes none."""
     small_server.script(
         {"match": {"contains": "Say in one short sentence"}, "reply": {"content": "Find it."}},
@@ -264,7 +262,7 @@ def test_an_sdk_does_not_pay_twice_for_a_request_that_failed_after_its_guideline
     assert len(large_server.chats()) == 2
 
 
-def test_an_sdk_may_retry_what_cost_nothing(make_proxy, large_server):
+def test_sdk_retries_free_failures(make_proxy, large_server):
     """A 500 that was not billed is left to the SDK's own retries, and the second attempt answers."""
     large_server.script({"reply": [{"status": 500}, {"content": "hi"}]})
     proxy = make_proxy(large={"max_retries": 0})
@@ -273,7 +271,7 @@ def test_an_sdk_may_retry_what_cost_nothing(make_proxy, large_server):
 
 
 @pytest.mark.parametrize("status", [200, 429])
-def test_the_upstreams_headers_are_passed_on(proxy, large_server, status):
+def test_upstream_headers_are_passed_on(proxy, large_server, status):
     """Its request id and rate limits reach the client, whose own answer still has ours."""
     limits = {"x-ratelimit-remaining-requests": "7", "openai-processing-ms": "12", "set-cookie": "a=b"}
     large_server.script({"reply": {"status": status, "headers": {**limits, "x-should-retry": "false"}}})
@@ -286,7 +284,7 @@ def test_the_upstreams_headers_are_passed_on(proxy, large_server, status):
     assert "set-cookie" not in response.headers
 
 
-def test_an_error_in_the_middle_of_a_stream_raises_in_the_sdk(proxy, large_server):
+def test_sdk_raises_stream_errors(proxy, large_server):
     """The upstream's own error event is what the SDK raises."""
     large_server.script(
         {

@@ -12,7 +12,7 @@ from tests.support.processes import ROOT
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
 
-def test_the_demo_answers_all_its_questions_and_accounts_for_each(tmp_path):
+def test_demo_answers_every_question(tmp_path):
     """Without a key: a real vLLM, real questions, and a ledger that has every one of them."""
     env = {name: value for name, value in os.environ.items() if name != "OPENAI_API_KEY"}
     command = [sys.executable, "-m", "proxy.cli", "demo", "--folder", str(tmp_path)]

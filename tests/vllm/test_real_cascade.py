@@ -42,7 +42,7 @@ def metric(engine, name):
     return sum(float(value) for value in found)
 
 
-def test_a_real_question_is_answered_at_stage_1(real_proxy):
+def test_stage_1_answers(real_proxy):
     """A sure answer of the real model stays local and costs nothing."""
     answer = ask(real_proxy, "What is the capital of France?", **{"X-COPE-Threshold": "0.1"})
     assert answer.cope["stage"] == 1
@@ -51,7 +51,7 @@ def test_a_real_question_is_answered_at_stage_1(real_proxy):
     assert answer.choices[0].message.content
 
 
-def test_a_real_question_escalates_through_all_stages(real_proxy):
+def test_question_reaches_stage_3(real_proxy):
     """An unsure one walks 1 -> 2 -> 3: a guideline and an answer are paid for at the stated price."""
     answer = ask(real_proxy, "What is the capital of France?", **{"X-COPE-Threshold": "1"})
     assert answer.cope["stage"] == 3
@@ -62,7 +62,7 @@ def test_a_real_question_escalates_through_all_stages(real_proxy):
     assert story["request"]["cost"] == price > 0
 
 
-def test_samples_that_are_not_needed_stop_in_the_engine(real_proxy, engine, until):
+def test_unneeded_samples_stop(real_proxy, engine, until):
     """Once two samples disagree under a threshold of 1, the others stop in vLLM before they are done.
 
     vLLM 0.32 counts no aborts of clients that left; but what it has finished, and that nothing runs, it tells.

@@ -53,7 +53,7 @@ def running(engine):
 
 
 @pytest.mark.parametrize("model", ["cope", f"direct/{LARGE}"])
-def test_the_python_sdk_on_both_apis(proxy, model):
+def test_python_sdk_reads_both_apis(proxy, model):
     """Chat and responses, whole and streamed; vLLM's own responses where the large model answers."""
     client = proxy.client(timeout=300)
     messages = [{"role": "user", "content": ASK}]
@@ -68,7 +68,7 @@ def test_the_python_sdk_on_both_apis(proxy, model):
     assert events[-1] in ("response.completed", "response.incomplete")
 
 
-def test_guided_decoding_holds_the_small_model_to_the_schema(proxy):
+def test_guided_decoding_keeps_the_schema(proxy):
     """`.parse()` with Pydantic: the smallest model cannot break the format."""
     answer = proxy.client(timeout=300).chat.completions.parse(
         model="cope", messages=[{"role": "user", "content": "Is Paris in France?"}], response_format=Verdict
@@ -116,7 +116,7 @@ def test_the_llm_command(proxy, clients_python):
         ),
     ],
 )
-def test_vllm_stops_when_the_client_leaves(proxy, engine, phase, path, body):
+def test_disconnect_stops_vllm(proxy, engine, phase, path, body):
     """Nothing is left running or waiting in the engine, and the row says who left."""
     story = "Tell a very long story about the sea. Calculate the number of fish in it, one by one."
     asked = (

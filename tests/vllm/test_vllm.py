@@ -57,7 +57,7 @@ def running(processes: list[psutil.Process]) -> list[psutil.Process]:
 
 
 @pytest.mark.parametrize("model", ["smollm2-135m-instruct", "large-stand-in"])
-def test_the_bundled_model_knows_the_capital_of_france(engine: EngineProcess, model: str):
+def test_bundled_model_knows_paris(engine: EngineProcess, model: str):
     """Under both of its names the model says Paris, and ends by itself."""
     connection = connect(engine)
     try:
@@ -72,7 +72,7 @@ def test_the_bundled_model_knows_the_capital_of_france(engine: EngineProcess, mo
     assert engine.model == "smollm2-135m-instruct"
 
 
-def test_generation_stops_when_the_client_leaves(engine: EngineProcess, until: Callable[..., None]):
+def test_disconnect_stops_generation(engine: EngineProcess, until: Callable[..., None]):
     """A stream whose client went away is aborted, and not one more token is made for it."""
     finished = metric(engine, "vllm:request_success_total", 'finished_reason="length"')
     begun = metric(engine, "vllm:generation_tokens_total")

@@ -271,7 +271,7 @@ def test_departure_is_noticed(large_server, stream):
     large_server.wait_idle()
 
 
-def test_a_finished_answer_is_no_departure(large_server):
+def test_finished_answer_is_no_disconnect(large_server):
     """Closing the connection after the last byte does not count."""
     with posting(large_server, {**ASK, "stream": True}) as connection:
         connection.getresponse().read()
@@ -300,7 +300,7 @@ def test_raw_body_and_extra(large_server):
         assert connection.getresponse().read() == b"<html>"
 
 
-def test_wrong_key_is_echoed_in_part(large_server):
+def test_wrong_key_is_masked(large_server):
     """OpenAI repeats part of a wrong key in its message, so secrets can leak that way."""
     with pytest.raises(
         openai.AuthenticationError, match=r"Incorrect API key provided: sk-wrong\*+1234"
