@@ -1,7 +1,7 @@
 """Whether a key may make this request now."""
 
 from proxy.errors import ApiError
-from proxy.ledger.rate_limits import Admit, RateLimitExceededError
+from proxy.ledger.rate_limits import AdmissionRequest, RateLimitExceededError
 from proxy.ledger.writer import LedgerUnavailableError
 from proxy.service.request import ModelRequest
 from proxy.service.routing import Route
@@ -35,7 +35,7 @@ async def admit(state: AppState, request: ModelRequest, way: Route) -> None:
         return
     limits = rules.requests_per_minute, rules.tokens_per_minute
     try:
-        await state.writer.admit(Admit(request.key.id, request.received_at, *limits))
+        await state.writer.admit(AdmissionRequest(request.key.id, request.received_at, *limits))
     except RateLimitExceededError as e:
         raise ApiError(
             429,

@@ -47,10 +47,12 @@ async def _recover(state: AppState) -> None:
             for journal in abandoned(Path(ledger.spool_dir), max_bytes=ledger.spool_max_bytes):
                 try:
                     count = await replay(state.database, journal, state.zone)
-                    lost = await mark_orphaned(state.database, journal.id)
+                    lost = await mark_orphaned(state.database, journal.process_id)
                 finally:
                     journal.close()
-                log.warning("took over from %s: %d records, %d unsettled calls", journal.id, count, lost)
+                log.warning(
+                    "took over from %s: %d records, %d unsettled calls", journal.process_id, count, lost
+                )
             await mark_expired(state.database, now())
             over = now() - timedelta(seconds=state.settings.server.request_timeout_s)
             await close_orphaned_requests(state.database, since, over, state.zone)

@@ -72,7 +72,12 @@ async def remember(
     if request.body.get("store") is False or (items is not None and not hours):
         return False
     try:
-        await keep(state.database, Kept(response_id, request.key_id, now(), context, items))
+        await keep(
+            state.database,
+            Kept(
+                id=response_id, key_id=request.key_id, created_at=now(), context_tokens=context, items=items
+            ),
+        )
     except (OSError, DatabaseError) as e:
         log.warning("%s cannot be continued: it was not kept (%s)", response_id, type(e).__name__)
         return False

@@ -77,7 +77,9 @@ def test_a_run_that_cannot_be_written_is_not_begun(bench, out):
 def test_a_record_that_is_broken_in_its_middle_is_refused_with_the_line(bench, broken):
     """Only a torn end is mended: what is before it was paid for, and a person decides."""
     record = Record(bench / "run" / "calls.jsonl")
-    record.add(Call("a", "sum", "large", {"content": "2"}, "stop", Usage(1, 1), 5))
+    record.add(
+        Call("a", "sum", "large", {"content": "2"}, "stop", Usage(prompt_tokens=1, completion_tokens=1), 5)
+    )
     record.close()
     path = bench / "run" / "calls.jsonl"
     whole = path.read_bytes() + broken + b"\n" + path.read_bytes()
