@@ -33,7 +33,7 @@ class Price:
     """Unit prices of one model, each in nano-USD per million tokens.
 
     `long` is the price list of a request with more than `long_above` prompt tokens. Some vendors charge all tokens of
-    such a request at another rate.
+    such a request at another rate. `long` may have a `long` of its own.
     """
 
     input: int
@@ -47,9 +47,13 @@ class Price:
 
     def at(self, prompt_tokens: int) -> "Price":
         """Return the price list for a prompt of this size."""
+        return self.lists(prompt_tokens)[-1]
+
+    def lists(self, prompt_tokens: int) -> list["Price"]:
+        """Return the price lists for prompts of up to this size, shortest prompts first."""
         if self.long is not None and self.long_above is not None and prompt_tokens > self.long_above:
-            return self.long
-        return self
+            return [self, *self.long.lists(prompt_tokens)]
+        return [self]
 
 
 FREE = Price(input=0, output=0, source="free")
@@ -101,7 +105,7 @@ def output_that_fits(price: Price, prompt_tokens: int, available: int) -> int | 
 def _dearest(price: Price, prompt_tokens: int) -> tuple[int, int]:
     # `prompt_tokens` is an upper limit. The real prompt may be shorter and have the prices of short prompts, or be read
     # from the cache or as audio. The worst case takes the highest of all prices that could apply.
-    lists = [price] if price.at(prompt_tokens) is price else [price, price.at(prompt_tokens)]
+    lists = price.lists(prompt_tokens)
     inputs = max(max(p.input, p.cached_input or 0, p.audio_input or 0) for p in lists)
     outputs = max(max(p.output, p.audio_output or 0) for p in lists)
     return inputs, outputs
@@ -130,12 +134,17 @@ def published_price(model: str) -> Price | None:
     except LookupError:
         return None
     rates = info.get_prices(datetime.now(UTC))
-    step = min((r.tiers[0].start for r in vars(rates).values() if isinstance(r, TieredPrices)), default=None)
+    tiered = [rate for rate in vars(rates).values() if isinstance(rate, TieredPrices)]
+    steps = sorted({tier.start for rate in tiered for tier in rate.tiers})
     embeds = "embed" in model
-    base = _from_published(rates, above=None, embeds=embeds)
-    if base is None or step is None:
-        return base
-    return replace(base, long_above=step, long=_from_published(rates, above=step + 1, embeds=embeds))
+    return _from_steps(rates, 0, steps, embeds=embeds)
+
+
+def _from_steps(rates: "ModelPrice", above: int, steps: list[int], *, embeds: bool) -> Price | None:
+    price = _from_published(rates, above, embeds=embeds)
+    if price is None or not steps:
+        return price
+    return replace(price, long_above=steps[0], long=_from_steps(rates, steps[0], steps[1:], embeds=embeds))
 
 
 def published_on(model: str) -> date | None:
@@ -158,14 +167,14 @@ def _vendor(model: str) -> str | None:
     return "openai" if model.startswith("text-embedding") else None
 
 
-def _from_published(rates: "ModelPrice", above: int | None, *, embeds: bool) -> Price | None:
+def _from_published(rates: "ModelPrice", above: int, *, embeds: bool) -> Price | None:
     def rate(key: str) -> int | None:
         value = getattr(rates, key, None)
         if value is None:
             return None
         if isinstance(value, Decimal):
             return per_mtok(value)
-        tiers = [tier.price for tier in value.tiers if above is not None and tier.start < above]
+        tiers = [tier.price for tier in value.tiers if tier.start <= above]
         return per_mtok(tiers[-1] if tiers else value.base)
 
     inputs, outputs = rate("input_mtok"), rate("output_mtok")

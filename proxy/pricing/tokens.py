@@ -11,7 +11,7 @@ import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from importlib.util import find_spec
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,13 @@ import tiktoken
 
 from proxy.pricing.prices import Usage
 
-_ENCODINGS = {
-    "o200k_base": "https://openaipublic.blob.core.windows.net/encodings/o200k_base.tiktoken",
-    "cl100k_base": "https://openaipublic.blob.core.windows.net/encodings/cl100k_base.tiktoken",
+_RANK_FILES = {
+    "o200k_base": "o200k_base.tiktoken",
+    "o200k_harmony": "o200k_base.tiktoken",
+    "cl100k_base": "cl100k_base.tiktoken",
 }
+"""The encodings that can be used offline, and their files. All others are unknown here."""
+_RANK_FILES_URL = "https://openaipublic.blob.core.windows.net/encodings/"
 FALLBACK_ENCODING = "o200k_base"
 
 # OpenAI's cookbook counts 3 tokens a message, 1 a name and 3 for the start of the reply. OpenAI does not publish how
@@ -40,7 +43,7 @@ _REASONING = re.compile(r"(openai/)?(o\d|gpt-5|gpt-oss|deepseek-r)")
 
 
 def count_text(model: str, text: str) -> int:
-    """Count the tokens of a text in the model's encoding, or in o200k_base if tiktoken does not know the model."""
+    """Count the tokens of a text in the model's encoding, or in o200k_base if the encoding is unknown."""
     return len(_encoding(_encoding_name(model) or FALLBACK_ENCODING).encode_ordinary(text))
 
 
@@ -53,7 +56,7 @@ def count_prompt(model: str, body: Mapping[str, Any]) -> int:
 def prompt_bound(model: str, body: Mapping[str, Any]) -> int:
     """Return an upper limit of the prompt tokens that the upstream will bill for a chat request.
 
-    If tiktoken does not know the model, count UTF-8 bytes: a byte-level tokenizer never makes more tokens than bytes.
+    If the encoding of the model is unknown, count UTF-8 bytes: a byte-level tokenizer never makes more tokens than bytes.
     """
     known = _encoding_name(model) is not None
     texts = sum(count_text(model, text) if known else len(text.encode()) for text in _texts(body))
@@ -190,16 +193,16 @@ def usage_from(reported: Mapping[str, Any]) -> Usage:
 @cache
 def _encoding_name(model: str) -> str | None:
     try:
-        return tiktoken.encoding_name_for_model(model)
+        name = tiktoken.encoding_name_for_model(model)
     except KeyError:
         return None
+    return name if name in _RANK_FILES else None
 
 
 @cache
 def _encoding(name: str) -> tiktoken.Encoding:
     os.environ.setdefault("TIKTOKEN_CACHE_DIR", str(_cache_dir()))
-    if name in _ENCODINGS:
-        _unpack(name, Path(os.environ["TIKTOKEN_CACHE_DIR"]))
+    unpack_ranks(_RANK_FILES[name], Path(os.environ["TIKTOKEN_CACHE_DIR"]))
     return tiktoken.get_encoding(name)
 
 
@@ -208,15 +211,15 @@ def _cache_dir() -> Path:
     return Path(root) / "cope-proxy" / "tiktoken"
 
 
-def _unpack(name: str, folder: Path) -> None:
-    target = folder / hashlib.sha1(_ENCODINGS[name].encode(), usedforsecurity=False).hexdigest()
+def unpack_ranks(name: str, folder: Path) -> None:
+    """Unpack a rank file into a folder, under the name of tiktoken's cache."""
+    url = _RANK_FILES_URL + name
+    target = folder / hashlib.sha1(url.encode(), usedforsecurity=False).hexdigest()
     if target.exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    package = find_spec("bpe_openai")  # not imported: that would build two tokenizers
-    if package is None or not package.submodule_search_locations:
-        raise ModuleNotFoundError("bpe_openai is not installed; it carries tiktoken's rank files")
-    packed = Path(package.submodule_search_locations[0], "data", f"{name}.tiktoken.gz").read_bytes()
+    # Not imported: that would build two tokenizers.
+    packed = Path(str(distribution("bpe-openai").locate_file(f"bpe_openai/data/{name}.gz"))).read_bytes()
     # Another process may unpack at the same time. Each writes its own file and renames it.
     with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
         file.write(gzip.decompress(packed))
