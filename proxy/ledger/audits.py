@@ -69,7 +69,7 @@ class Agreement(Struct, frozen=True, kw_only=True):
     samples: list[int]
 
 
-async def keep(engine: AsyncEngine, audited: Audited) -> None:
+async def store_audit(engine: AsyncEngine, audited: Audited) -> None:
     """Store one audit. Raise the errors of the driver."""
     async with engine.begin() as connection:
         await connection.execute(insert(AuditRow).values(**asdict(audited)))
@@ -170,7 +170,7 @@ def _of(models: Models) -> ColumnElement[bool]:
     return and_(AuditRow.small_model == models.small, AuditRow.large_model == models.large)
 
 
-async def forget(engine: AsyncEngine, before: datetime) -> int:
+async def delete_audits(engine: AsyncEngine, before: datetime) -> int:
     """Delete audits that are older than a time. Return how many."""
     async with engine.begin() as connection:
         done = await connection.execute(delete(AuditRow).where(AuditRow.created_at < before))

@@ -15,7 +15,7 @@ from proxy.ledger.tables import KeptResponseRow
 from proxy.ledger.views import view
 
 
-class Kept(Struct, frozen=True, kw_only=True):
+class KeptResponse(Struct, frozen=True, kw_only=True):
     """One response that a later request may continue.
 
     Attributes:
@@ -33,22 +33,22 @@ class Kept(Struct, frozen=True, kw_only=True):
     items: list[dict[str, Any]] | None = None
 
 
-async def keep(engine: AsyncEngine, kept: Kept) -> None:
+async def store_response(engine: AsyncEngine, response: KeptResponse) -> None:
     """Store one response. Raise the errors of the driver."""
     async with engine.begin() as connection:
-        await connection.execute(insert(KeptResponseRow).values(**asdict(kept)))
+        await connection.execute(insert(KeptResponseRow).values(**asdict(response)))
 
 
-async def find(engine: AsyncEngine, response_id: str) -> Kept | None:
+async def find_response(engine: AsyncEngine, response_id: str) -> KeptResponse | None:
     """Return a response, or `None` if it is unknown."""
     async with engine.connect() as connection:
         await connection.execution_options(readonly=True)
         query = select(KeptResponseRow.__table__).where(KeptResponseRow.id == response_id)
         row = (await connection.execute(query)).one_or_none()
-    return None if row is None else view(Kept, row)
+    return None if row is None else view(KeptResponse, row)
 
 
-async def forget(engine: AsyncEngine, before: datetime) -> int:
+async def delete_responses(engine: AsyncEngine, before: datetime) -> int:
     """Delete responses that are older than a time. Return how many."""
     async with engine.begin() as connection:
         done = await connection.execute(delete(KeptResponseRow).where(KeptResponseRow.created_at < before))

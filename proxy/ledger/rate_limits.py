@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -36,7 +37,7 @@ class Admitted:
 class RateLimitExceededError(Exception):
     """The key has reached its limit for this minute."""
 
-    what: str  # "requests" | "tokens"
+    unit: Literal["requests", "tokens"]
     limit: int
     retry_after_s: int
 
@@ -89,6 +90,6 @@ async def admit(connection: AsyncConnection, requests: Sequence[AdmissionRequest
     return outcomes
 
 
-async def forget_old(connection: AsyncConnection, now: datetime) -> None:
+async def delete_past_minutes(connection: AsyncConnection, now: datetime) -> None:
     """Delete the counts of past minutes."""
     await connection.execute(delete(RateWindowRow).where(RateWindowRow.minute < now - timedelta(hours=1)))

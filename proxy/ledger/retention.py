@@ -17,7 +17,7 @@ async def prune(engine: AsyncEngine, older_than: datetime) -> int:
     deleted = 0
     while True:
         async with engine.begin() as connection:
-            await rate_limits.forget_old(connection, older_than)
+            await rate_limits.delete_past_minutes(connection, older_than)
             old = select(RequestRow.id).where(RequestRow.started_at < older_than).limit(AT_ONCE)
             ids = list(await connection.scalars(old))
             for table, column in (

@@ -38,7 +38,7 @@ def local_day(at: datetime, zone: ZoneInfo) -> str:
 
 
 def by_month(dimension: Dimension) -> str:
-    """Return the name of the dimension that holds months, with a `day` such as "2026-10"."""
+    """Return the name of the dimension for months, with a `day` such as "2026-10"."""
     return f"{dimension}:month"
 
 

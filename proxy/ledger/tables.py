@@ -40,7 +40,7 @@ class Base(DeclarativeBase):
 
 
 class RequestRow(Base):
-    """One request as its client saw it; see `proxy.records.RequestRecord`."""
+    """One request as its client saw it. See `proxy.records.RequestRecord`."""
 
     __tablename__ = "requests"
     __table_args__ = (
@@ -77,7 +77,7 @@ class RequestRow(Base):
 
 
 class StageRow(Base):
-    """How one sampled stage of a request was decided; see `proxy.records.StageRecord`."""
+    """How one sampled stage of a request was decided. See `proxy.records.StageRecord`."""
 
     __tablename__ = "stages"
 
@@ -92,7 +92,7 @@ class StageRow(Base):
 
 
 class CallRow(Base):
-    """One model call, complete or interrupted; see `proxy.records.CallRecord`."""
+    """One model call, complete or interrupted. See `proxy.records.CallRecord`."""
 
     __tablename__ = "calls"
     __table_args__ = (Index("ix_calls_request", "request_id"), Index("ix_calls_started_at", "started_at"))
@@ -217,7 +217,7 @@ class RateWindowRow(Base):
 
 
 class RollupRow(Base):
-    """Sums of a day or month, by key and one dimension; see `proxy.ledger.rollups`."""
+    """Sums of a day or month, by key and one dimension. See `proxy.ledger.rollups`."""
 
     __tablename__ = "rollups"
     __table_args__ = ({"sqlite_with_rowid": False},)
@@ -250,7 +250,7 @@ class LatencyRollupRow(Base):
 
 
 class KeptResponseRow(Base):
-    """A response that a later request may continue; see `proxy.ledger.kept_responses`."""
+    """A response that a later request may continue. See `proxy.ledger.kept_responses`."""
 
     __tablename__ = "responses"
     __table_args__ = (Index("ix_responses_created_at", "created_at"),)
@@ -263,7 +263,7 @@ class KeptResponseRow(Base):
 
 
 class AuditRow(Base):
-    """A stage's answer that was compared with the large model's; see `proxy.ledger.audits`."""
+    """A stage's answer that was compared with the large model's. See `proxy.ledger.audits`."""
 
     __tablename__ = "audits"
     __table_args__ = (Index("ix_audits_created_at", "created_at"),)

@@ -128,7 +128,7 @@ class Writer:
         return reserved
 
     async def open_budgets(self, refs: tuple[BudgetRef, ...]) -> Reserved:
-        """Open budgets, so that their limits hold before anything is spent. Raise the errors of `reserve`."""
+        """Open budgets, so that their limits apply before anything is spent. Raise the errors of `reserve`."""
         reserved: Reserved = await self._decide(ReservationRequest(refs), 0.0)
         return reserved
 

@@ -39,14 +39,14 @@ async def admit(state: AppState, request: ModelRequest, way: Route) -> None:
     except RateLimitExceededError as e:
         raise ApiError(
             429,
-            f"Rate limit reached: {e.limit} {e.what} a minute for this key. Try again in {e.retry_after_s} s.",
-            type=e.what,
+            f"Rate limit reached: {e.limit} {e.unit} a minute for this key. Try again in {e.retry_after_s} s.",
+            type=e.unit,
             code="rate_limit_exceeded",
             headers={
                 "retry-after": str(e.retry_after_s),
-                f"x-ratelimit-limit-{e.what}": str(e.limit),
-                f"x-ratelimit-remaining-{e.what}": "0",
-                f"x-ratelimit-reset-{e.what}": f"{e.retry_after_s}s",
+                f"x-ratelimit-limit-{e.unit}": str(e.limit),
+                f"x-ratelimit-remaining-{e.unit}": "0",
+                f"x-ratelimit-reset-{e.unit}": f"{e.retry_after_s}s",
             },
         ) from e
     except LedgerUnavailableError as e:

@@ -96,7 +96,7 @@ def test_past_the_bound_the_operators_choice_holds(make_proxy, large_server, cho
         else:
             for _ in range(12):
                 ask(proxy)
-            assert "records lost so far" in proxy.output()
+            assert "records dropped so far" in proxy.output()
             assert "cope_ledger_dropped 0.0" not in proxy.http().get("/metrics").text
         cluster.start()
         wait_until(

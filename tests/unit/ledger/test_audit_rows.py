@@ -68,8 +68,8 @@ def test_audits_without_models(empty_url):
     }
 
     async def read(engine):
-        await audits.keep(engine, audited("new"))
-        await audits.keep(
+        await audits.store_audit(engine, audited("new"))
+        await audits.store_audit(
             engine, audited("none", confidence=audits.NO_ANSWER, accepted=False, agreed=None, request_id="r2")
         )
         found = await audits.verdicts(engine, AT, OURS)
@@ -98,7 +98,7 @@ def test_audits_of_one_pair(url):
             audited("h", large_model="other"),
             audited("i", created_at=AT - timedelta(minutes=1)),
         ):
-            await audits.keep(engine, one)
+            await audits.store_audit(engine, one)
         return (
             await audits.agreements(engine, AT, OURS),
             await audits.verdicts(engine, AT, OURS, of=("math", 1)),
@@ -128,14 +128,14 @@ def test_evidence_has_the_baseline(url):
         for minute, (name, reply) in enumerate(
             {"a": "local", "b": "paid", "c": "fallback", "d": "gone"}.items()
         ):
-            await audits.keep(
+            await audits.store_audit(
                 engine, audited(name, request_id=reply, created_at=AT + timedelta(minutes=minute))
             )
         none = audited(
             "e", confidence=audits.NO_ANSWER, accepted=False, agreed=None, request_id="paid", stage=2
         )
-        await audits.keep(engine, none)
-        await audits.keep(engine, audited("f", large_model="other"))
+        await audits.store_audit(engine, none)
+        await audits.store_audit(engine, audited("f", large_model="other"))
         return (
             await audits.evidence(engine, AT, OURS),
             await audits.agreements(engine, AT, OURS),

@@ -25,7 +25,7 @@ def test_concurrent_requests_respect_limit(url):
     outcomes = run(url, work)
     refused = [o for o in outcomes if isinstance(o, RateLimitExceededError)]
     assert len(refused) == 20
-    assert {(r.what, r.limit, r.retry_after_s) for r in refused} == {("requests", 10, 60)}
+    assert {(r.unit, r.limit, r.retry_after_s) for r in refused} == {("requests", 10, 60)}
 
 
 def test_finished_requests_use_tokens(url):
@@ -40,6 +40,6 @@ def test_finished_requests_use_tokens(url):
                 await writer.flush()
             with pytest.raises(RateLimitExceededError) as e:
                 await writer.admit(wanted)
-        return e.value.what, e.value.limit
+        return e.value.unit, e.value.limit
 
     assert run(url, work) == ("tokens", 30)
