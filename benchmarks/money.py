@@ -107,7 +107,7 @@ async def rows(url, count):
             )  # fmt: skip
             call = CallRecord(
                 id=f"call_{i}", request_id=request.id, key_id=request.key_id, started_at=now, stage=3,
-                role="executor", tier="large", model="m", sample=None, usage=Usage(100, 50), cost=750_000,
+                role="executor", tier="large", model="m", sample=None, usage=Usage(prompt_tokens=100, completion_tokens=50), cost=750_000,
                 price=price, latency_ms=5, finish_reason="stop", estimated=False,
             )  # fmt: skip
             writer.submit(request, call)

@@ -33,7 +33,9 @@ async def drawn(client: openai.AsyncOpenAI, model: str, item: Item, index: int) 
         tier="small",
         message={"role": "assistant", "content": choice.message.content},
         finish_reason=choice.finish_reason,
-        usage=Usage(answer.usage.prompt_tokens, answer.usage.completion_tokens),
+        usage=Usage(
+            prompt_tokens=answer.usage.prompt_tokens, completion_tokens=answer.usage.completion_tokens
+        ),
         ms=0,
         logprob=sum(logprob for logprob, _ in tokens) / max(1, len(tokens)),
         tokens=tokens,

@@ -1,4 +1,4 @@
-"""The frozen structs that flow from the cascade and the service into the ledger.
+"""The frozen structs that flow from the cascade and the service into the ledger, and the closed vocabularies.
 
 Times are UTC. Amounts are nano-USD. Durations are milliseconds.
 """
@@ -14,12 +14,13 @@ from proxy.pricing.prices import Price, Usage
 Stage = Literal[1, 2, 3]
 Role = Literal["planner", "executor"]
 Tier = Literal["small", "large"]
+Mode = Literal["cascade", "small", "large"]
 Scope = Literal["session", "key", "user", "tag", "global"]
 Window = Literal["total", "day", "week", "month"]
 
 
-class CallRecord(Struct, frozen=True, tag=True):
-    """One model call, whole or cut short."""
+class CallRecord(Struct, frozen=True, kw_only=True, tag=True):
+    """One model call, complete or interrupted."""
 
     id: str
     request_id: str
@@ -35,13 +36,13 @@ class CallRecord(Struct, frozen=True, tag=True):
     price: Price
     latency_ms: int
     finish_reason: str | None  # the model's own, or "cancelled" | "error" | "timeout" | "disconnected"
-    estimated: bool  # usage was counted here because the model did not report it
-    vote: str | None = None  # what the sample stands for in the ballot, shortened
+    estimated: bool  # the model reported no usage: it was counted here
+    vote: str | None = None  # the sample's vote, shortened
     error: str | None = None
-    overrun: bool = False  # the upstream ignored its bounds: the call cost more than was reserved
+    overrun: bool = False  # the upstream exceeded its output limit: the call cost more than was reserved
 
 
-class PlanRecord(Struct, frozen=True, tag=True):
+class PlanRecord(Struct, frozen=True, kw_only=True, tag=True):
     """A goal or a guideline. Kept only when `ledger.store_content` is on."""
 
     request_id: str
@@ -49,11 +50,11 @@ class PlanRecord(Struct, frozen=True, tag=True):
     kind: Literal["goal", "guideline"]
     sample: int | None
     text: str
-    chosen: bool  # the goal carried over into stage 2, or the guideline used
+    chosen: bool  # the goal that stage 2 used, or the guideline that the samples followed
 
 
-class StageRecord(Struct, frozen=True):
-    """How one sampled stage was decided: "6 of 7 drawn, accepted"."""
+class StageRecord(Struct, frozen=True, kw_only=True):
+    """How one sampled stage was decided, for example "6 of 7 drawn, accepted"."""
 
     stage: Stage
     drawn: int  # samples that finished
@@ -64,8 +65,8 @@ class StageRecord(Struct, frozen=True):
     accepted: bool
 
 
-class RequestRecord(Struct, frozen=True, tag=True):
-    """One request as its client saw it."""
+class RequestSummary(Struct, frozen=True, kw_only=True):
+    """One request as its client saw it, without its content."""
 
     id: str
     started_at: datetime
@@ -77,7 +78,7 @@ class RequestRecord(Struct, frozen=True, tag=True):
     stage: Stage | None  # the stage that answered
     confidence: float | None
     status: int
-    reason: str | None  # why the small tier, or its second stage, was passed over: "image input"
+    reason: str | None  # why the small tier, or its second stage, was skipped: "image input"
     degraded: str | None
     requested_model: str
     model: str | None  # the model that answered
@@ -90,15 +91,20 @@ class RequestRecord(Struct, frozen=True, tag=True):
     stream: bool
     error: str | None
     tags: tuple[str, ...] = ()  # "key=value" of the body's metadata
+
+
+class RequestRecord(RequestSummary, frozen=True, kw_only=True, tag=True):
+    """One request as it is written: its summary, its stages and, if content is stored, its content."""
+
     stages: tuple[StageRecord, ...] = ()
-    prompt: str | None = None  # canonical JSON of the messages; only when content is stored
-    answer: str | None = None  # likewise
+    prompt: str | None = None  # canonical JSON of the messages
+    answer: str | None = None  # its text, or JSON of its choices
 
 
-class BudgetRef(Struct, frozen=True):
+class BudgetRef(Struct, frozen=True, kw_only=True):
     """A budget that a paid call counts against, in one window.
 
-    `limit` is `None` for a session whose budget, if it has one, was set by an earlier request.
+    `limit` is `None` for a session if this request's headers set no budget. An earlier request may have set one.
     """
 
     scope: Scope
@@ -109,23 +115,23 @@ class BudgetRef(Struct, frozen=True):
     owner: str = ""  # the key that opened a session
 
 
-class Reservation(Struct, frozen=True, tag="Hold"):
-    """Money set aside for one paid call before it goes out."""
+class Reservation(Struct, frozen=True, kw_only=True, tag="Hold"):
+    """Money reserved for one paid call before it goes out. Older processes wrote the tag: it stays."""
 
-    id: str  # the id of the call it pays for
+    id: str  # the id of the call
     request_id: str
     model: str
     amount: int
     created_at: datetime
-    expires_at: datetime  # when no settlement has come by then, the process has died
+    expires_at: datetime  # if it is not settled by then, its process has died
 
 
 class Settlement(Struct, frozen=True, tag="Settle"):
-    """The end of a hold: what its call has cost."""
+    """The end of a reservation and the cost of its call. Older processes wrote tag and `hold_id`: they stay."""
 
     reservation_id: str = msgspec.field(name="hold_id")
     cost: int
 
 
 Record = RequestRecord | CallRecord | PlanRecord | Reservation | Settlement
-"""What goes through the journal into the database."""
+"""A record that goes through the journal into the database."""

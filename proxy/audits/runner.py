@@ -21,7 +21,7 @@ from proxy.config.controls import Controls
 from proxy.errors import ApiError
 from proxy.formats.chat import Chat
 from proxy.ids import new_id, now
-from proxy.ledger.audits import Audited, Models, keep, verdicts
+from proxy.ledger.audits import Audited, Models, store_audit, verdicts
 from proxy.ledger.database import DatabaseError
 from proxy.ledger.windows import window_start
 from proxy.pricing.prices import Usage, cost
@@ -186,7 +186,7 @@ async def _note(
         spent_nano=local.spent,
         large_nano=price,
     )
-    await keep(state.database, found)
+    await store_audit(state.database, found)
     # Requests may name other large models; the watch is over the configured one, as `cope-proxy audits` is.
     if local.accepted and agreed is False and audit.model.name == state.settings.large.model:
         await _watch(state, found)

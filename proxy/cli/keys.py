@@ -49,7 +49,15 @@ def keys_create(
 ) -> None:
     """Make a key and show it, this once."""
     until = None if expires is None else datetime.now(UTC) + _span(expires, "--expires")
-    rules = ledger_keys.KeyRules(until, budget, window, models, modes, rpm, tpm)  # type: ignore[arg-type]
+    rules = ledger_keys.KeyRules(
+        expires_at=until,
+        budget=budget,
+        budget_window=window,  # type: ignore[arg-type]
+        models=models,
+        modes=modes,
+        requests_per_minute=rpm,
+        tokens_per_minute=tpm,
+    )
     new = with_database(settings_of(config), lambda engine: ledger_keys.create_key(engine, name, rules))
     _show(new)
 

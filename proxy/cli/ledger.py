@@ -9,7 +9,7 @@ from rich.table import Table
 from proxy.cli.options import USD, config_option, console, settings_of, with_database
 from proxy.ledger import retention
 from proxy.ledger.rebuild import rebuild
-from proxy.ledger.unsettled import resolve, unsettled
+from proxy.ledger.unsettled import list_unsettled, resolve
 from proxy.pricing.money import format_usd
 
 
@@ -53,7 +53,7 @@ def ledger_rebuild(config: str | None) -> None:
 def ledger_unsettled(config: str | None) -> None:
     """List paid calls whose process died; they count at their worst case."""
     table = Table("call", "request", "model", "time (UTC)", "worst case USD")
-    for row in with_database(settings_of(config), unsettled):
+    for row in with_database(settings_of(config), list_unsettled):
         when = f"{row.created_at:%Y-%m-%d %H:%M:%S}"
         table.add_row(row.id, row.request_id, row.model, when, format_usd(row.amount))
     console().print(table)

@@ -14,7 +14,8 @@ from rich.table import Table
 
 from proxy.cli.options import config_option, console, settings_of, with_database
 from proxy.ledger import reports
-from proxy.ledger.reports import GROUPS, OF_CALLS, WITH_LATENCY, SpendRow
+from proxy.ledger.reports import GROUPS, WITH_LATENCY, SpendRow
+from proxy.ledger.rollups import OF_CALLS
 from proxy.ledger.time_ranges import FORMS, time_range
 from proxy.ledger.unsettled import unsettled_sum
 from proxy.pricing.money import NANO_PER_USD, format_usd
@@ -27,16 +28,16 @@ def spend_table(rows: Sequence[SpendRow], by: str) -> Table:
     table.add_column(by)
     names = ["calls" if calls else "requests", "errors", "prompt", "completion", "cost USD"]
     names += [] if calls else ["large alone USD", "saved", "escalated"]
-    names += ["p50 ms", "p95 ms"] if timed else []
+    names += ["p50 ms", "p95 ms", "p99 ms"] if timed else []
     for name in names:
         table.add_column(name, justify="right")
     for row in rows:
         cells = [str(row.requests), str(row.errors), str(row.prompt_tokens), str(row.completion_tokens)]
         cells += [format_usd(row.cost)]
         cells += [] if calls else [format_usd(row.baseline), _saved(row), _share(row.escalated, row.requests)]
-        cells += [str(row.p50_ms or ""), str(row.p95_ms or "")] if timed else []
+        cells += [str(row.p50_ms or ""), str(row.p95_ms or ""), str(row.p99_ms or "")] if timed else []
         table.add_row(row.group or "-", *cells)
-    total = SpendRow("all", *(sum(getattr(r, n) for r in rows) for n in SpendRow.__struct_fields__[1:8]))
+    total = reports.total(rows)
     table.add_section()
     if by == "tag":
         return table  # a request counts under each of its tags: a total would count it more than once

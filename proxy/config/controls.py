@@ -4,9 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from proxy.cascade.types import TaskKind
-from proxy.records import Stage
-
-Mode = Literal["cascade", "small", "large"]
+from proxy.records import Mode, Stage
 
 
 @dataclass(frozen=True, slots=True)

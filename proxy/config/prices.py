@@ -41,4 +41,4 @@ def resolve_prices(settings: Settings) -> dict[str, Price]:
 def small_price(settings: Settings) -> Price:
     """Return the price of the small model, which is nothing unless the config says otherwise."""
     price = settings.small.price
-    return Price(per_mtok(price.input_per_mtok), per_mtok(price.output_per_mtok))
+    return Price(input=per_mtok(price.input_per_mtok), output=per_mtok(price.output_per_mtok))

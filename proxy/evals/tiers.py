@@ -182,7 +182,9 @@ class Tiers:
             raise ApiError(
                 502, f"its answer is broken ({type(e).__name__})", "server_error", "upstream_invalid"
             ) from e
-        usage = usage or Usage(prompt_bound(model, sent), count_text(model, said))
+        usage = usage or Usage(
+            prompt_tokens=prompt_bound(model, sent), completion_tokens=count_text(model, said)
+        )
         return Call(
             key=key,
             item=item,

@@ -62,8 +62,8 @@ async def create_key(request: Request[Any, Any, State], state: State, data: KeyR
     await _admin(request, state)
     budget = None if data.budget_usd is None else _usd(data.budget_usd, "budget_usd")
     rules = KeyRules(
-        data.expires_at, budget, data.budget_window, data.models, data.modes, data.requests_per_minute,
-        data.tokens_per_minute,
+        expires_at=data.expires_at, budget=budget, budget_window=data.budget_window, models=data.models,
+        modes=data.modes, requests_per_minute=data.requests_per_minute, tokens_per_minute=data.tokens_per_minute,
     )  # fmt: skip
     new = await keys.create_key(state.gateway.database, data.name, rules)
     state.callers.clear()
@@ -130,7 +130,7 @@ async def set_session_budget(
 async def list_unsettled(request: Request[Any, Any, State], state: State) -> dict[str, object]:
     """List paid calls whose process died: they count at their worst case until somebody knows better."""
     await _admin(request, state)
-    rows = await ledger_unsettled.unsettled(state.gateway.database)
+    rows = await ledger_unsettled.list_unsettled(state.gateway.database)
     return {"object": "list", "data": [usd_fields(row) for row in rows]}
 
 

@@ -5,10 +5,10 @@ from collections.abc import Iterable
 from typing import get_args
 
 from proxy.cascade.types import TaskKind
-from proxy.config.controls import Controls, Mode
+from proxy.config.controls import Controls
 from proxy.errors import bad_header
 from proxy.pricing.money import parse_usd
-from proxy.records import Stage
+from proxy.records import Mode, Stage
 
 PREFIX = "x-cope-"
 KNOWN = {

@@ -1,6 +1,6 @@
-"""What audits have found: how often local answers are those of the large model.
+"""Audits: how often local answers agree with those of the large model.
 
-What one pair of models did is no evidence of another, so all that is read here is of one pair.
+Results of one pair of models say nothing about another pair, so every query here is about one pair.
 """
 
 from datetime import datetime
@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from proxy.ledger.tables import AuditRow, RequestRow
 
 NO_ANSWER = -1.0
-"""The confidence of a stage that came to no valid answer: it is below every threshold."""
+"""The confidence of a stage without a valid answer. It is below every threshold."""
 
 
 class Models(Struct, frozen=True):
@@ -24,8 +24,8 @@ class Models(Struct, frozen=True):
     large: str
 
 
-class Audited(Struct, frozen=True):
-    """One audit; the fields are those of the table."""
+class Audited(Struct, frozen=True, kw_only=True):
+    """One audit. The fields are those of `AuditRow`."""
 
     id: str
     request_id: str
@@ -42,20 +42,19 @@ class Audited(Struct, frozen=True):
     large_nano: int | None
 
 
-class Evidence(Audited, frozen=True):
-    """An audit beside its request's baseline, in nano-USD: an estimate of what the large model's answer would have cost.
+class Evidence(Audited, frozen=True, kw_only=True):
+    """An audit and the baseline of its request: the estimated cost of the large model's answer, in nano-USD.
 
-    `None` where there is none: the client got no answer, or one of another large model.
+    The baseline is `None` if the client got no answer, or one of another large model.
     """
 
     baseline_nano: int | None
 
 
-class Agreement(Struct, frozen=True):
-    """How audits of the accepted, or of the refused, answers of one task kind and stage went.
+class Agreement(Struct, frozen=True, kw_only=True):
+    """The counts of audits of accepted, or of refused, answers of one task kind and stage.
 
-    `unclear` ones are in neither of the other counts, nor are `unanswered` ones, to which the stage had no valid answer;
-    `samples` are the n that occur among them.
+    Each audit is in one count. `unanswered`: the stage had no valid answer. `samples`: each n that occurs among them.
     """
 
     task: str
@@ -70,14 +69,14 @@ class Agreement(Struct, frozen=True):
     samples: list[int]
 
 
-async def keep(engine: AsyncEngine, audited: Audited) -> None:
-    """Store one audit. Raises what the driver raises."""
+async def store_audit(engine: AsyncEngine, audited: Audited) -> None:
+    """Store one audit. Raise the errors of the driver."""
     async with engine.begin() as connection:
         await connection.execute(insert(AuditRow).values(**asdict(audited)))
 
 
 async def agreements(engine: AsyncEngine, since: datetime, models: Models) -> list[Agreement]:
-    """Return how the audits of two models since a time went, by task kind and stage, accepted answers first."""
+    """Count the audits of two models since a time, by task kind and stage, accepted answers first."""
     counted = [
         func.sum(case((condition, 1), else_=0))
         for condition in (
@@ -88,7 +87,7 @@ async def agreements(engine: AsyncEngine, since: datetime, models: Models) -> li
         )
     ]
     key = AuditRow.task, AuditRow.stage, AuditRow.accepted
-    wanted = (
+    query = (
         select(*key, AuditRow.samples, *counted)
         .where(AuditRow.created_at >= since, _of(models))
         .group_by(*key, AuditRow.samples)
@@ -96,7 +95,7 @@ async def agreements(engine: AsyncEngine, since: datetime, models: Models) -> li
     )
     async with engine.connect() as connection:
         await connection.execution_options(readonly=True)
-        rows = (await connection.execute(wanted)).all()
+        rows = (await connection.execute(query)).all()
     found = []
     for (task, stage, accepted), group in groupby(rows, key=lambda row: row[:3]):
         samples, *counts = zip(*(row[3:] for row in group), strict=True)
@@ -121,13 +120,13 @@ async def agreements(engine: AsyncEngine, since: datetime, models: Models) -> li
 async def verdicts(
     engine: AsyncEngine, since: datetime, models: Models, *, of: tuple[str, int] | None = None
 ) -> list[Audited]:
-    """Return the audits of two models since a time that came to a verdict, in order of time.
+    """Return the audits of two models since a time that have a verdict, in order of time.
 
     Args:
         engine: the database.
-        since: when the first one may have been made.
-        models: whose audits.
-        of: only those of the accepted answers of this task kind and stage.
+        since: the time of the earliest audit to return.
+        models: the two models.
+        of: if given, only audits of accepted answers of this task kind and stage.
     """
     columns = [getattr(AuditRow, name) for name in Audited.__struct_fields__]
     wanted = (
@@ -139,11 +138,11 @@ async def verdicts(
         wanted = wanted.where(AuditRow.task == of[0], AuditRow.stage == of[1], AuditRow.accepted)
     async with engine.connect() as connection:
         await connection.execution_options(readonly=True)
-        return [Audited(*row) for row in await connection.execute(wanted)]
+        return [Audited(**row) for row in (await connection.execute(wanted)).mappings()]
 
 
 async def evidence(engine: AsyncEngine, since: datetime, models: Models) -> list[Evidence]:
-    """Return all audits of two models since a time, in order of time, also those without a verdict."""
+    """Return all audits of two models since a time, in order of time, with or without a verdict."""
     columns = [getattr(AuditRow, name) for name in Audited.__struct_fields__]
     comparable = or_(RequestRow.stage < 3, RequestRow.model == AuditRow.large_model)
     baseline = case((comparable, RequestRow.baseline_nano)).label("baseline_nano")
@@ -160,7 +159,7 @@ async def evidence(engine: AsyncEngine, since: datetime, models: Models) -> list
 
 
 async def total(engine: AsyncEngine, since: datetime) -> int:
-    """Return how many audits were made since a time, of whatever models."""
+    """Return the number of audits since a time, of all models."""
     async with engine.connect() as connection:
         await connection.execution_options(readonly=True)
         counted = select(func.count()).where(AuditRow.created_at >= since)
@@ -171,8 +170,8 @@ def _of(models: Models) -> ColumnElement[bool]:
     return and_(AuditRow.small_model == models.small, AuditRow.large_model == models.large)
 
 
-async def forget(engine: AsyncEngine, before: datetime) -> int:
-    """Delete audits that are older; return how many."""
+async def delete_audits(engine: AsyncEngine, before: datetime) -> int:
+    """Delete audits that are older than a time. Return how many."""
     async with engine.begin() as connection:
         done = await connection.execute(delete(AuditRow).where(AuditRow.created_at < before))
     return int(done.rowcount)

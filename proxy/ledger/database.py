@@ -12,13 +12,13 @@ from proxy.ledger.rollups import bucket_of
 BUSY_TIMEOUT_MS = 15_000
 
 DatabaseError = SQLAlchemyError
-"""What a database that is away raises, beside OSError."""
+"""The error of an unavailable database, beside OSError."""
 Database = AsyncEngine
-"""What the other rooms hold: they pass it on to the ledger and know no SQL."""
+"""The type for other packages: they pass it on to the ledger and use no SQL."""
 
 
 def open_database(url: str) -> AsyncEngine:
-    """Open an engine; nothing is connected before its first use."""
+    """Open an engine. It connects on its first use."""
     if url.startswith("postgresql"):
         return create_async_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=5, pool_timeout=10)
     engine = create_async_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
@@ -28,11 +28,11 @@ def open_database(url: str) -> AsyncEngine:
 
 
 def _configure_sqlite(connection: Any, _: object) -> None:
-    # The driver would begin transactions by itself, and late: after the read that a write depends on.
+    # Otherwise the driver begins a transaction at the first write, after the read that the write depends on.
     connection.isolation_level = None
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
-    # FULL: a reservation is on disk before its call goes out, also through a power cut.
+    # FULL: a reservation is on disk before its call goes out and survives a power cut.
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
     cursor.execute("PRAGMA foreign_keys=ON")
@@ -47,7 +47,7 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 async def ping(engine: AsyncEngine) -> None:
-    """Raise what the driver raises when the database is away."""
+    """Raise the error of the driver if the database is unavailable."""
     async with engine.connect() as connection:
         await connection.execution_options(readonly=True)
         await connection.execute(text("SELECT 1"))

@@ -1,9 +1,9 @@
-"""A process's write-ahead log on its local disk: what the ledger has to know, before the database does.
+"""The write-ahead log of a process: records on its local disk that the database does not have yet.
 
-One folder a process, locked for as long as it lives; in it numbered segments of JSON lines. A record is in the
-operating system's hands when `append` returns, so it survives the death of the process. It is read from here
-into the database in groups and dropped when they are committed, so a database that is away costs no memory.
-A folder whose lock is free belongs to a dead process: any other process of the machine adopts it.
+Each process has a folder of numbered segments of JSON lines, and locks it while it lives. When `append` returns, the
+operating system has the record, so it survives the death of the process. The writer copies records into the database
+in groups and drops them after the commit. So an unavailable database costs no memory.
+If the lock of a folder is free, its process is dead, and any other process of the machine adopts the folder.
 """
 
 import fcntl
@@ -28,14 +28,14 @@ _decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
 
 
 class JournalFullError(Exception):
-    """The bound is reached, or the disk is full; the message says which. Nothing of the record was kept."""
+    """The size limit is reached, or the disk is full, as the message says. No part of the records was kept."""
 
 
 class Journal:
-    """The journal of one process, its own or an adopted one.
+    """The journal of this process, or an adopted one.
 
     Raises:
-        BlockingIOError: the process whose journal this is lives.
+        BlockingIOError: the process of the journal is alive.
     """
 
     def __init__(self, folder: Path, *, max_bytes: int) -> None:
@@ -49,14 +49,14 @@ class Journal:
             os.close(self._lock)
             raise
         os.truncate(self._lock, 0)
-        os.write(self._lock, str(os.getpid()).encode())  # for people; the lock itself is what counts
+        os.write(self._lock, str(os.getpid()).encode())  # for people: only the lock is checked
         self._segments = sorted(int(p.stem) for p in folder.glob("*.log")) or [1]
         self._sizes = {n: p.stat().st_size if (p := self._path(n)).exists() else 0 for n in self._segments}
         self._file = os.open(self._path(self._segments[-1]), os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-        self._offset = 0  # into the first segment: what lies before is in the database
+        self._offset = 0  # into the first segment: everything before it is in the database
 
     @property
-    def id(self) -> str:
+    def process_id(self) -> str:
         """The name of the process that the journal belongs to."""
         return self.folder.name
 
@@ -67,17 +67,17 @@ class Journal:
 
     @property
     def full(self) -> bool:
-        """Whether the bound is reached."""
+        """Whether the size limit is reached."""
         return self.backlog_bytes >= self._max_bytes
 
     def append(self, records: Sequence[Record]) -> None:
-        """Keep records, all or none.
+        """Append records, all or none.
 
         Raises:
             JournalFullError: there is no room.
         """
         if self.full:
-            raise JournalFullError(f"the ledger's spool holds its {self._max_bytes} bytes")
+            raise JournalFullError(f"the ledger's spool has reached its limit of {self._max_bytes} bytes")
         data = b"".join(_encoder.encode(r) + b"\n" for r in records)
         last = self._segments[-1]
         if self._sizes[last] >= SEGMENT_BYTES:
@@ -92,9 +92,9 @@ class Journal:
         self._sizes[last] += written
 
     def read(self) -> tuple[list[Record], int]:
-        """Return the next records that are not in the database yet, and where they end.
+        """Return the next records that are not in the database yet, and the offset of their end.
 
-        A line that cannot be read is moved aside, with a loud word in the log: it must not hold up the rest.
+        A line that cannot be read is moved aside and logged, so that it does not block the rest.
         """
         first = self._segments[0]
         file = os.open(self._path(first), os.O_RDONLY)
@@ -104,12 +104,12 @@ class Journal:
                 data = os.pread(file, self._sizes[first] - self._offset, self._offset)
         finally:
             os.close(file)
-        # The end of a dead process's journal may be half a line: it was never promised to anybody.
+        # A dead process may have left half a line. Its `append` never returned, so nothing relies on it.
         end = data.rfind(b"\n") + 1
         return list(self._decode(data[:end])), self._offset + (end or len(data))
 
     def drop(self, end: int) -> None:
-        """Forget what lies before `end`: it is in the database."""
+        """Drop the records before `end`, which are in the database."""
         first = self._segments[0]
         self._offset = end
         if end < self._sizes[first]:
@@ -124,11 +124,11 @@ class Journal:
         self._offset = 0
 
     def reject(self, record: Record) -> None:
-        """Put a record that the database refuses for good where a person can find it."""
+        """Move a record that the database refuses to a file for the operator."""
         self._set_aside(_encoder.encode(record))
 
     def close(self) -> None:
-        """Let go of the journal; an empty one leaves nothing behind."""
+        """Release the journal. Delete its folder if it is empty."""
         if self.backlog_bytes == 0:
             shutil.rmtree(self.folder, ignore_errors=True)
         os.close(self._file)
@@ -161,7 +161,7 @@ class Journal:
 
 
 def open_journal(spool: Path, name: str, *, max_bytes: int) -> Journal:
-    """Start the journal of this process. It gets its visible name under lock, so that nobody adopts it before."""
+    """Start the journal of this process. It is renamed once it is locked, so that no other process adopts it."""
     journal = Journal(spool / f".{name}", max_bytes=max_bytes)
     journal.folder = journal.folder.rename(spool / name)
     return journal
@@ -169,11 +169,9 @@ def open_journal(spool: Path, name: str, *, max_bytes: int) -> Journal:
 
 def abandoned(spool: Path, *, max_bytes: int) -> Iterator[Journal]:
     """Open the journals of dead processes, one after the other."""
-    for folder in (
-        sorted(p for p in spool.iterdir() if p.is_dir() and not p.name.startswith("."))
-        if spool.exists()
-        else ()
-    ):
+    if not spool.exists():
+        return
+    for folder in sorted(p for p in spool.iterdir() if p.is_dir() and not p.name.startswith(".")):
         try:
             yield Journal(folder, max_bytes=max_bytes)
         except (BlockingIOError, FileNotFoundError):

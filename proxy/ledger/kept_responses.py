@@ -1,26 +1,29 @@
-"""What `previous_response_id` stands for: the conversations of local answers, and whose the upstream's are.
+"""Responses that a `previous_response_id` may name: the conversations of local answers, and owners of all others.
 
-The upstream keeps its own responses; ours have to be kept here, as a client that sends only what is new expects.
+The upstream keeps its own responses. Local ones are kept here, because a client may send only its new messages.
 """
 
 from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import asdict
 from sqlalchemy import delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from proxy.ledger.tables import KeptResponseRow
+from proxy.ledger.views import view
 
 
-class Kept(Struct, frozen=True):
-    """One response that a later one may name.
+class KeptResponse(Struct, frozen=True, kw_only=True):
+    """One response that a later request may continue.
 
     Attributes:
-        id: the response's id.
-        key_id: whose it is.
-        context_tokens: what the upstream adds when it is continued there.
-        items: the whole conversation as input items; `None` when the upstream keeps it.
+        id: the id of the response.
+        key_id: the key that owns it.
+        created_at: the time of the response.
+        context_tokens: the tokens that the upstream adds to a request that continues it there.
+        items: the complete conversation as input items, or `None` if the upstream keeps it.
     """
 
     id: str
@@ -30,32 +33,23 @@ class Kept(Struct, frozen=True):
     items: list[dict[str, Any]] | None = None
 
 
-async def keep(engine: AsyncEngine, kept: Kept) -> None:
-    """Store one response. Raises what the driver raises."""
+async def store_response(engine: AsyncEngine, response: KeptResponse) -> None:
+    """Store one response. Raise the errors of the driver."""
     async with engine.begin() as connection:
-        await connection.execute(
-            insert(KeptResponseRow).values(
-                id=kept.id,
-                key_id=kept.key_id,
-                created_at=kept.created_at,
-                context_tokens=kept.context_tokens,
-                items=kept.items,
-            )
-        )
+        await connection.execute(insert(KeptResponseRow).values(**asdict(response)))
 
 
-async def find(engine: AsyncEngine, response_id: str) -> Kept | None:
-    """Return a response, `None` when it is not known."""
+async def find_response(engine: AsyncEngine, response_id: str) -> KeptResponse | None:
+    """Return a response, or `None` if it is unknown."""
     async with engine.connect() as connection:
         await connection.execution_options(readonly=True)
-        row = (
-            await connection.execute(select(KeptResponseRow).where(KeptResponseRow.id == response_id))
-        ).one_or_none()
-    return None if row is None else Kept(row.id, row.key_id, row.created_at, row.context_tokens, row.items)
+        query = select(KeptResponseRow.__table__).where(KeptResponseRow.id == response_id)
+        row = (await connection.execute(query)).one_or_none()
+    return None if row is None else view(KeptResponse, row)
 
 
-async def forget(engine: AsyncEngine, before: datetime) -> int:
-    """Delete responses that are older; return how many."""
+async def delete_responses(engine: AsyncEngine, before: datetime) -> int:
+    """Delete responses that are older than a time. Return how many."""
     async with engine.begin() as connection:
         done = await connection.execute(delete(KeptResponseRow).where(KeptResponseRow.created_at < before))
     return int(done.rowcount)

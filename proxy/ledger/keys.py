@@ -1,4 +1,4 @@
-"""Clients' keys: `sk-cope-<12 public>-<48 secret>`, of which only a digest is kept."""
+"""Keys of clients: `sk-cope-<12 public>-<48 secret>`. Only a digest of the secret part is kept."""
 
 import hashlib
 import hmac
@@ -13,14 +13,15 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from proxy.ledger.tables import KeyRow
+from proxy.ledger.views import view
 from proxy.records import Window
 
 _SHAPE = re.compile(r"sk-cope-([a-z0-9]{12})-([a-z0-9]{48})")
 _ALPHABET = string.ascii_lowercase + string.digits
 
 
-class KeyRules(Struct, frozen=True):
-    """What a key may do. Empty lists allow everything; the budget is in nano-USD."""
+class KeyRules(Struct, frozen=True, kw_only=True):
+    """The rules of a key. Empty lists allow everything. The budget is in nano-USD."""
 
     expires_at: datetime | None = None
     budget: int | None = None
@@ -32,14 +33,14 @@ class KeyRules(Struct, frozen=True):
 
 
 class NewKey(Struct, frozen=True):
-    """A key just made or rotated; its token is not to be had again."""
+    """A key that was just created or rotated. Its token cannot be read again."""
 
     id: str
     token: str
 
 
-class ApiKey(Struct, frozen=True):
-    """A key as the ledger knows it."""
+class ApiKey(Struct, frozen=True, kw_only=True):
+    """A key, without its secret."""
 
     id: str
     name: str
@@ -49,16 +50,16 @@ class ApiKey(Struct, frozen=True):
 
     @property
     def prefix(self) -> str:
-        """The public part, by which client and operator can speak of it."""
+        """The public part of the token, which names the key."""
         return f"sk-cope-{self.id}"
 
     def active(self, at: datetime) -> bool:
-        """Whether it opens the door."""
+        """Return True if the key is neither revoked nor expired."""
         return self.revoked_at is None and (self.rules.expires_at is None or at < self.rules.expires_at)
 
 
 async def create_key(engine: AsyncEngine, name: str, rules: KeyRules | None = None) -> NewKey:
-    """Make a key."""
+    """Create a key."""
     rules = rules or KeyRules()
     public, secret = _random(12), _random(48)
     row = {
@@ -73,7 +74,7 @@ async def create_key(engine: AsyncEngine, name: str, rules: KeyRules | None = No
 
 
 async def rotate_key(engine: AsyncEngine, key_id: str, grace: timedelta) -> NewKey | None:
-    """Give an active key a new secret. Its id, rules, budget and history stay; the old secret works for `grace`."""
+    """Give an active key a new secret. Its id, rules and budget stay. The old secret works for `grace`."""
     secret, at = _random(48), datetime.now(UTC)
     query = (
         update(KeyRow)
@@ -89,7 +90,7 @@ async def rotate_key(engine: AsyncEngine, key_id: str, grace: timedelta) -> NewK
 
 
 async def find_key(engine: AsyncEngine, token: str) -> ApiKey | None:
-    """Return the key of a token, dead ones included; `None` when it is malformed, unknown or wrong."""
+    """Return the key of a token, even if it is revoked or expired. Return `None` if the token is invalid."""
     parts = _SHAPE.fullmatch(token)
     if parts is None:
         return None
@@ -115,7 +116,7 @@ async def list_keys(engine: AsyncEngine) -> list[ApiKey]:
 
 
 async def revoke_key(engine: AsyncEngine, key_id: str) -> bool:
-    """Revoke a key; False when no active key has this id."""
+    """Revoke a key. Return False if no active key has this id."""
     query = (
         update(KeyRow)
         .where(KeyRow.id == key_id, KeyRow.revoked_at.is_(None))
@@ -126,25 +127,29 @@ async def revoke_key(engine: AsyncEngine, key_id: str) -> bool:
 
 
 async def set_key_budget(engine: AsyncEngine, key_id: str, budget: int | None, window: Window) -> bool:
-    """Set or remove a key's own budget (nano-USD); False when there is no such key."""
+    """Set or remove a key's own budget (nano-USD). Return False if the key does not exist."""
     query = update(KeyRow).where(KeyRow.id == key_id).values(budget_nano=budget, budget_window=window)
     async with engine.begin() as connection:
         return (await connection.execute(query)).rowcount == 1
 
 
 async def any_keys(engine: AsyncEngine) -> bool:
-    """Return whether clients need a key. A revoked last key does not open the door again."""
+    """Return True if clients need a key. This stays so after the last key is revoked."""
     async with engine.connect() as connection:
         await connection.execution_options(readonly=True)
         return (await connection.execute(select(KeyRow.id).limit(1))).one_or_none() is not None
 
 
 def _key(row: Any) -> ApiKey:
-    rules = KeyRules(
-        row.expires_at, row.budget_nano, row.budget_window or "total", tuple(row.models), tuple(row.modes),
-        row.requests_per_minute, row.tokens_per_minute,
-    )  # fmt: skip
-    return ApiKey(row.id, row.name, row.created_at, row.revoked_at, rules)
+    rules = view(
+        KeyRules,
+        row,
+        budget=row.budget_nano,
+        budget_window=row.budget_window or "total",
+        models=tuple(row.models),
+        modes=tuple(row.modes),
+    )
+    return view(ApiKey, row, rules=rules)
 
 
 def _token(public: str, secret: str) -> str:

@@ -1,4 +1,4 @@
-"""Running the Alembic migrations from code; there is no alembic.ini."""
+"""Run the Alembic migrations from code, without an alembic.ini."""
 
 import asyncio
 from pathlib import Path
@@ -11,7 +11,7 @@ from alembic.script import ScriptDirectory
 from proxy.ledger.database import open_database
 
 LOCK = 0x636F7065
-"""Postgres advisory lock that serialises upgrades of several replicas."""
+"""The advisory lock of Postgres that serialises the upgrades of several replicas."""
 
 
 def _config(url: str) -> Config:
@@ -26,12 +26,12 @@ def _config(url: str) -> Config:
 
 
 def upgrade(url: str) -> None:
-    """Bring the schema up to the newest revision."""
+    """Upgrade the schema to the newest revision."""
     command.upgrade(_config(url), "head")
 
 
 def downgrade(url: str, revision: str) -> None:
-    """Take the schema back to a revision; "base" empties it."""
+    """Downgrade the schema to a revision. "base" removes all tables."""
     command.downgrade(_config(url), revision)
 
 
@@ -41,9 +41,9 @@ def head() -> str:
 
 
 def current(url: str) -> str | None:
-    """Return the schema's revision; None for an empty database."""
+    """Return the revision of the schema, or None for an empty database."""
 
-    async def ask() -> str | None:
+    async def read() -> str | None:
         engine = open_database(url)
         try:
             async with engine.connect() as connection:
@@ -53,4 +53,4 @@ def current(url: str) -> str | None:
         finally:
             await engine.dispose()
 
-    return asyncio.run(ask())
+    return asyncio.run(read())

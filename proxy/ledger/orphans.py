@@ -1,4 +1,7 @@
-"""Requests whose process died before their row was written: their paid calls are on record and must be seen."""
+"""Requests without a row: their process died after it had recorded their paid calls.
+
+A row for each of them makes these calls visible in lists and reports.
+"""
 
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -20,8 +23,8 @@ async def close_orphaned_requests(
     Args:
         engine: the database.
         since: start of the span.
-        until: its end: no request that began a call before it can still be under way.
-        zone: whose midnight begins a day.
+        until: its end. No request that began a call before it can still be running.
+        zone: days begin at midnight in this zone.
     """
     query = (
         select(
@@ -40,11 +43,11 @@ async def close_orphaned_requests(
         if (await connection.execute(query.limit(1))).one_or_none() is None:
             return 0
     async with engine.begin() as connection:
-        lost = [_record(row) for row in await connection.execute(query)]
-        if lost:
-            await connection.execute(insert(RequestRow), [request_row(r) for r in lost])
-            await rollups.add(connection, *rollups.roll_requests(lost, zone))
-        return len(lost)
+        orphaned = [_record(row) for row in await connection.execute(query)]
+        if orphaned:
+            await connection.execute(insert(RequestRow), [request_row(r) for r in orphaned])
+            await rollups.add(connection, *rollups.roll_requests(orphaned, zone))
+        return len(orphaned)
 
 
 def _record(row: object) -> RequestRecord:

@@ -1,9 +1,10 @@
-"""Requests and tokens a minute, counted in the database: exact over all processes."""
+"""Rate limits: requests and tokens a minute, counted in the database, so that they are exact over all processes."""
 
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -13,8 +14,8 @@ from proxy.ledger.tables import RateWindowRow, RequestRow
 
 
 @dataclass(frozen=True, slots=True)
-class Admit:
-    """A request that wants in, by a key that has a limit. Minutes are those of the clock."""
+class AdmissionRequest:
+    """A request by a key with a rate limit. A minute is one of the clock."""
 
     key_id: str
     at: datetime
@@ -29,26 +30,27 @@ class Admit:
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """The request may go on."""
+    """The request is within the limits of its key."""
 
 
 @dataclass(eq=False)
 class RateLimitExceededError(Exception):
-    """The minute is used up."""
+    """The key has reached its limit for this minute."""
 
-    what: str  # "requests" | "tokens"
+    unit: Literal["requests", "tokens"]
     limit: int
     retry_after_s: int
 
 
-async def admit(
-    connection: AsyncConnection, wanted: Sequence[Admit]
-) -> list[Admitted | RateLimitExceededError]:
-    """Count requests in, in the transaction of `connection`; one outcome each, in order.
+AdmissionOutcome = Admitted | RateLimitExceededError
 
-    Tokens are those of requests that have ended: a request is let in as long as the minute has any left.
+
+async def admit(connection: AsyncConnection, requests: Sequence[AdmissionRequest]) -> list[AdmissionOutcome]:
+    """Count requests against their limits, in the transaction of `connection`. Return one outcome each, in order.
+
+    Only the tokens of finished requests count: a request is admitted if the minute has any tokens left.
     """
-    windows = sorted({(a.key_id, a.minute) for a in wanted})
+    windows = sorted({(a.key_id, a.minute) for a in requests})
     if not windows:
         return []
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
@@ -60,13 +62,13 @@ async def admit(
         this = (RateWindowRow.key_id == key_id, RateWindowRow.minute == minute)
         row = await connection.execute(select(RateWindowRow.requests).where(*this).with_for_update())
         counts[key_id, minute] = row.scalar_one()
-        if any(a.tokens_per_minute is not None for a in wanted if a.key_id == key_id):
+        if any(a.tokens_per_minute is not None for a in requests if a.key_id == key_id):
             used = select(func.sum(RequestRow.prompt_tokens + RequestRow.completion_tokens)).where(
                 RequestRow.key_id == key_id, RequestRow.started_at >= minute
             )
             tokens[key_id, minute] = int(await connection.scalar(used) or 0)
-    outcomes: list[Admitted | RateLimitExceededError] = []
-    for a in wanted:
+    outcomes: list[AdmissionOutcome] = []
+    for a in requests:
         window = a.key_id, a.minute
         wait = 60 - a.at.second
         if a.requests_per_minute is not None and counts[window] >= a.requests_per_minute:
@@ -88,6 +90,6 @@ async def admit(
     return outcomes
 
 
-async def forget_old(connection: AsyncConnection, now: datetime) -> None:
-    """Drop the counts of past minutes."""
+async def delete_past_minutes(connection: AsyncConnection, now: datetime) -> None:
+    """Delete the counts of past minutes."""
     await connection.execute(delete(RateWindowRow).where(RateWindowRow.minute < now - timedelta(hours=1)))

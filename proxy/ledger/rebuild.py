@@ -1,54 +1,45 @@
 """Rebuild the rollups from the rows of requests and calls."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import (
-    BigInteger,
-    Select,
-    cast,
-    delete,
-    func,
-    insert,
-    literal,
-    select,
-)
+from sqlalchemy import BigInteger, Select, cast, delete, func, insert, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from proxy.ledger.reports import _days, _latencies, _totals
 from proxy.ledger.rollups import DIMENSIONS, SUMS, TIMED, by_month
+from proxy.ledger.row_sums import DaySpan, days_with_rows, latencies, totals
 from proxy.ledger.tables import LatencyRollupRow, RollupRow
 
 
 async def rebuild(engine: AsyncEngine, zone: ZoneInfo) -> int:
-    """Make the rollups anew from the rows, for every day whose rows are all still there. Returns how many days.
+    """Rebuild the rollups of every day that still has all its rows. Return the number of days.
 
-    Needed after a change of the time zone, and it heals sums that somebody has changed by hand.
+    This is needed after a change of the time zone, and it corrects sums that were changed by hand.
     """
     async with engine.connect() as connection:
         await connection.execution_options(readonly=True)
-        days = [d async for d in _days(connection, None, None, zone)]
+        days = [span async for span in days_with_rows(connection, None, None, zone)]
         oldest_sum = await connection.scalar(
             select(func.min(RollupRow.day)).where(RollupRow.dimension == "all")
         )
-    if days and oldest_sum is not None and oldest_sum < days[0][0]:
-        # Some rows of the oldest day may have been pruned, and some calls of requests that began on it: sums know more.
+    if days and oldest_sum is not None and oldest_sum < days[0].day:
+        # Pruning may have deleted rows of the oldest day, and calls on the next day of requests that began on it.
         days = days[2:]
-    for day, low, _ in days:
-        start = low.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
+    for day in days:
+        start = day.low.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
         async with engine.begin() as connection:
-            await _rebuild_day(connection, day, start, (start + timedelta(days=1)))
+            await _rebuild_day(connection, DaySpan(day.day, start, start + timedelta(days=1)))
     async with engine.begin() as connection:
         await _rebuild_months(connection)
     return len(days)
 
 
-async def _rebuild_day(connection: AsyncConnection, day: str, low: datetime, high: datetime) -> None:
-    for table, dimensions, rows in ((RollupRow, DIMENSIONS, _totals), (LatencyRollupRow, TIMED, _latencies)):
-        await connection.execute(delete(table).where(table.dimension.in_(dimensions), table.day == day))
+async def _rebuild_day(connection: AsyncConnection, span: DaySpan) -> None:
+    for table, dimensions, rows in ((RollupRow, DIMENSIONS, totals), (LatencyRollupRow, TIMED, latencies)):
+        await connection.execute(delete(table).where(table.dimension.in_(dimensions), table.day == span.day))
         for dimension in dimensions:
-            found = rows(connection, dimension, day, low, high).subquery()
+            found = rows(connection, dimension, span).subquery()
             await _refill(connection, table, select(literal(dimension), *found.c), found.c.keys())
 
 

@@ -1,4 +1,4 @@
-"""Reading the ledger. Every struct holds nano-USD."""
+"""Requests in the ledger, with their stages, calls and plans. Amounts are nano-USD."""
 
 from datetime import datetime
 from typing import Any
@@ -8,50 +8,12 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from proxy.ledger.tables import CallRow, PlanRow, RequestRow, StageRow
+from proxy.ledger.views import view
+from proxy.records import RequestSummary, StageRecord
 
 
-class RequestView(msgspec.Struct, frozen=True):
-    """One request."""
-
-    id: str
-    started_at: datetime
-    key_id: str | None
-    session: str | None
-    user: str | None
-    task: str | None
-    mode: str
-    stage: int | None
-    confidence: float | None
-    status: int
-    reason: str | None
-    degraded: str | None
-    requested_model: str
-    model: str | None
-    prompt_tokens: int
-    completion_tokens: int
-    cost: int
-    baseline: int | None
-    latency_ms: int
-    first_token_ms: int | None
-    stream: bool
-    error: str | None
-    tags: list[str]
-
-
-class StageView(msgspec.Struct, frozen=True):
-    """How one stage was decided."""
-
-    stage: int
-    drawn: int
-    planned: int
-    agreed: int
-    confidence: float
-    threshold: float
-    accepted: bool
-
-
-class CallView(msgspec.Struct, frozen=True):
-    """One model call."""
+class CallView(msgspec.Struct, frozen=True, kw_only=True):
+    """One model call, with the unit prices that it was billed at."""
 
     id: str
     started_at: datetime
@@ -85,10 +47,10 @@ class PlanView(msgspec.Struct, frozen=True):
 
 
 class RequestDetails(msgspec.Struct, frozen=True):
-    """Everything about one request."""
+    """Everything that the ledger knows of one request."""
 
-    request: RequestView
-    stages: list[StageView]
+    request: RequestSummary
+    stages: list[StageRecord]
     calls: list[CallView]
     plans: list[PlanView]
 
@@ -100,8 +62,8 @@ async def list_requests(
     before: str | None = None,
     key_id: str | None = None,
     session: str | None = None,
-) -> list[RequestView]:
-    """List requests, newest first; `before` is the id of the last one seen."""
+) -> list[RequestSummary]:
+    """List requests, newest first. `before` is the last id of the previous page."""
     query = select(RequestRow.__table__).order_by(RequestRow.id.desc()).limit(limit)
     for column, value in ((RequestRow.key_id, key_id), (RequestRow.session, session)):
         if value is not None:
@@ -110,13 +72,13 @@ async def list_requests(
         query = query.where(RequestRow.id < before)
     async with engine.connect() as connection:
         await connection.execution_options(readonly=True)
-        return [_row(RequestView, r) for r in await connection.execute(query)]
+        return [_summary(row) for row in await connection.execute(query)]
 
 
 async def get_request(
     engine: AsyncEngine, request_id: str, key_id: str | None = None
 ) -> RequestDetails | None:
-    """Return the story of a request; `None` when it is unknown or another key's."""
+    """Return the details of a request, or `None` if it is unknown or belongs to another key."""
     async with engine.connect() as connection:
         await connection.execution_options(readonly=True)
         found = (
@@ -138,14 +100,22 @@ async def get_request(
             .order_by(PlanRow.stage, PlanRow.sample)
         )
         return RequestDetails(
-            _row(RequestView, found),
-            [_row(StageView, r) for r in stages],
-            [_row(CallView, r) for r in calls],
-            [_row(PlanView, r) for r in plans],
+            request=_summary(found),
+            stages=[view(StageRecord, row) for row in stages],
+            calls=[_call(row) for row in calls],
+            plans=[view(PlanView, row) for row in plans],
         )
 
 
-def _row(struct: type[Any], row: Any) -> Any:
-    names = struct.__struct_fields__
-    stored = row._mapping  # noqa: SLF001  (SQLAlchemy's public name for it)
-    return struct(*(stored[n] if n in stored else stored[f"{n}_nano"] for n in names))
+def _summary(row: Any) -> RequestSummary:
+    return view(RequestSummary, row, cost=row.cost_nano, baseline=row.baseline_nano, tags=tuple(row.tags))
+
+
+def _call(row: Any) -> CallView:
+    return view(
+        CallView,
+        row,
+        cost=row.cost_nano,
+        input_per_mtok=row.input_per_mtok_nano,
+        output_per_mtok=row.output_per_mtok_nano,
+    )

@@ -1,4 +1,4 @@
-"""Dropping what is older than the operator wants to keep. Rollups stay: sums outlive their rows."""
+"""Delete rows and content that are past their retention. Rollups stay, so that reports keep their sums."""
 
 from datetime import datetime
 
@@ -9,15 +9,15 @@ from proxy.ledger import rate_limits
 from proxy.ledger.tables import CallRow, PlanRow, RequestRow
 
 AT_ONCE = 2000
-"""Requests a transaction, so that nobody waits long for the lock."""
+"""Requests a transaction, so that other transactions do not wait long."""
 
 
 async def prune(engine: AsyncEngine, older_than: datetime) -> int:
-    """Delete requests older than a time, with their calls, plans and stages. Returns how many."""
-    gone = 0
+    """Delete requests older than a time, with their calls, plans and stages. Return how many."""
+    deleted = 0
     while True:
         async with engine.begin() as connection:
-            await rate_limits.forget_old(connection, older_than)
+            await rate_limits.delete_past_minutes(connection, older_than)
             old = select(RequestRow.id).where(RequestRow.started_at < older_than).limit(AT_ONCE)
             ids = list(await connection.scalars(old))
             for table, column in (
@@ -26,13 +26,13 @@ async def prune(engine: AsyncEngine, older_than: datetime) -> int:
                 (RequestRow, RequestRow.id),
             ):
                 await connection.execute(delete(table).where(column.in_(ids)))
-        gone += len(ids)
+        deleted += len(ids)
         if len(ids) < AT_ONCE:
-            return gone
+            return deleted
 
 
 async def drop_content(engine: AsyncEngine, older_than: datetime) -> int:
-    """Forget prompts, answers and plans older than a time; numbers stay. Returns how many requests had some."""
+    """Delete prompts, answers and plans older than a time. Return how many requests had some."""
     cleared = 0
     while True:
         async with engine.begin() as connection:

@@ -1,7 +1,7 @@
-"""Rollups: sums by day, kept up in the transaction that writes the rows, so that reports never scan them.
+"""Rollups: sums by day, updated in the transaction that writes the rows, so that reports need not scan the rows.
 
-A row a day, key, dimension and value; and the same by month, so that a year has few rows. Days begin at midnight in
-the zone of the budgets. Rollups outlive the rows that they were made from.
+There is one row for each day, key, dimension and value, and one for each month, so that a year has few rows. Days
+begin at midnight in the zone of the budgets. Pruning deletes the rows of requests and keeps the rollups.
 """
 
 import math
@@ -20,10 +20,12 @@ from proxy.records import CallRecord, RequestRecord
 Dimension = Literal["all", "stage", "task", "session", "user", "tag", "model", "tier"]
 DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
 TIMED: tuple[Dimension, ...] = ("all", "stage", "task")
-"""Those of which latencies are kept."""
+"""The dimensions with latencies."""
+OF_CALLS: tuple[Dimension, ...] = ("model", "tier")
+"""These dimensions count model calls and sum their costs. All others count requests."""
 SUMS = ("requests", "errors", "escalated", "prompt_tokens", "completion_tokens", "cost_nano", "baseline_nano")
 GROWTH = math.log(1.1)
-"""A latency bucket is 10 % wide, so a percentile read from it is within 5 % of the true one."""
+"""A latency bucket is 10 % wide, so a percentile read from it is within 5 % of the exact one."""
 
 Key = tuple[str, str, str, str]  # dimension, day, key id, value
 Sums = dict[Key, list[int]]
@@ -36,12 +38,12 @@ def local_day(at: datetime, zone: ZoneInfo) -> str:
 
 
 def by_month(dimension: Dimension) -> str:
-    """Return the name under which a dimension's months are kept; their `day` is "2026-10"."""
+    """Return the name of the dimension for months, with a `day` such as "2026-10"."""
     return f"{dimension}:month"
 
 
 def roll_requests(records: Iterable[RequestRecord], zone: ZoneInfo) -> tuple[Sums, Buckets]:
-    """Sum requests up by each dimension, and their latencies into buckets."""
+    """Sum requests by each of their dimensions, and count their latencies in buckets."""
     sums: Sums = defaultdict(lambda: [0] * len(SUMS))
     buckets: Buckets = defaultdict(int)
     for r in records:
@@ -58,14 +60,15 @@ def roll_requests(records: Iterable[RequestRecord], zone: ZoneInfo) -> tuple[Sum
         for dimension, value in values:
             _add(sums, dimension, day, key, value, amounts)
         bucket = bucket_of(r.latency_ms)
-        for dimension, value in values[:3]:  # TIMED
-            buckets[dimension, day, key, value, bucket] += 1
-            buckets[by_month(dimension), day[:7], key, value, bucket] += 1
+        for dimension, value in values:
+            if dimension in TIMED:
+                buckets[dimension, day, key, value, bucket] += 1
+                buckets[by_month(dimension), day[:7], key, value, bucket] += 1
     return sums, buckets
 
 
 def roll_calls(records: Iterable[CallRecord], zone: ZoneInfo) -> Sums:
-    """Sum calls up by model and tier."""
+    """Sum calls by model and tier."""
     sums: Sums = defaultdict(lambda: [0] * len(SUMS))
     for c in records:
         day, key = local_day(c.started_at, zone), c.key_id or ""
@@ -81,12 +84,12 @@ def bucket_of(latency_ms: int) -> int:
 
 
 def bucket_middle(bucket: int) -> int:
-    """Return the latency in milliseconds that a bucket stands for."""
+    """Return the middle of a bucket in milliseconds."""
     return round(math.exp(bucket * GROWTH))
 
 
 def percentile(buckets: Mapping[int, int], share: float) -> int | None:
-    """Return the latency below which a share of the requests stayed; `None` without requests."""
+    """Return the latency that a share of the requests did not exceed. Return `None` without requests."""
     wanted = share * sum(buckets.values())
     for bucket in sorted(buckets):
         wanted -= buckets[bucket]
@@ -100,7 +103,7 @@ async def add(
     sums: Mapping[Key, list[int]],
     buckets: Mapping[tuple[str, str, str, str, int], int],
 ) -> None:
-    """Add sums to what is stored. Rows are taken in the order of their keys, so that writers never deadlock."""
+    """Add sums to the stored ones. Lock rows in the order of their keys, so that writers never deadlock."""
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     if sums:
         insert = dialect.insert(RollupRow)

@@ -1,4 +1,4 @@
-"""Records into rows, in one transaction, and carefully when some may be there already."""
+"""Records into rows: in one transaction, or carefully if some rows may exist already."""
 
 from collections.abc import Iterable, Sequence
 from zoneinfo import ZoneInfo
@@ -9,78 +9,106 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from proxy.ledger import rate_limits, rollups
-from proxy.ledger.budgets import Key, Outcome, ReservationRequest, reservation_row, settle_and_reserve
+from proxy.ledger.budgets import BudgetKey
 from proxy.ledger.journal import Journal
-from proxy.ledger.rate_limits import Admit, Admitted, RateLimitExceededError
+from proxy.ledger.rate_limits import AdmissionOutcome, AdmissionRequest
+from proxy.ledger.reservations import (
+    ReservationOutcome,
+    ReservationRequest,
+    reservation_row,
+    settle_and_reserve,
+)
 from proxy.ledger.tables import Base, CallRow, PlanRow, RequestRow, ReservationRow, StageRow
-from proxy.records import CallRecord, PlanRecord, Record, RequestRecord, Reservation, Settlement
+from proxy.records import (
+    CallRecord,
+    PlanRecord,
+    Record,
+    RequestRecord,
+    RequestSummary,
+    Reservation,
+    Settlement,
+)
 
 
 async def write(
     connection: AsyncConnection,
     records: Sequence[Record],
-    asks: Sequence[ReservationRequest | Admit],
+    requests: Sequence[ReservationRequest | AdmissionRequest],
     *,
-    holder: str,
+    process_id: str,
     zone: ZoneInfo,
-    known: dict[Key, int],
-) -> list[Outcome | Admitted | RateLimitExceededError]:
-    """Write records that are not there yet, and decide on what is asked, in the transaction of `connection`."""
+    budget_ids: dict[BudgetKey, int],
+) -> list[ReservationOutcome | AdmissionOutcome]:
+    """Write new records and decide requests, in the transaction of `connection`.
+
+    Return the outcomes of the reservations, then those of the admissions, each in order.
+    """
+    await _write_facts(connection, records)
+    settlements = [r for r in records if isinstance(r, Settlement)]
+    settled = {s.reservation_id for s in settlements}
+    # Skip reservations that are settled in the same batch.
+    reservations = [r for r in records if isinstance(r, Reservation) and r.id not in settled]
+    await _insert(connection, ReservationRow, (reservation_row(r, process_id, []) for r in reservations))
+    reserved = await settle_and_reserve(
+        connection,
+        settlements=settlements,
+        requests=[r for r in requests if isinstance(r, ReservationRequest)],
+        process_id=process_id,
+        budget_ids=budget_ids,
+    )
+    admitted = await rate_limits.admit(connection, [r for r in requests if isinstance(r, AdmissionRequest)])
+    sums, buckets = rollups.roll_requests((r for r in records if isinstance(r, RequestRecord)), zone)
+    calls = rollups.roll_calls((r for r in records if isinstance(r, CallRecord)), zone)
+    await rollups.add(connection, {**sums, **calls}, buckets)
+    return [*reserved, *admitted]
+
+
+async def _write_facts(connection: AsyncConnection, records: Sequence[Record]) -> None:
     requests = [r for r in records if isinstance(r, RequestRecord)]
-    calls = [r for r in records if isinstance(r, CallRecord)]
+    stages = ({"request_id": r.id, **asdict(stage)} for r in requests for stage in r.stages)
+    calls = (_call_row(r) for r in records if isinstance(r, CallRecord))
+    plans = (_plan_row(r) for r in records if isinstance(r, PlanRecord))
     await _insert(connection, RequestRow, (request_row(r) for r in requests))
-    await _insert(
-        connection, StageRow, ({"request_id": r.id, **asdict(s)} for r in requests for s in r.stages)
-    )
-    await _insert(connection, CallRow, (_call_row(r) for r in calls))
-    await _insert(
-        connection, PlanRow, (_plan_row(r) for r in records if isinstance(r, PlanRecord)), repeated=True
-    )
-    settles = [r for r in records if isinstance(r, Settlement)]
-    settled = {s.reservation_id for s in settles}
-    # A hold whose settlement comes along never has to be there.
-    holds = [r for r in records if isinstance(r, Reservation) and r.id not in settled]
-    await _insert(connection, ReservationRow, (reservation_row(h, holder, []) for h in holds))
-    holding = [a for a in asks if isinstance(a, ReservationRequest)]
-    moved = iter(
-        await settle_and_reserve(connection, settles=settles, asks=holding, holder=holder, known=known)
-    )
-    admitted = iter(await rate_limits.admit(connection, [a for a in asks if isinstance(a, Admit)]))
-    sums, buckets = rollups.roll_requests(requests, zone)
-    await rollups.add(connection, {**sums, **rollups.roll_calls(calls, zone)}, buckets)
-    return [next(moved if isinstance(a, ReservationRequest) else admitted) for a in asks]
+    await _insert(connection, StageRow, stages)
+    await _insert(connection, CallRow, calls)
+    await _insert(connection, PlanRow, plans, repeated=True)
 
 
 async def write_carefully(
     engine: AsyncEngine, records: Sequence[Record], journal: Journal, zone: ZoneInfo
 ) -> None:
-    """Write records of which some may be there already, or be such that no database takes them.
+    """Write records, of which some may exist already or be refused by every database.
 
-    A commit whose answer was lost leaves the first kind; they are left out. The second kind is put aside, one
-    by one, so that it holds up nothing.
+    Records exist already if the answer to a commit was lost. They are skipped. A record that the database refuses is
+    moved aside with its request, so that it blocks no others.
     """
     try:
-        async with engine.begin() as connection:
-            fresh = await _not_there(connection, records)
-            await write(connection, fresh, [], holder=journal.id, zone=zone, known={})
-            return
+        await _write_missing(engine, records, journal, zone)
     except Exception as e:
-        if not _about_the_data(e):
+        if not about_the_data(e):
             raise
+    else:
+        return
     for group in _requests_with_their_calls(records):
         try:
-            async with engine.begin() as connection:
-                fresh = await _not_there(connection, group)
-                await write(connection, fresh, [], holder=journal.id, zone=zone, known={})
+            await _write_missing(engine, group, journal, zone)
         except Exception as e:
-            if not _about_the_data(e):
+            if not about_the_data(e):
                 raise
             for record in group:
                 journal.reject(record)
 
 
-async def _not_there(connection: AsyncConnection, records: Sequence[Record]) -> list[Record]:
-    there: set[tuple[type, object]] = set()
+async def _write_missing(
+    engine: AsyncEngine, records: Sequence[Record], journal: Journal, zone: ZoneInfo
+) -> None:
+    async with engine.begin() as connection:
+        missing = await _missing(connection, records)
+        await write(connection, missing, [], process_id=journal.process_id, zone=zone, budget_ids={})
+
+
+async def _missing(connection: AsyncConnection, records: Sequence[Record]) -> list[Record]:
+    existing: set[tuple[type, object]] = set()
     for kind, column in (
         (RequestRecord, RequestRow.id), (CallRecord, CallRow.id), (Reservation, ReservationRow.id),
     ):  # fmt: skip
@@ -89,10 +117,10 @@ async def _not_there(connection: AsyncConnection, records: Sequence[Record]) -> 
             found: Iterable[str] = await connection.scalars(
                 select(column).where(column.in_(ids[i : i + 1000]))
             )
-            there |= {(kind, f) for f in found}
-    # A hold whose call is on record has been settled.
-    there |= {(Reservation, id_) for kind, id_ in list(there) if kind is CallRecord}
-    return [r for r in records if (type(r), getattr(r, "id", None)) not in there]
+            existing |= {(kind, f) for f in found}
+    # A reservation whose call is on record has been settled.
+    existing |= {(Reservation, id_) for kind, id_ in list(existing) if kind is CallRecord}
+    return [r for r in records if (type(r), getattr(r, "id", None)) not in existing]
 
 
 def _requests_with_their_calls(records: Sequence[Record]) -> list[list[Record]]:
@@ -107,8 +135,8 @@ def _requests_with_their_calls(records: Sequence[Record]) -> list[list[Record]]:
     return list(groups.values())
 
 
-def _about_the_data(e: Exception) -> bool:
-    """Tell an error that comes back however often the same records are written from one that passes."""
+def about_the_data(e: Exception) -> bool:
+    """Return True if writing the same data again would fail again, and False if the error is temporary."""
     if isinstance(e, (exc.IntegrityError, exc.DataError)):
         return True
     if isinstance(e, exc.DBAPIError):
@@ -135,17 +163,21 @@ async def _insert(
 
 def request_row(record: RequestRecord) -> dict[str, object]:
     """Return the row of a request."""
-    row = {
-        n: getattr(record, n)
-        for n in record.__struct_fields__
-        if n not in ("stages", "cost", "baseline", "tags")
+    row = {name: getattr(record, name) for name in RequestSummary.__struct_fields__}
+    del row["cost"], row["baseline"]
+    return {
+        **row,
+        "cost_nano": record.cost,
+        "baseline_nano": record.baseline,
+        "tags": list(record.tags),
+        "prompt": record.prompt,
+        "answer": record.answer,
     }
-    return {**row, "tags": list(record.tags), "cost_nano": record.cost, "baseline_nano": record.baseline}
 
 
 def _call_row(record: CallRecord) -> dict[str, object]:
-    kept = ("usage", "cost", "price")
-    row = {n: getattr(record, n) for n in record.__struct_fields__ if n not in kept}
+    row = {name: getattr(record, name) for name in record.__struct_fields__}
+    del row["usage"], row["cost"], row["price"]
     price = record.price.at(record.usage.prompt_tokens)
     return {
         **row,

@@ -19,7 +19,7 @@ from sqlalchemy.types import TypeDecorator
 
 
 class Utc(TypeDecorator[datetime]):
-    """An aware UTC time on every database; SQLite stores no zone, so it is put back on reading."""
+    """An aware UTC time on every database. SQLite stores no zone, so reading adds it again."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -40,7 +40,7 @@ class Base(DeclarativeBase):
 
 
 class RequestRow(Base):
-    """One request as its client saw it."""
+    """One request as its client saw it. See `proxy.records.RequestRecord`."""
 
     __tablename__ = "requests"
     __table_args__ = (
@@ -77,7 +77,7 @@ class RequestRow(Base):
 
 
 class StageRow(Base):
-    """How one sampled stage of a request was decided."""
+    """How one sampled stage of a request was decided. See `proxy.records.StageRecord`."""
 
     __tablename__ = "stages"
 
@@ -92,7 +92,7 @@ class StageRow(Base):
 
 
 class CallRow(Base):
-    """One model call, whole or cut short, with the unit prices that it was billed at."""
+    """One model call, complete or interrupted. See `proxy.records.CallRecord`."""
 
     __tablename__ = "calls"
     __table_args__ = (Index("ix_calls_request", "request_id"), Index("ix_calls_started_at", "started_at"))
@@ -112,9 +112,11 @@ class CallRow(Base):
     reasoning_tokens: Mapped[int]
     cost_nano: Mapped[int]
     input_per_mtok_nano: Mapped[int]
+    """The unit prices that the call was billed at, here and below."""
     cached_input_per_mtok_nano: Mapped[int | None]
     output_per_mtok_nano: Mapped[int]
     price_source: Mapped[str]
+    """`config`, `genai-prices` or `free`."""
     latency_ms: Mapped[int]
     finish_reason: Mapped[str | None]
     estimated: Mapped[bool]
@@ -124,24 +126,21 @@ class CallRow(Base):
 
 
 class PlanRow(Base):
-    """A goal or guideline; written only when content is stored."""
+    """A goal or guideline. It is written only if content is stored."""
 
     __tablename__ = "plans"
 
     request_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     kind: Mapped[str] = mapped_column(primary_key=True)
     sample: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    """-1 for a plan of no sample."""
     stage: Mapped[int]
     text: Mapped[str]
     chosen: Mapped[bool]
 
 
 class BudgetRow(Base):
-    """A limit and what stands against it, one row a window.
-
-    `asked_nano` is the lowest limit that a session's header gave; `unsettled_nano` the worst cases of calls whose
-    process died.
-    """
+    """A limit and the amounts that count against it, one row a window."""
 
     __tablename__ = "budgets"
     __table_args__ = (UniqueConstraint("scope", "name", "window", "window_start", name="uq_budgets"),)
@@ -152,15 +151,19 @@ class BudgetRow(Base):
     window: Mapped[str]
     window_start: Mapped[datetime]
     limit_nano: Mapped[int]
-    asked_nano: Mapped[int]
+    lowest_header_nano: Mapped[int]
+    """The lowest limit that a header of the session gave. Only a lower one lowers the limit again."""
     spent_nano: Mapped[int]
     reserved_nano: Mapped[int]
+    """The sum of the open reservations."""
     unsettled_nano: Mapped[int]
+    """The sum of the unsettled reservations, at their worst cases."""
     owner: Mapped[str]
+    """The key that opened the session."""
 
 
 class ReservationRow(Base):
-    """Money set aside for one paid call; gone when the call is settled."""
+    """Money reserved for one paid call. The row is deleted when the call is settled."""
 
     __tablename__ = "reservations"
     __table_args__ = (Index("ix_reservations_state", "state", "expires_at"),)
@@ -169,15 +172,18 @@ class ReservationRow(Base):
     request_id: Mapped[str]
     model: Mapped[str]
     amount_nano: Mapped[int]
-    state: Mapped[str]  # "held" | "unsettled": its process died; it stays counted at its worst case
-    holder: Mapped[str]  # the process that placed it
+    state: Mapped[str]
+    """`reserved`, or `unsettled` if its process has died."""
+    process_id: Mapped[str]
+    """The process that reserved it."""
     budget_ids: Mapped[list[str]]
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime]
+    """If it is not settled by then, its process has died."""
 
 
 class KeyRow(Base):
-    """A client's key; only digests of its secrets are kept. After a rotation the old secret lives on for a while."""
+    """A client's key. Only digests of its secrets are kept."""
 
     __tablename__ = "api_keys"
 
@@ -186,19 +192,22 @@ class KeyRow(Base):
     secret_sha256: Mapped[str]
     previous_sha256: Mapped[str | None]
     previous_until: Mapped[datetime | None]
+    """After a rotation the previous secret works until then."""
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
     budget_nano: Mapped[int | None]
     budget_window: Mapped[str | None]
-    models: Mapped[list[str]]  # empty: all
-    modes: Mapped[list[str]]  # empty: all
+    models: Mapped[list[str]]
+    """The models that the key may use. Empty for all."""
+    modes: Mapped[list[str]]
+    """The modes that the key may use. Empty for all."""
     requests_per_minute: Mapped[int | None]
     tokens_per_minute: Mapped[int | None]
 
 
 class RateWindowRow(Base):
-    """How many requests of a key were admitted in a minute; only keys with a limit have rows."""
+    """How many requests of a key were admitted in a minute. Only keys with a limit have rows."""
 
     __tablename__ = "rate_windows"
 
@@ -208,7 +217,7 @@ class RateWindowRow(Base):
 
 
 class RollupRow(Base):
-    """Sums of a day, by key and one dimension; see `proxy.ledger.rollups`."""
+    """Sums of a day or month, by key and one dimension. See `proxy.ledger.rollups`."""
 
     __tablename__ = "rollups"
     __table_args__ = ({"sqlite_with_rowid": False},)
@@ -227,7 +236,7 @@ class RollupRow(Base):
 
 
 class LatencyRollupRow(Base):
-    """How many requests of a day took how long, in buckets that are 10 % wide."""
+    """The number of requests of a day by latency, in buckets that are 10 % wide."""
 
     __tablename__ = "latency_rollups"
     __table_args__ = ({"sqlite_with_rowid": False},)
@@ -241,7 +250,7 @@ class LatencyRollupRow(Base):
 
 
 class KeptResponseRow(Base):
-    """A response that a later request may continue; see `proxy.ledger.kept_responses`."""
+    """A response that a later request may continue. See `proxy.ledger.kept_responses`."""
 
     __tablename__ = "responses"
     __table_args__ = (Index("ix_responses_created_at", "created_at"),)
@@ -254,31 +263,31 @@ class KeptResponseRow(Base):
 
 
 class AuditRow(Base):
-    """A stage's answer that was compared with the large model's; see `proxy.ledger.audits`."""
+    """A stage's answer that was compared with the large model's. See `proxy.ledger.audits`."""
 
     __tablename__ = "audits"
     __table_args__ = (Index("ix_audits_created_at", "created_at"),)
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
-    """The request that asked the large model."""
+    """The audit's own request to the large model."""
     stage: Mapped[int] = mapped_column(Integer, primary_key=True)
-    """Whose answer was compared."""
+    """The stage that gave the compared answer."""
     request_id: Mapped[str] = mapped_column(String(32))
-    """The client's."""
+    """The client's request."""
     created_at: Mapped[datetime]
     task: Mapped[str] = mapped_column(String(16))
     confidence: Mapped[float]
-    """-1 where the stage came to no valid answer."""
+    """-1 if the stage had no valid answer."""
     accepted: Mapped[bool]
-    """Whether this answer went to the client."""
+    """True if the client got this answer."""
     agreed: Mapped[bool | None]
-    """`None`: there was no valid answer, or the large model gave nothing to compare it with."""
+    """`None` if there was no valid answer, or if the large model gave nothing to compare it with."""
     small_model: Mapped[str | None]
-    """This and what follows are `None` where it was not noted yet."""
+    """`None`, here and below, for an audit by an old version that did not record it."""
     large_model: Mapped[str | None]
     samples: Mapped[int | None]
     """n of the vote."""
     spent_nano: Mapped[int | None]
-    """What the stage cost, all samples drawn: they, by `small.price`, and for stage 2 the guideline."""
+    """The cost of the stage if it draws all samples, by `small.price`, and of the guideline in stage 2."""
     large_nano: Mapped[int | None]
-    """The price of the large model's answer to the same question; `None` where it gave no whole one."""
+    """The cost of the large model's answer to the same question. `None` if that answer is incomplete."""

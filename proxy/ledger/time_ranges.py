@@ -10,12 +10,12 @@ _MONTH = re.compile(r"(\d{4})-(\d{2})")
 
 
 def parse_time(text: str, now: datetime, zone: ZoneInfo) -> datetime:
-    """Read the start or end of a range; days, weeks and months begin at midnight in `zone`.
+    """Read the start or end of a range. Days, weeks and months begin at midnight in `zone`.
 
-    "7d" is midnight seven days ago, so that the range consists of whole days; "12h" is twelve hours ago.
+    "7d" is midnight seven days ago, so that the range consists of complete days. "12h" is twelve hours ago.
 
     Raises:
-        ValueError: the text is none of the forms; the message says which there are.
+        ValueError: the text has none of the forms. The message lists them.
     """
     text = text.strip().lower()
     today = datetime.combine(now.astimezone(zone).date(), time(), zone)
@@ -29,7 +29,7 @@ def parse_time(text: str, now: datetime, zone: ZoneInfo) -> datetime:
             return month(text, zone)[0]
         given = datetime.fromisoformat(text.upper())
     except ValueError:
-        raise ValueError(f"{text[:40]!r} is no time; {FORMS}") from None
+        raise ValueError(f"{text[:40]!r} is not a time; {FORMS}") from None
     return (given if given.tzinfo else given.replace(tzinfo=zone)).astimezone(UTC)
 
 
@@ -37,11 +37,11 @@ def parse_span(text: str) -> timedelta:
     """Read a span of time such as "90d", "2w", "12h" or "30m".
 
     Raises:
-        ValueError: the text is none.
+        ValueError: the text is not a span.
     """
     parts = _AGO.fullmatch(text.strip().lower())
     if parts is None:
-        raise ValueError(f"{text[:40]!r} is no span of time; write it as 90d, 2w, 12h or 30m")
+        raise ValueError(f"{text[:40]!r} is not a span of time; write it as 90d, 2w, 12h or 30m")
     names = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
     return timedelta(**{names[parts[2]]: int(parts[1])})
 
@@ -49,14 +49,14 @@ def parse_span(text: str) -> timedelta:
 def time_range(
     since: str | None, until: str | None, of_month: str | None, now: datetime, zone: ZoneInfo
 ) -> tuple[datetime | None, datetime | None]:
-    """Read a range given by its ends, or as one month.
+    """Read a range that is given by its ends or as one month.
 
     Raises:
-        ValueError: an end is no time, both forms are mixed, or it ends before it begins.
+        ValueError: an end is not a time, both forms are given, or the range ends before it begins.
     """
     if of_month is not None:
         if since or until:
-            raise ValueError("a month says both ends; leave since and until out")
+            raise ValueError("a month cannot be combined with since or until")
         return month(of_month, zone)
     first = None if since is None else parse_time(since, now, zone)
     last = None if until is None else parse_time(until, now, zone)
@@ -69,11 +69,11 @@ def month(text: str, zone: ZoneInfo) -> tuple[datetime, datetime]:
     """Return start and end of a month such as "2026-10".
 
     Raises:
-        ValueError: the text is no month.
+        ValueError: the text is not a month.
     """
     parts = _MONTH.fullmatch(text)
     if parts is None:
-        raise ValueError(f"{text[:40]!r} is no month; write it as 2026-10")
+        raise ValueError(f"{text[:40]!r} is not a month; write it as 2026-10")
     first = date(int(parts[1]), int(parts[2]), 1)
     after = (first + timedelta(days=32)).replace(day=1)
     return tuple(datetime.combine(d, time(), zone).astimezone(UTC) for d in (first, after))  # type: ignore[return-value]

@@ -1,4 +1,7 @@
-"""Reservations of processes that died: marked, listed and resolved."""
+"""Reservations of processes that died: mark them as unsettled, list them and resolve them.
+
+An unsettled reservation counts against its budgets at its worst case until an operator resolves it.
+"""
 
 from datetime import datetime
 
@@ -6,63 +9,65 @@ import msgspec
 from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from proxy.ledger.budgets import _lock, _store, settle_and_reserve
-from proxy.ledger.requests import _row
+from proxy.ledger.budgets import lock_budgets, store_budgets
+from proxy.ledger.reservations import settle_and_reserve
 from proxy.ledger.tables import ReservationRow
+from proxy.ledger.views import view
 from proxy.records import Settlement
 
 
 async def mark_expired(engine: AsyncEngine, now: datetime) -> int:
-    """Mark reservations whose lease has run out as unsettled; they stay counted. Returns how many."""
-    return await _unsettle(engine, ReservationRow.expires_at < now)
+    """Mark reservations that have expired as unsettled. Return how many."""
+    return await _mark(engine, ReservationRow.expires_at < now)
 
 
-async def mark_orphaned(engine: AsyncEngine, holder: str) -> int:
-    """Mark what a dead process has left reserved as unsettled; it stays counted. Returns how many."""
-    return await _unsettle(engine, ReservationRow.holder == holder)
+async def mark_orphaned(engine: AsyncEngine, process_id: str) -> int:
+    """Mark the reservations of a dead process as unsettled. Return how many."""
+    return await _mark(engine, ReservationRow.process_id == process_id)
 
 
-async def _unsettle(engine: AsyncEngine, which: ColumnElement[bool]) -> int:
+async def _mark(engine: AsyncEngine, condition: ColumnElement[bool]) -> int:
     async with engine.begin() as connection:
-        found = await connection.execute(
+        marked = await connection.execute(
             update(ReservationRow)
-            .where(ReservationRow.state == "held", which)
+            .where(ReservationRow.state == "reserved", condition)
             .values(state="unsettled")
             .returning(ReservationRow.amount_nano, ReservationRow.budget_ids)
         )
-        lost = [(r.amount_nano, [int(i) for i in r.budget_ids]) for r in found]
-        rows = await _lock(connection, {i for _, budgets in lost for i in budgets})
-        for amount, budgets in lost:
-            for row in (rows[i] for i in budgets):
-                row.reserved -= amount
-                row.unsettled += amount
-        await _store(connection, rows.values())
-        return len(lost)
+        found = [(row.amount_nano, [int(i) for i in row.budget_ids]) for row in marked]
+        budgets = await lock_budgets(connection, {i for _, ids in found for i in ids})
+        for amount, ids in found:
+            for id_ in ids:
+                budgets[id_].reserved -= amount
+                budgets[id_].unsettled += amount
+        await store_budgets(connection, budgets.values())
+        return len(found)
 
 
 async def resolve(engine: AsyncEngine, reservation_id: str, cost: int) -> bool:
-    """Settle an unsettled reservation at what its call has really cost; False when there is none."""
+    """Settle an unsettled reservation at the real cost of its call. Return False if there is none."""
     async with engine.begin() as connection:
         query = select(ReservationRow.id).where(
             ReservationRow.id == reservation_id, ReservationRow.state == "unsettled"
         )
         if (await connection.execute(query)).one_or_none() is None:
             return False
+        settlement = Settlement(reservation_id, cost)
         await settle_and_reserve(
-            connection, settles=[Settlement(reservation_id, cost)], asks=[], holder="", known={}
+            connection, settlements=[settlement], requests=[], process_id="", budget_ids={}
         )
         return True
 
 
 class UnsettledSum(msgspec.Struct, frozen=True):
-    """How many reservations of dead processes there are, and their worst cases in all."""
+    """The number of unsettled reservations, and the sum of their worst cases."""
 
     count: int
     amount: int
 
 
-class UnsettledView(msgspec.Struct, frozen=True):
-    """A reservation whose process died."""
+class UnsettledView(msgspec.Struct, frozen=True, kw_only=True):
+    """A reservation whose process died before it was settled."""
 
     id: str
     request_id: str
@@ -72,7 +77,7 @@ class UnsettledView(msgspec.Struct, frozen=True):
 
 
 async def unsettled_sum(engine: AsyncEngine) -> UnsettledSum:
-    """Count the reservations of dead processes, in one indexed look."""
+    """Count the unsettled reservations."""
     query = select(func.count(), func.sum(ReservationRow.amount_nano)).where(
         ReservationRow.state == "unsettled"
     )
@@ -82,8 +87,8 @@ async def unsettled_sum(engine: AsyncEngine) -> UnsettledSum:
     return UnsettledSum(count, int(amount or 0))
 
 
-async def unsettled(engine: AsyncEngine) -> list[UnsettledView]:
-    """List the reservations of dead processes, oldest first."""
+async def list_unsettled(engine: AsyncEngine) -> list[UnsettledView]:
+    """List the unsettled reservations, oldest first."""
     query = (
         select(ReservationRow.__table__)
         .where(ReservationRow.state == "unsettled")
@@ -91,4 +96,4 @@ async def unsettled(engine: AsyncEngine) -> list[UnsettledView]:
     )
     async with engine.connect() as connection:
         await connection.execution_options(readonly=True)
-        return [_row(UnsettledView, r) for r in await connection.execute(query)]
+        return [view(UnsettledView, row, amount=row.amount_nano) for row in await connection.execute(query)]

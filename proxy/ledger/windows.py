@@ -1,4 +1,4 @@
-"""Budget windows: when the one that holds a time began."""
+"""Budget windows: the start of the window that contains a time."""
 
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -9,10 +9,13 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def window_start(window: Window, at: datetime, zone: ZoneInfo) -> datetime:
-    """Return the start (UTC) of the window that holds a time; days begin at midnight in `zone`, weeks on Monday."""
+    """Return the start (UTC) of the window that contains a time.
+
+    Days begin at midnight in `zone`, and weeks on Monday.
+    """
     if window == "total":
         return EPOCH
     midnight = at.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
     back = {"day": 0, "week": midnight.weekday(), "month": midnight.day - 1}[window]
-    # Local arithmetic: a day may have 23 or 25 hours.
+    # Subtract in local time: a day may have 23 or 25 hours.
     return (midnight - timedelta(days=back)).astimezone(UTC)

@@ -1,12 +1,13 @@
-"""Group commit: the journal's records and the holds that wait go into the database in one transaction.
+"""Group commit: one transaction writes the journal's records and decides the waiting requests.
 
-One task a process writes. A transaction takes whatever has come since the last one: many concurrent requests
-share one commit, and a lone one waits for no timer.
+One task a process writes. A transaction takes everything that has come since the last one. Many concurrent requests
+share one commit, and a single request waits for no timer.
 """
 
 import asyncio
 import contextlib
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Any
@@ -14,38 +15,39 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from proxy.ledger.budgets import Key, ReservationRequest, Reserved
+from proxy.ledger.budgets import BudgetKey
 from proxy.ledger.journal import Journal, JournalFullError
-from proxy.ledger.rate_limits import Admit
-from proxy.ledger.rows import _about_the_data, write, write_carefully
+from proxy.ledger.rate_limits import AdmissionOutcome, AdmissionRequest
+from proxy.ledger.reservations import ReservationOutcome, ReservationRequest, Reserved
+from proxy.ledger.rows import about_the_data, write, write_carefully
 from proxy.records import BudgetRef, Record, Reservation, Settlement
 
 log = logging.getLogger(__name__)
 
 POLL_S = 0.05
-"""How often holds that wait look for money that other processes gave back."""
+"""How often waiting reservations look for money that other processes released."""
 LINGER_S = 0.05
-"""How long records, safe in the journal, may wait for others to share their transaction."""
+"""How long records, which are safe in the journal, may wait for others to share their transaction."""
 LINGER_BYTES = 2**18
-"""From so many on they wait no longer."""
+"""Records wait no longer once the journal holds more bytes than this."""
 LONGEST_PAUSE_S = 5.0
-MOST_KNOWN = 100_000
-"""Ids of budgets kept in memory."""
+MOST_BUDGET_IDS = 100_000
+"""How many ids of budgets are kept in memory."""
 
 
 class LedgerUnavailableError(Exception):
-    """The database cannot be written now; nothing is reserved."""
+    """The database cannot be written now, and nothing is reserved."""
 
 
 @dataclass(eq=False, slots=True)
 class _Waiter:
-    ask: ReservationRequest | Admit
+    request: ReservationRequest | AdmissionRequest
     deadline: float
     outcome: "asyncio.Future[Any]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
 class Writer:
-    """Writes what the journal holds, in its order, until the database takes it; places holds on the way."""
+    """Writes the journal's records in their order until the database accepts them, and decides reservations."""
 
     def __init__(
         self, engine: AsyncEngine, journal: Journal, zone: ZoneInfo, *, drop_when_full: bool = False
@@ -56,9 +58,9 @@ class Writer:
         self._zone = zone
         self._waiters: list[_Waiter] = []
         self._unkept: list[Record] = []
-        self._budgets: dict[Key, int] = {}
+        self._budget_ids: dict[BudgetKey, int] = {}
         self._wake = asyncio.Event()
-        self._hurry = asyncio.Event()  # somebody waits for what is submitted
+        self._hurry = asyncio.Event()  # a caller waits for the records that were submitted
         self._idle = asyncio.Event()
         self._idle.set()
         self.written = 0
@@ -73,23 +75,23 @@ class Writer:
 
     @property
     def full(self) -> bool:
-        """Whether the spool takes no more: the database has been away for long, or the disk is full."""
+        """Whether the journal accepts no more: the database has long been unavailable, or the disk is full."""
         return self._journal.full or bool(self._unkept)
 
     def submit(self, *records: Record) -> None:
-        """Keep records. They survive the death of this process from here on; never waits for the database.
+        """Append records to the journal, so that they survive the death of this process. Never wait for the database.
 
         Raises:
-            JournalFullError: they could not be kept.
+            JournalFullError: they could not be appended.
         """
         self._journal.append(records)
         self._idle.clear()
         self._wake.set()
 
     def submit_end(self, *records: Record) -> None:
-        """Keep what is known of something that has happened: when the disk takes it no more, in memory for now.
+        """Append records that must not be lost. If the journal is full, keep them in memory and retry.
 
-        With `drop_when_full` it is lost then, and counted in `dropped`.
+        With `drop_when_full` they are dropped instead, and counted in `dropped`.
         """
         try:
             self.submit(*self._unkept, *records)
@@ -97,52 +99,55 @@ class Writer:
         except JournalFullError as e:
             if self._drop:
                 self.dropped += len(records)
-                log.critical("%s; %d records lost so far", e, self.dropped)
+                log.critical("%s; %d records dropped so far", e, self.dropped)
             else:
                 self._unkept += records
                 log.critical("%s; %d records wait in memory", e, len(self._unkept))
 
     async def reserve(
-        self, hold: Reservation, refs: tuple[BudgetRef, ...], *, least: int, wait_s: float
+        self, reservation: Reservation, refs: tuple[BudgetRef, ...], *, least: int, wait_s: float
     ) -> Reserved:
-        """Reserve `hold.amount` in all budgets, or as much as they still hold, but `least` at the least.
+        """Reserve `reservation.amount` in all budgets, or whatever is left, but never less than `least`.
 
-        On return it is on disk. Money that others have reserved and may give back is waited for.
+        The reservation is on disk when this returns. If other requests have reserved the money, wait for up to
+        `wait_s` seconds for them to release it.
 
         Raises:
-            BudgetExceededError: it does not fit; nothing is reserved.
+            BudgetExceededError: it does not fit, and nothing is reserved.
             SessionOwnedError: the session was opened by another key.
             LedgerUnavailableError: the database does not answer.
         """
         try:
-            granted: Reserved = await self._ask(ReservationRequest(refs, hold, least), wait_s)
-            return granted
+            reserved: Reserved = await self._decide(
+                ReservationRequest(refs, reservation, least, may_wait=True), wait_s
+            )
         except (asyncio.CancelledError, LedgerUnavailableError):
-            # It may have been, or may still be, placed: whoever asked does not know and will not settle it.
-            self.submit_end(Settlement(hold.id, 0))
+            # It may be in the database, or may still be written. The caller does not know and will not settle it.
+            self.submit_end(Settlement(reservation.id, 0))
             raise
+        return reserved
 
     async def open_budgets(self, refs: tuple[BudgetRef, ...]) -> Reserved:
-        """Open budgets, so that their limits stand before anything is spent. See `reserve`."""
-        granted: Reserved = await self._ask(ReservationRequest(refs), 0.0)
-        return granted
+        """Open budgets, so that their limits apply before anything is spent. Raise the errors of `reserve`."""
+        reserved: Reserved = await self._decide(ReservationRequest(refs), 0.0)
+        return reserved
 
-    async def admit(self, wanted: Admit) -> None:
-        """Count a request in.
+    async def admit(self, request: AdmissionRequest) -> None:
+        """Count a request against the rate limits of its key.
 
         Raises:
-            RateLimitExceededError: the key has used up its minute.
+            RateLimitExceededError: the key has reached its limit for this minute.
             LedgerUnavailableError: the database does not answer.
         """
-        await self._ask(wanted, 0.0)
+        await self._decide(request, 0.0)
 
     async def flush(self) -> None:
-        """Wait until everything submitted is in the database."""
+        """Wait until all submitted records are in the database."""
         self._hurry.set()
         await self._idle.wait()
 
     async def close(self, timeout_s: float) -> None:
-        """Write what is left, for at most `timeout_s` seconds, and stop. What stays in the journal is not lost."""
+        """Write the remaining records for at most `timeout_s` seconds, and stop. The journal keeps the rest."""
         self.submit_end()
         try:
             async with asyncio.timeout(timeout_s):
@@ -153,8 +158,8 @@ class Writer:
         await asyncio.gather(self._task, return_exceptions=True)
         self._journal.close()
 
-    async def _ask(self, ask: ReservationRequest | Admit, wait_s: float) -> Any:
-        waiter = _Waiter(ask, monotonic() + wait_s)
+    async def _decide(self, request: ReservationRequest | AdmissionRequest, wait_s: float) -> Any:
+        waiter = _Waiter(request, monotonic() + wait_s)
         self._waiters.append(waiter)
         self._hurry.set()
         self._wake.set()
@@ -165,27 +170,25 @@ class Writer:
         while True:
             if self._journal.backlog_bytes == 0 and not self._wake.is_set():
                 self._idle.set()
-                try:
+                with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(POLL_S if self._waiters else None):
                         await self._wake.wait()
-                except TimeoutError:
-                    pass
             await self._linger()
             self._wake.clear()
             try:
                 await self._commit()
                 pause, self.last_error = 0.1, None
-            except Exception as e:  # noqa: BLE001  (this task must outlive whatever a driver raises)
+            except Exception as e:  # noqa: BLE001  (this task must survive every error of a driver)
                 self.last_error = type(e).__name__
                 log.warning("the ledger cannot be written (%s: %.200s)", self.last_error, e)
-                self._budgets.clear()  # what a lost transaction has opened is not there
+                self._budget_ids.clear()  # the failed transaction may have opened some of them
                 self._refuse_waiters()
                 await asyncio.sleep(pause)
                 pause = min(LONGEST_PAUSE_S, pause * 2)
                 self._wake.set()
 
     async def _linger(self) -> None:
-        """Let records that nobody waits for gather: a transaction costs the same for one as for a hundred."""
+        """Let records gather while no caller waits: a transaction costs the same for one as for a hundred."""
         if self._waiters or self._journal.backlog_bytes > LINGER_BYTES:
             return
         with contextlib.suppress(TimeoutError):
@@ -196,29 +199,14 @@ class Writer:
     async def _commit(self) -> None:
         self._waiters = [w for w in self._waiters if not w.outcome.done()]
         records, end = self._journal.read() if self._journal.backlog_bytes else ([], 0)
-        now = monotonic()
-        waiters = list(self._waiters)  # more may come while the transaction runs
-        asks = [
-            replace(w.ask, final=now >= w.deadline) if isinstance(w.ask, ReservationRequest) else w.ask
-            for w in waiters
-        ]
-        if not records and not asks:
-            if end:
-                self._journal.drop(end)
-            return
-        try:
-            async with self._engine.begin() as connection:
-                outcomes = await write(
-                    connection, records, asks, holder=self._journal.id, zone=self._zone, known=self._budgets
-                )
-        except Exception as e:
-            if not _about_the_data(e):
-                raise
-            self._budgets.clear()
-            await write_carefully(self._engine, records, self._journal, self._zone)
-            outcomes = [await self._alone(ask) for ask in asks]
-        if len(self._budgets) > MOST_KNOWN:
-            self._budgets.clear()
+        # In the order in which `write` returns outcomes. A new list: more may come during the transaction.
+        reserving = [w for w in self._waiters if isinstance(w.request, ReservationRequest)]
+        admitting = [w for w in self._waiters if isinstance(w.request, AdmissionRequest)]
+        waiters = [*reserving, *admitting]
+        requests = [_at(w, monotonic()) for w in waiters]
+        outcomes = await self._write(records, requests) if records or requests else []
+        if len(self._budget_ids) > MOST_BUDGET_IDS:
+            self._budget_ids.clear()
         if end:
             self._journal.drop(end)
         self.written += len(records)
@@ -230,19 +218,46 @@ class Writer:
             else:
                 waiter.outcome.set_result(outcome)
 
-    async def _alone(self, ask: ReservationRequest | Admit) -> Any:
-        """Decide on one ask in a transaction of its own, so that one that no database takes hurts nobody else."""
+    async def _write(
+        self, records: Sequence[Record], requests: Sequence[ReservationRequest | AdmissionRequest]
+    ) -> list[ReservationOutcome | AdmissionOutcome | LedgerUnavailableError]:
         try:
-            async with self._engine.begin() as connection:
-                (outcome,) = await write(
-                    connection, [], [ask], holder=self._journal.id, zone=self._zone, known={}
-                )
+            return [*await self._transact(records, requests, self._budget_ids)]
         except Exception as e:
-            if not _about_the_data(e):
+            if not about_the_data(e):
                 raise
-            log.exception("what was asked of the ledger cannot be written")
+        self._budget_ids.clear()
+        await write_carefully(self._engine, records, self._journal, self._zone)
+        return [await self._decide_alone(request) for request in requests]
+
+    async def _decide_alone(
+        self, request: ReservationRequest | AdmissionRequest
+    ) -> ReservationOutcome | AdmissionOutcome | LedgerUnavailableError:
+        """Decide one request in its own transaction, so that invalid data in it affects no other."""
+        try:
+            (outcome,) = await self._transact([], [request], {})
+        except Exception as e:
+            if not about_the_data(e):
+                raise
+            log.exception("a reservation or a rate limit cannot be written")
             return LedgerUnavailableError(type(e).__name__)
         return outcome
+
+    async def _transact(
+        self,
+        records: Sequence[Record],
+        requests: Sequence[ReservationRequest | AdmissionRequest],
+        budget_ids: dict[BudgetKey, int],
+    ) -> list[ReservationOutcome | AdmissionOutcome]:
+        async with self._engine.begin() as connection:
+            return await write(
+                connection,
+                records,
+                requests,
+                process_id=self._journal.process_id,
+                zone=self._zone,
+                budget_ids=budget_ids,
+            )
 
     def _refuse_waiters(self) -> None:
         for waiter in self._waiters:
@@ -250,11 +265,18 @@ class Writer:
                 waiter.outcome.set_exception(LedgerUnavailableError(self.last_error))
 
 
+def _at(waiter: _Waiter, now: float) -> ReservationRequest | AdmissionRequest:
+    """Return the request of a waiter. After its deadline it has to be decided."""
+    if isinstance(waiter.request, ReservationRequest) and now >= waiter.deadline:
+        return replace(waiter.request, may_wait=False)
+    return waiter.request
+
+
 async def replay(engine: AsyncEngine, journal: Journal, zone: ZoneInfo) -> int:
-    """Write what a dead process has left in its journal. Returns how many records.
+    """Write the journal of a dead process into the database. Return the number of records.
 
     Raises:
-        sqlalchemy.exc.DBAPIError: the database is away; the journal is as it was.
+        sqlalchemy.exc.DBAPIError: the database is unavailable, and the journal is unchanged.
     """
     count = 0
     while journal.backlog_bytes:

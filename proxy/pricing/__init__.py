@@ -1,1 +1,1 @@
-"""Money, prices and token bounds: pure functions on small frozen structs."""
+"""Money, prices and token limits: pure functions on small frozen structs."""

@@ -1,7 +1,7 @@
 """Amounts of money.
 
-Every amount in code and database is an `int` of nano-USD (10^-9 USD). Decimals exist only where a
-person types or reads an amount; floats exist nowhere.
+Every amount in code and database is an `int` of nano-USD (10^-9 USD). Decimals appear only when a person types or
+reads an amount. Floats are never used.
 """
 
 from decimal import ROUND_FLOOR, Decimal, InvalidOperation
@@ -15,7 +15,7 @@ def parse_usd(text: str) -> int:
     """Read a non-negative amount of USD as nano-USD, rounding down so that a limit never grows.
 
     Raises:
-        ValueError: the text is not a finite decimal number in 0..10^9; the message says which.
+        ValueError: the text is not a finite decimal number in 0..10^9. The message says why.
     """
     try:
         amount = Decimal(text)

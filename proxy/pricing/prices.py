@@ -1,4 +1,4 @@
-"""What a model call costs: token counts times unit prices, in exact integers."""
+"""The cost of a model call: token counts times unit prices, in exact integers."""
 
 import re
 from dataclasses import dataclass, replace
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 TOKENS_PER_RATE = 10**6
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
     """Tokens of one model call, as OpenAI counts them.
 
-    `cached_tokens` and `audio_prompt_tokens` are parts of `prompt_tokens`; `reasoning_tokens` and
-    `audio_completion_tokens` are parts of `completion_tokens`.
+    `prompt_tokens` include `cached_tokens` and `audio_prompt_tokens`. `completion_tokens` include `reasoning_tokens`
+    and `audio_completion_tokens`.
     """
 
     prompt_tokens: int = 0
@@ -28,12 +28,12 @@ class Usage:
     audio_completion_tokens: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
     """Unit prices of one model, each in nano-USD per million tokens.
 
-    `long` is the price list of requests whose prompt has more than `long_above` tokens: some vendors
-    charge the whole request at another rate from there on.
+    `long` is the price list of a request with more than `long_above` prompt tokens. Some vendors charge all tokens of
+    such a request at another rate. `long` may have a `long` of its own.
     """
 
     input: int
@@ -46,19 +46,23 @@ class Price:
     long: "Price | None" = None
 
     def at(self, prompt_tokens: int) -> "Price":
-        """Return the price list that holds for a prompt of this size."""
+        """Return the price list for a prompt of this size."""
+        return self.lists(prompt_tokens)[-1]
+
+    def lists(self, prompt_tokens: int) -> list["Price"]:
+        """Return the price lists for prompts of up to this size, shortest prompts first."""
         if self.long is not None and self.long_above is not None and prompt_tokens > self.long_above:
-            return self.long
-        return self
+            return [self, *self.long.lists(prompt_tokens)]
+        return [self]
 
 
 FREE = Price(input=0, output=0, source="free")
 
 
 def cost(price: Price, usage: Usage) -> int:
-    """Return the cost of a call in nano-USD; a last fraction of a nano-dollar counts as a whole one.
+    """Return the cost of a call in nano-USD, rounded up.
 
-    Cached and audio tokens are peeled off their totals, so that no token is billed twice.
+    Cached and audio tokens are subtracted from their totals, so that no token is billed twice.
     """
     rates = price.at(usage.prompt_tokens)
     audio_in = min(usage.audio_prompt_tokens, usage.prompt_tokens)
@@ -79,18 +83,17 @@ def worst_case(price: Price, prompt_tokens: int, output_tokens: int) -> int:
 
     Args:
         price: the unit prices.
-        prompt_tokens: an upper bound of the prompt, in tokens.
-        output_tokens: an upper bound of everything generated, in tokens.
+        prompt_tokens: an upper limit of the prompt, in tokens.
+        output_tokens: an upper limit of all generated tokens.
     """
     inputs, outputs = _dearest(price, prompt_tokens)
     return -(-(prompt_tokens * inputs + output_tokens * outputs) // TOKENS_PER_RATE)
 
 
 def output_that_fits(price: Price, prompt_tokens: int, available: int) -> int | None:
-    """Return the largest output bound, in tokens, whose worst case is <= `available` nano-USD.
+    """Return the largest output limit, in tokens, with a worst case of at most `available` nano-USD.
 
-    `None` means that output is free and so needs no bound; a negative number that not even the
-    prompt fits.
+    Return `None` if output is free and needs no limit. Return a negative number if not even the prompt fits.
     """
     inputs, outputs = _dearest(price, prompt_tokens)
     left = available * TOKENS_PER_RATE - prompt_tokens * inputs
@@ -100,9 +103,9 @@ def output_that_fits(price: Price, prompt_tokens: int, available: int) -> int | 
 
 
 def _dearest(price: Price, prompt_tokens: int) -> tuple[int, int]:
-    # `prompt_tokens` is a bound: the real prompt may be shorter and fall below the long-prompt step,
-    # or be read from cache or as audio. The worst case takes the dearest of all that could apply.
-    lists = [price] if price.at(prompt_tokens) is price else [price, price.at(prompt_tokens)]
+    # `prompt_tokens` is an upper limit. The real prompt may be shorter and have the prices of short prompts, or be read
+    # from the cache or as audio. The worst case takes the highest of all prices that could apply.
+    lists = price.lists(prompt_tokens)
     inputs = max(max(p.input, p.cached_input or 0, p.audio_input or 0) for p in lists)
     outputs = max(max(p.output, p.audio_output or 0) for p in lists)
     return inputs, outputs
@@ -121,8 +124,8 @@ def per_mtok(usd: Decimal) -> int:
 
 
 def published_price(model: str) -> Price | None:
-    """Look a model up in the `genai-prices` snapshot; `None` when it has no price there."""
-    # Imported here: building the snapshot takes 0.4 s, which a config that names its prices saves.
+    """Return the price of a model in the `genai-prices` snapshot, or `None` if it has none."""
+    # Imported here: the snapshot takes 0.4 s to load, and a config with its own prices does not need it.
     from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415
     from genai_prices.types import TieredPrices  # noqa: PLC0415
 
@@ -131,18 +134,23 @@ def published_price(model: str) -> Price | None:
     except LookupError:
         return None
     rates = info.get_prices(datetime.now(UTC))
-    step = min((r.tiers[0].start for r in vars(rates).values() if isinstance(r, TieredPrices)), default=None)
+    tiered = [rate for rate in vars(rates).values() if isinstance(rate, TieredPrices)]
+    steps = sorted({tier.start for rate in tiered for tier in rate.tiers})
     embeds = "embed" in model
-    base = _from_published(rates, above=None, embeds=embeds)
-    if base is None or step is None:
-        return base
-    return replace(base, long_above=step, long=_from_published(rates, above=step + 1, embeds=embeds))
+    return _from_steps(rates, 0, steps, embeds=embeds)
+
+
+def _from_steps(rates: "ModelPrice", above: int, steps: list[int], *, embeds: bool) -> Price | None:
+    price = _from_published(rates, above, embeds=embeds)
+    if price is None or not steps:
+        return price
+    return replace(price, long_above=steps[0], long=_from_steps(rates, steps[0], steps[1:], embeds=embeds))
 
 
 def published_on(model: str) -> date | None:
-    """Return the last day on which somebody compared a model's published price with its vendor's page.
+    """Return the last day on which a model's published price was compared with its vendor's page.
 
-    The snapshot has no field for it; it is taken from the dates in its comments. `None` when there is none.
+    The snapshot has no field for the day, so the dates in its comments are used. Return `None` if there are none.
     """
     from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415
 
@@ -155,23 +163,23 @@ def published_on(model: str) -> date | None:
 
 
 def _vendor(model: str) -> str | None:
-    # The snapshot does not guess the vendor of OpenAI's embeddings from their names.
+    # The snapshot cannot find the vendor of OpenAI's embeddings from their names.
     return "openai" if model.startswith("text-embedding") else None
 
 
-def _from_published(rates: "ModelPrice", above: int | None, *, embeds: bool) -> Price | None:
+def _from_published(rates: "ModelPrice", above: int, *, embeds: bool) -> Price | None:
     def rate(key: str) -> int | None:
         value = getattr(rates, key, None)
         if value is None:
             return None
         if isinstance(value, Decimal):
             return per_mtok(value)
-        tiers = [tier.price for tier in value.tiers if above is not None and tier.start < above]
+        tiers = [tier.price for tier in value.tiers if tier.start <= above]
         return per_mtok(tiers[-1] if tiers else value.base)
 
     inputs, outputs = rate("input_mtok"), rate("output_mtok")
     if outputs is None and embeds:
-        outputs = 0  # there is none
+        outputs = 0  # an embedding has no output
     if inputs is None or outputs is None:
         return None
     return Price(

@@ -1,8 +1,7 @@
-"""Counting tokens: tiktoken, offline, with an upper bound for prompts.
+"""Count tokens with tiktoken, offline, and compute upper limits of prompts.
 
-tiktoken downloads its rank files at first use. The package `bpe-openai` carries the very same files, so
-they are unpacked once under the names of tiktoken's own cache (the SHA-1 of the URL), and tiktoken checks
-their SHA-256 itself.
+tiktoken downloads its rank files at first use. The package `bpe-openai` contains the same files. They are unpacked
+once under the names of tiktoken's own cache (the SHA-1 of the URL), and tiktoken checks their SHA-256 itself.
 """
 
 import gzip
@@ -12,7 +11,7 @@ import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from importlib.util import find_spec
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
@@ -21,41 +20,43 @@ import tiktoken
 
 from proxy.pricing.prices import Usage
 
-_ENCODINGS = {
-    "o200k_base": "https://openaipublic.blob.core.windows.net/encodings/o200k_base.tiktoken",
-    "cl100k_base": "https://openaipublic.blob.core.windows.net/encodings/cl100k_base.tiktoken",
+_RANK_FILES = {
+    "o200k_base": "o200k_base.tiktoken",
+    "o200k_harmony": "o200k_base.tiktoken",
+    "cl100k_base": "cl100k_base.tiktoken",
 }
+"""The encodings that can be used offline, and their files. All others are unknown here."""
+_RANK_FILES_URL = "https://openaipublic.blob.core.windows.net/encodings/"
 FALLBACK_ENCODING = "o200k_base"
 
-# OpenAI's cookbook counts 3 tokens a message, 1 a name and 3 for the reply's start; tools are rendered
-# in a form of their own. The bound takes more of each.
+# OpenAI's cookbook counts 3 tokens a message, 1 a name and 3 for the start of the reply. OpenAI does not publish how
+# tools are rendered. The upper limit takes more of each.
 TOKENS_PER_MESSAGE = 8
 TOKENS_PER_TOOL = 32
 TOKENS_PER_REQUEST = 32
 TOKENS_PER_ATTACHMENT = 100_000
-"""Bound of one image or audio part, whose size in tokens its bytes do not tell."""
+"""The upper limit of one image or audio part. Its bytes do not determine its tokens."""
 LONGEST_CONTEXT = 1_050_000
-"""The longest context that OpenAI sells: the bound of a file, and of what an upstream adds unseen."""
+"""The longest context that OpenAI offers: the upper limit of a file, and of all that an upstream adds itself."""
 MARGIN = 1.05
 _REASONING = re.compile(r"(openai/)?(o\d|gpt-5|gpt-oss|deepseek-r)")
 
 
 def count_text(model: str, text: str) -> int:
-    """Count the tokens of a text in the model's encoding, o200k_base where tiktoken does not know it."""
+    """Count the tokens of a text in the model's encoding, or in o200k_base if the encoding is unknown."""
     return len(_encoding(_encoding_name(model) or FALLBACK_ENCODING).encode_ordinary(text))
 
 
 def count_prompt(model: str, body: Mapping[str, Any]) -> int:
-    """Estimate the prompt tokens of a chat request: the expected number, not a bound."""
+    """Estimate the prompt tokens of a chat request: the expected number, not an upper limit."""
     messages = _messages(body)
     return sum(count_text(model, text) for text in _texts(body)) + 4 * len(messages) + 3
 
 
 def prompt_bound(model: str, body: Mapping[str, Any]) -> int:
-    """Return an upper bound of the prompt tokens that the upstream will bill for a chat request.
+    """Return an upper limit of the prompt tokens that the upstream will bill for a chat request.
 
-    A model that tiktoken does not know is bounded by UTF-8 bytes: a byte-level tokenizer never makes
-    more tokens than bytes.
+    If the encoding of the model is unknown, count UTF-8 bytes: a byte-level tokenizer never makes more tokens than bytes.
     """
     known = _encoding_name(model) is not None
     texts = sum(count_text(model, text) if known else len(text.encode()) for text in _texts(body))
@@ -70,7 +71,7 @@ def prompt_bound(model: str, body: Mapping[str, Any]) -> int:
 
 
 def count_bound(model: str, texts: Iterable[str | int]) -> int:
-    """Return an upper bound of the tokens of plain texts; a number stands for a text of that many tokens."""
+    """Return an upper limit of the tokens of plain texts. A number stands for a text of that many tokens."""
     known = _encoding_name(model) is not None
     total = 0
     for text in texts:
@@ -82,7 +83,7 @@ def count_bound(model: str, texts: Iterable[str | int]) -> int:
 
 
 def responses_bound(model: str, body: Mapping[str, Any]) -> int:
-    """Return an upper bound of the prompt tokens of a Responses request, what the upstream keeps left out."""
+    """Return an upper limit of the prompt tokens of a Responses request, without the context that the upstream keeps."""
     given = body.get("input")
     items = given if isinstance(given, list) else [given]
     shown = (body.get(k) for k in ("tools", "text", "tool_choice", "prompt"))
@@ -99,7 +100,7 @@ _FILES = ("input_image", "input_file", "input_audio")
 
 
 def _strings(value: object) -> Iterator[str]:
-    """Yield every text below a value, the contents of attachments left out."""
+    """Yield every text below a value, except the contents of attachments."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
@@ -126,7 +127,7 @@ def _attachment_bound(part: Mapping[str, Any]) -> int:
 
 
 def hides_reasoning(model: str, body: Mapping[str, Any]) -> bool:
-    """Whether the model may generate tokens that its stream does not show."""
+    """Return True if the model may generate tokens that its stream does not show."""
     return bool(body.get("reasoning_effort") or body.get("reasoning")) or bool(_REASONING.match(model))
 
 
@@ -166,7 +167,7 @@ def _attachments(messages: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str,
 
 
 def usage_from(reported: Mapping[str, Any]) -> Usage:
-    """Read the `usage` object of an answer; that of a response has input and output tokens instead.
+    """Read the `usage` object of a chat completion, or of a response, which names input and output tokens.
 
     Raises:
         ValueError: a token count is missing, negative or not an integer.
@@ -192,16 +193,16 @@ def usage_from(reported: Mapping[str, Any]) -> Usage:
 @cache
 def _encoding_name(model: str) -> str | None:
     try:
-        return tiktoken.encoding_name_for_model(model)
+        name = tiktoken.encoding_name_for_model(model)
     except KeyError:
         return None
+    return name if name in _RANK_FILES else None
 
 
 @cache
 def _encoding(name: str) -> tiktoken.Encoding:
     os.environ.setdefault("TIKTOKEN_CACHE_DIR", str(_cache_dir()))
-    if name in _ENCODINGS:
-        _unpack(name, Path(os.environ["TIKTOKEN_CACHE_DIR"]))
+    unpack_ranks(_RANK_FILES[name], Path(os.environ["TIKTOKEN_CACHE_DIR"]))
     return tiktoken.get_encoding(name)
 
 
@@ -210,16 +211,16 @@ def _cache_dir() -> Path:
     return Path(root) / "cope-proxy" / "tiktoken"
 
 
-def _unpack(name: str, folder: Path) -> None:
-    target = folder / hashlib.sha1(_ENCODINGS[name].encode(), usedforsecurity=False).hexdigest()
+def unpack_ranks(name: str, folder: Path) -> None:
+    """Unpack a rank file into a folder, under the name of tiktoken's cache."""
+    url = _RANK_FILES_URL + name
+    target = folder / hashlib.sha1(url.encode(), usedforsecurity=False).hexdigest()
     if target.exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    package = find_spec("bpe_openai")  # found, not imported: it would build two tokenizers of its own
-    if package is None or not package.submodule_search_locations:
-        raise ModuleNotFoundError("bpe_openai is not installed; it carries tiktoken's rank files")
-    packed = Path(package.submodule_search_locations[0], "data", f"{name}.tiktoken.gz").read_bytes()
-    # Another process may unpack at the same time: each writes its own file and renames it into place.
+    # Not imported: that would build two tokenizers.
+    packed = Path(str(distribution("bpe-openai").locate_file(f"bpe_openai/data/{name}.gz"))).read_bytes()
+    # Another process may unpack at the same time. Each writes its own file and renames it.
     with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
         file.write(gzip.decompress(packed))
     Path(file.name).replace(target)

@@ -1,7 +1,7 @@
 """Whether a key may make this request now."""
 
 from proxy.errors import ApiError
-from proxy.ledger.rate_limits import Admit, RateLimitExceededError
+from proxy.ledger.rate_limits import AdmissionRequest, RateLimitExceededError
 from proxy.ledger.writer import LedgerUnavailableError
 from proxy.service.request import ModelRequest
 from proxy.service.routing import Route
@@ -35,18 +35,18 @@ async def admit(state: AppState, request: ModelRequest, way: Route) -> None:
         return
     limits = rules.requests_per_minute, rules.tokens_per_minute
     try:
-        await state.writer.admit(Admit(request.key.id, request.received_at, *limits))
+        await state.writer.admit(AdmissionRequest(request.key.id, request.received_at, *limits))
     except RateLimitExceededError as e:
         raise ApiError(
             429,
-            f"Rate limit reached: {e.limit} {e.what} a minute for this key. Try again in {e.retry_after_s} s.",
-            type=e.what,
+            f"Rate limit reached: {e.limit} {e.unit} a minute for this key. Try again in {e.retry_after_s} s.",
+            type=e.unit,
             code="rate_limit_exceeded",
             headers={
                 "retry-after": str(e.retry_after_s),
-                f"x-ratelimit-limit-{e.what}": str(e.limit),
-                f"x-ratelimit-remaining-{e.what}": "0",
-                f"x-ratelimit-reset-{e.what}": f"{e.retry_after_s}s",
+                f"x-ratelimit-limit-{e.unit}": str(e.limit),
+                f"x-ratelimit-remaining-{e.unit}": "0",
+                f"x-ratelimit-reset-{e.unit}": f"{e.retry_after_s}s",
             },
         ) from e
     except LedgerUnavailableError as e:

@@ -10,7 +10,7 @@ from pathlib import Path
 from proxy.ids import now
 from proxy.ledger import audits
 from proxy.ledger.journal import abandoned
-from proxy.ledger.kept_responses import forget
+from proxy.ledger.kept_responses import delete_responses
 from proxy.ledger.orphans import close_orphaned_requests
 from proxy.ledger.retention import drop_content, prune
 from proxy.ledger.unsettled import mark_expired, mark_orphaned
@@ -47,10 +47,12 @@ async def _recover(state: AppState) -> None:
             for journal in abandoned(Path(ledger.spool_dir), max_bytes=ledger.spool_max_bytes):
                 try:
                     count = await replay(state.database, journal, state.zone)
-                    lost = await mark_orphaned(state.database, journal.id)
+                    lost = await mark_orphaned(state.database, journal.process_id)
                 finally:
                     journal.close()
-                log.warning("took over from %s: %d records, %d unsettled calls", journal.id, count, lost)
+                log.warning(
+                    "took over from %s: %d records, %d unsettled calls", journal.process_id, count, lost
+                )
             await mark_expired(state.database, now())
             over = now() - timedelta(seconds=state.settings.server.request_timeout_s)
             await close_orphaned_requests(state.database, since, over, state.zone)
@@ -67,11 +69,11 @@ async def _prune(state: AppState) -> None:
         try:
             if ledger.content_retention_days is not None:
                 await drop_content(state.database, now() - timedelta(days=ledger.content_retention_days))
-            await forget(state.database, now() - timedelta(hours=ledger.responses_retention_hours))
+            await delete_responses(state.database, now() - timedelta(hours=ledger.responses_retention_hours))
             if ledger.retention_days is not None:
                 old = now() - timedelta(days=ledger.retention_days)
                 await prune(state.database, old)
-                await audits.forget(state.database, old)
+                await audits.delete_audits(state.database, old)
         except Exception as e:  # noqa: BLE001  (likewise)
             log.warning("pruning of the ledger failed (%s: %.200s)", type(e).__name__, e)
         await asyncio.sleep(PRUNE_EVERY_S)

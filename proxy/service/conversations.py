@@ -7,7 +7,7 @@ from proxy.cascade.types import Json
 from proxy.errors import bad_request, unavailable
 from proxy.ids import now
 from proxy.ledger.database import DatabaseError
-from proxy.ledger.kept_responses import Kept, find, keep
+from proxy.ledger.kept_responses import KeptResponse, find_response, store_response
 from proxy.pricing.tokens import LONGEST_CONTEXT
 from proxy.service.request import ModelRequest
 from proxy.service.state import AppState
@@ -31,7 +31,7 @@ async def recall(state: AppState, request: ModelRequest) -> tuple[Json, int]:
     if not previous:
         return body, unseen
     try:
-        kept = await find(state.database, previous)
+        kept = await find_response(state.database, previous)
     except (OSError, DatabaseError) as e:
         raise unavailable("The database is away.", code="database_unavailable", retry_after_s=5) from e
     theirs = kept is not None and kept.key_id != request.key_id
@@ -72,7 +72,12 @@ async def remember(
     if request.body.get("store") is False or (items is not None and not hours):
         return False
     try:
-        await keep(state.database, Kept(response_id, request.key_id, now(), context, items))
+        await store_response(
+            state.database,
+            KeptResponse(
+                id=response_id, key_id=request.key_id, created_at=now(), context_tokens=context, items=items
+            ),
+        )
     except (OSError, DatabaseError) as e:
         log.warning("%s cannot be continued: it was not kept (%s)", response_id, type(e).__name__)
         return False

@@ -191,7 +191,7 @@ async def answer_locally(exchange: Exchange, decision: Accepted | Escalated, rep
         count_prompt, large.id, format_.as_chat(exchange.body)
     )
     request_log.completion_tokens = count_text(large.id, request_log.answer)
-    usage = Usage(request_log.prompt_tokens, request_log.completion_tokens)
+    usage = Usage(prompt_tokens=request_log.prompt_tokens, completion_tokens=request_log.completion_tokens)
     request_log.baseline = cost(state.prices[large.name], usage)
     request_log.remaining = await exchange.budget.remaining()
     local = Local(request.id, request.received_at, request_log.model, sample, usage, request_log.facts())

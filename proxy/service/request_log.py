@@ -113,7 +113,14 @@ class RequestLog:
     def plan_records(self) -> list[PlanRecord]:
         """Return the plans made, for a ledger that keeps content."""
         return [
-            PlanRecord(self.request.id, p.stage, p.kind, p.sample, p.text, p.chosen)
+            PlanRecord(
+                request_id=self.request.id,
+                stage=p.stage,
+                kind=p.kind,
+                sample=p.sample,
+                text=p.text,
+                chosen=p.chosen,
+            )
             for p in self.cascade_log.plans
         ]
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from proxy.config.controls import Mode
 from proxy.config.schema import LargeModel, Settings
 from proxy.errors import ApiError, bad_request, not_found
+from proxy.records import Mode
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,7 +120,7 @@ async def _request_limit(exchange: Exchange, model: LargeModel, body: Json) -> C
 async def _remember_response(exchange: Exchange, call: PaidCall, response: Any) -> None:
     """Note whose response of the upstream this is, and how long, for one that continues it."""
     if exchange.request.format.path == "/responses" and isinstance(response, dict) and response.get("id"):
-        used = call.usage or Usage(call.prompt_bound, call.output)
+        used = call.usage or Usage(prompt_tokens=call.prompt_bound, completion_tokens=call.output)
         tokens = used.prompt_tokens + used.completion_tokens
         await remember(exchange.state, exchange.request, str(response["id"])[:128], context=tokens)
 
@@ -157,7 +157,7 @@ def _record_baseline(exchange: Exchange, call: PaidCall, plan_tokens: int) -> No
         usage.completion_tokens,
     )
     cached = min(usage.cached_tokens, prompt)
-    plain = Usage(prompt, usage.completion_tokens, cached)
+    plain = Usage(prompt_tokens=prompt, completion_tokens=usage.completion_tokens, cached_tokens=cached)
     exchange.request_log.baseline = cost(exchange.state.prices[call.model.name], plain)
 
 

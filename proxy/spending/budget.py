@@ -73,7 +73,10 @@ class RequestBudget:
             amount = min(amount, left)
         created = now()
         lease = timedelta(seconds=2 * self.state.settings.server.request_timeout_s)
-        hold = Reservation(call_id, self.request.id, model, amount, created, created + lease)
+        hold = Reservation(
+            id=call_id, request_id=self.request.id, model=model, amount=amount, created_at=created,
+            expires_at=created + lease,
+        )  # fmt: skip
         shared = self._shared(created)
         if shared:
             amount = await self._reserve(hold, shared, least)
@@ -102,7 +105,7 @@ class RequestBudget:
             raise bad_header("X-COPE-Session", "this session belongs to another key") from e
         except LedgerUnavailableError as e:
             raise _away() from e
-        self._left = grant.left
+        self._left = grant.remaining
         return grant.amount
 
     def settle(self, call: CallRecord) -> None:

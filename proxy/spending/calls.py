@@ -46,7 +46,10 @@ async def complete(state: AppState, call: PaidCall, body: Mapping[str, Any]) -> 
         try:
             call.usage, call.finish_reason, generated = call.format.whole(msgspec.json.decode(raw))
             if call.usage is None:
-                call.counted = Usage(await _prompt(call, body), count_text(call.model.id, generated))
+                call.counted = Usage(
+                    prompt_tokens=await _prompt(call, body),
+                    completion_tokens=count_text(call.model.id, generated),
+                )
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as e:
             raise ApiError(
                 502,
@@ -123,7 +126,7 @@ async def stream(
             # What was thought before the first visible token is billed and cannot be counted from here.
             hidden = not total.complete and hides_reasoning(call.model.id, body)
             output = call.output if hidden else min(visible, call.output)
-            call.counted = Usage(await _prompt(call, body), output)
+            call.counted = Usage(prompt_tokens=await _prompt(call, body), completion_tokens=output)
 
 
 async def _prompt(call: PaidCall, body: Mapping[str, Any]) -> int:

@@ -18,18 +18,33 @@ def budgets_of(state: AppState, request: ModelRequest, at: datetime) -> tuple[Bu
     def limited(scope: Scope, name: str, limit: Limit | None) -> None:
         if limit is not None:
             start = window_start(limit.window, at, state.zone)
-            refs.append(BudgetRef(scope, name, usd_to_nano(limit.usd), limit.window, start))
+            refs.append(
+                BudgetRef(
+                    scope=scope,
+                    name=name,
+                    limit=usd_to_nano(limit.usd),
+                    window=limit.window,
+                    window_start=start,
+                )
+            )
 
     if controls.session is not None:
         owner = request.key_id or ""
-        refs.append(BudgetRef("session", controls.session, controls.session_budget, "total", EPOCH, owner))
+        refs.append(
+            BudgetRef(
+                scope="session", name=controls.session, limit=controls.session_budget, window="total",
+                window_start=EPOCH, owner=owner,
+            )
+        )  # fmt: skip
     if key is not None:
         configured = budgets.keys.get(key.id) or budgets.keys.get(key.name)
         limited("key", key.id, configured)
         if configured is None and key.rules.budget is not None:
             window = key.rules.budget_window
             start = window_start(window, at, state.zone)
-            refs.append(BudgetRef("key", key.id, key.rules.budget, window, start))
+            refs.append(
+                BudgetRef(scope="key", name=key.id, limit=key.rules.budget, window=window, window_start=start)
+            )
     if request.user is not None:
         limited("user", request.user, budgets.users.get(request.user) or budgets.users.get("*"))
     for tag in request.tags:

@@ -11,7 +11,7 @@ import pytest
 
 from proxy.cli.audits import models_of
 from proxy.config.schema import Large, Settings, Small, Vllm
-from proxy.ledger.audits import Audited, Models, keep
+from proxy.ledger.audits import Audited, Models, store_audit
 from proxy.ledger.database import open_database
 from tests.support.config import LARGE_MODEL, SMALL_MODEL
 from tests.support.standin_process import StandIn
@@ -333,7 +333,7 @@ def kept(proxy, found, *, small=SMALL_MODEL, large=LARGE_MODEL, samples=4, cost=
     async def keep_all():
         engine = open_database(f"sqlite+aiosqlite:///{proxy.database}")
         for request, stage, confidence, accepted, agreed in found:
-            await keep(
+            await store_audit(
                 engine,
                 Audited(
                     id=uuid.uuid4().hex,

@@ -87,8 +87,8 @@ def busy_process(read):
 
     def look():
         tables = read()
-        holders = Counter(r["holder"] for r in tables["reservations"]).most_common(1)
-        return len(tables["calls"]) >= ENDED and holders and holders[0][1] >= UNDER_WAY and holders[0][0]
+        owners = Counter(r["process_id"] for r in tables["reservations"]).most_common(1)
+        return len(tables["calls"]) >= ENDED and owners and owners[0][1] >= UNDER_WAY and owners[0][0]
 
     return wait_until(look, "a process to be busy", 120)
 
@@ -100,7 +100,7 @@ def verdict(upstream, tables):
     (budget,) = [b for b in tables["budgets"] if b["scope"] == "session"]
     calls = [c for c in tables["calls"] if c["tier"] == "large"]
     unsettled = [r for r in tables["reservations"] if r["state"] == "unsettled"]
-    assert not [r for r in tables["reservations"] if r["state"] == "held"]
+    assert not [r for r in tables["reservations"] if r["state"] == "reserved"]
     # Never over the limit, by the upstream's own count.
     assert billed <= LIMIT
     assert budget["spent_nano"] + budget["unsettled_nano"] <= LIMIT
@@ -138,8 +138,8 @@ def test_two_proxies_on_one_postgres(upstream, tmp_path):
             return asyncio.run(read_postgres(url))
 
         def crash():
-            holder = busy_process(read)
-            victim = next(p for p in proxies if (p.folder / "cope.spool" / holder).exists())
+            busy = busy_process(read)
+            victim = next(p for p in proxies if (p.folder / "cope.spool" / busy).exists())
             victim.kill()
             victim.start()
 
@@ -178,7 +178,7 @@ def test_two_workers_on_sqlite(upstream, tmp_path):
 def settled(read):
     """Return the tables once no reservation is open."""
     tables = read()
-    return not [r for r in tables["reservations"] if r["state"] == "held"] and tables
+    return not [r for r in tables["reservations"] if r["state"] == "reserved"] and tables
 
 
 async def read_postgres(url):

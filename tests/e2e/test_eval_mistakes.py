@@ -77,7 +77,9 @@ def test_unwritable_run_is_refused(bench, out):
 def test_broken_record_names_its_line(bench, broken):
     """Only a torn end is mended: what is before it was paid for, and a person decides."""
     record = Record(bench / "run" / "calls.jsonl")
-    record.add(Call("a", "sum", "large", {"content": "2"}, "stop", Usage(1, 1), 5))
+    record.add(
+        Call("a", "sum", "large", {"content": "2"}, "stop", Usage(prompt_tokens=1, completion_tokens=1), 5)
+    )
     record.close()
     path = bench / "run" / "calls.jsonl"
     whole = path.read_bytes() + broken + b"\n" + path.read_bytes()

@@ -96,7 +96,7 @@ def test_full_spool_follows_config(make_proxy, large_server, choice):
         else:
             for _ in range(12):
                 ask(proxy)
-            assert "records lost so far" in proxy.output()
+            assert "records dropped so far" in proxy.output()
             assert "cope_ledger_dropped 0.0" not in proxy.http().get("/metrics").text
         cluster.start()
         wait_until(

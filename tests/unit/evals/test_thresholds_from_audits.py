@@ -25,20 +25,20 @@ def audits(count, agreeing, accepted_from=0.5, stage=1, reached=()):
         at = datetime.now(UTC)
         out.append(
             Evidence(
-                str(i),
-                request,
-                at,
-                "math",
-                stage,
-                confidence,
-                accepted,
-                agreed,
-                "small",
-                "large",
-                8,
-                0,
-                100,
-                90,
+                id=str(i),
+                request_id=request,
+                created_at=at,
+                task="math",
+                stage=stage,
+                confidence=confidence,
+                accepted=accepted,
+                agreed=agreed,
+                small_model="small",
+                large_model="large",
+                samples=8,
+                spent_nano=0,
+                large_nano=100,
+                baseline_nano=90,
             )
         )
     return out
@@ -111,7 +111,22 @@ SPREAD = dict.fromkeys((0.25, 0.5, 0.75, 1.0), 0.9)
 def unanswered(count):
     at = datetime.now(UTC)
     return [
-        Evidence(f"n{i}", f"n{i}", at, "math", 1, NO_ANSWER, False, None, "small", "large", 8, 0, 100, 90)
+        Evidence(
+            id=f"n{i}",
+            request_id=f"n{i}",
+            created_at=at,
+            task="math",
+            stage=1,
+            confidence=NO_ANSWER,
+            accepted=False,
+            agreed=None,
+            small_model="small",
+            large_model="large",
+            samples=8,
+            spent_nano=0,
+            large_nano=100,
+            baseline_nano=90,
+        )
         for i in range(count)
     ]
 
@@ -237,7 +252,22 @@ def test_a_frontier_says_what_a_threshold_would_come_to():
     verdicts = {0.25: False, 0.5: True, 0.75: True, 0.8: None, 1.0: False, NO_ANSWER: None}
     at = datetime.now(UTC)
     found = [
-        Evidence(str(i), str(i), at, "math", 1, c, True, v, "small", "large", 8, 0, 100, None)
+        Evidence(
+            id=str(i),
+            request_id=str(i),
+            created_at=at,
+            task="math",
+            stage=1,
+            confidence=c,
+            accepted=True,
+            agreed=v,
+            small_model="small",
+            large_model="large",
+            samples=8,
+            spent_nano=0,
+            large_nano=100,
+            baseline_nano=None,
+        )
         for i, (c, v) in enumerate(verdicts.items())
     ]
     found[0] = msgspec.structs.replace(found[0], spent_nano=None)

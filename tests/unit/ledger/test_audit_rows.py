@@ -1,4 +1,4 @@
-"""Audits on record, on both databases: those of one pair of models are told from all others."""
+"""Stored audits, on both databases: results of one pair of models are separate from all others."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -8,7 +8,7 @@ from sqlalchemy import text
 from proxy.ledger import audits, migrate
 from proxy.ledger.audits import Audited, Models
 from proxy.ledger.database import open_database
-from tests.unit.ledger.test_ledger import request, write
+from tests.support.ledger import request, write
 
 BEFORE_MODELS = "2c94d5e8b7f1"
 AT = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -35,8 +35,8 @@ def audited(name, **changes):
     return Audited(**{**fields, **changes})
 
 
-def test_audits_from_before_models_were_noted_are_kept_and_not_used(empty_url):
-    """An upgrade loses none; whose they were nobody knows, so they count only as made. Down again, they are as before."""
+def test_audits_without_models(empty_url):
+    """Audits without their models stay and count only in the total. After a downgrade they are as before."""
     migrate.upgrade(empty_url)
     migrate.downgrade(empty_url, BEFORE_MODELS)
     columns = "id, stage, request_id, created_at, task, confidence, accepted, agreed"
@@ -68,8 +68,8 @@ def test_audits_from_before_models_were_noted_are_kept_and_not_used(empty_url):
     }
 
     async def read(engine):
-        await audits.keep(engine, audited("new"))
-        await audits.keep(
+        await audits.store_audit(engine, audited("new"))
+        await audits.store_audit(
             engine, audited("none", confidence=audits.NO_ANSWER, accepted=False, agreed=None, request_id="r2")
         )
         found = await audits.verdicts(engine, AT, OURS)
@@ -83,8 +83,8 @@ def test_audits_from_before_models_were_noted_are_kept_and_not_used(empty_url):
     assert before[0] in run(empty_url, rows)
 
 
-def test_only_audits_of_the_models_asked_for_are_read(url):
-    """In order of time, each n named once, unclear ones counted apart; and of one stage's accepted ones on demand."""
+def test_audits_of_one_pair(url):
+    """Audits are read in order of time, for one pair of models or one of its stages, and counted by outcome."""
 
     async def work(engine):
         for one in (
@@ -98,7 +98,7 @@ def test_only_audits_of_the_models_asked_for_are_read(url):
             audited("h", large_model="other"),
             audited("i", created_at=AT - timedelta(minutes=1)),
         ):
-            await audits.keep(engine, one)
+            await audits.store_audit(engine, one)
         return (
             await audits.agreements(engine, AT, OURS),
             await audits.verdicts(engine, AT, OURS, of=("math", 1)),
@@ -116,8 +116,8 @@ def test_only_audits_of_the_models_asked_for_are_read(url):
     assert [a.id for a in found] == ["c", "e", "f", "b", "a"]
 
 
-def test_evidence_has_the_baseline_of_its_request(url):
-    """Also without a verdict; of a request that another large model answered, or that is gone, there is none."""
+def test_evidence_has_the_baseline(url):
+    """The baseline is missing if another large model answered the request, or if the request was deleted."""
 
     async def work(engine):
         local, paid = (
@@ -128,14 +128,14 @@ def test_evidence_has_the_baseline_of_its_request(url):
         for minute, (name, reply) in enumerate(
             {"a": "local", "b": "paid", "c": "fallback", "d": "gone"}.items()
         ):
-            await audits.keep(
+            await audits.store_audit(
                 engine, audited(name, request_id=reply, created_at=AT + timedelta(minutes=minute))
             )
         none = audited(
             "e", confidence=audits.NO_ANSWER, accepted=False, agreed=None, request_id="paid", stage=2
         )
-        await audits.keep(engine, none)
-        await audits.keep(engine, audited("f", large_model="other"))
+        await audits.store_audit(engine, none)
+        await audits.store_audit(engine, audited("f", large_model="other"))
         return (
             await audits.evidence(engine, AT, OURS),
             await audits.agreements(engine, AT, OURS),

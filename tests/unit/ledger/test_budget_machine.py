@@ -1,6 +1,6 @@
 """Any interleaving of reserve, settle, cancel, crash, recover and window turn, on a real database.
 
-A model in plain Python beside it says what has to stand in every budget.
+A model in plain Python predicts the amounts of every budget.
 """
 
 import asyncio
@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
-from proxy.ledger import budgets, migrate
-from proxy.ledger.budgets import list_budgets
+from proxy.ledger import migrate
+from proxy.ledger.budgets import BudgetExceededError, list_budgets
 from proxy.ledger.database import open_database
 from proxy.ledger.journal import Journal, abandoned, open_journal
 from proxy.ledger.unsettled import mark_orphaned, resolve
@@ -40,8 +40,8 @@ def empty_ledger() -> Path:
 
 
 @dataclass
-class Placed:
-    """A hold that was granted: its amount, its budgets' names in the model, and who placed it."""
+class Open:
+    """A reservation in the model: its amount, its budgets and its process."""
 
     id: str
     amount: int
@@ -52,7 +52,7 @@ class Placed:
 class MoneyMachine(RuleBasedStateMachine):
     """Three processes on one database; each can die, and another takes over."""
 
-    held = Bundle("held")
+    reserved = Bundle("reserved")
 
     def __init__(self):
         super().__init__()
@@ -68,10 +68,10 @@ class MoneyMachine(RuleBasedStateMachine):
         )  # an hour before midnight in Berlin, clocks go back next day
         self.numbers = 0
         self.writers = {}
-        self.open = {}  # id -> Placed
+        self.open = {}  # id -> Open
         self.unsettled = {}
         self.spent = {}
-        self.over = {}  # what bills said above their reservations
+        self.over = {}  # costs above their reservations
         for process in range(3):
             self.start(process)
 
@@ -92,17 +92,19 @@ class MoneyMachine(RuleBasedStateMachine):
         for scope in scopes:
             window = {"session": "total", "key": "day", "user": "week", "global": "month"}[scope]
             start = window_start(window, self.now, ZONE)
-            out.append(BudgetRef(scope, "x", LIMITS[scope], window, start))
+            out.append(
+                BudgetRef(scope=scope, name="x", limit=LIMITS[scope], window=window, window_start=start)
+            )
         return tuple(out)
 
     @staticmethod
     def names(refs):
         return tuple((r.scope, r.window_start) for r in refs)
 
-    def book(self, placed, cost):
-        for budget in placed.budgets:
+    def book(self, one, cost):
+        for budget in one.budgets:
             self.spent[budget] = self.spent.get(budget, 0) + cost
-            self.over[budget] = self.over.get(budget, 0) + max(0, cost - placed.amount)
+            self.over[budget] = self.over.get(budget, 0) + max(0, cost - one.amount)
 
     def standing(self, name):
         spent = self.spent.get(name, 0)
@@ -110,50 +112,50 @@ class MoneyMachine(RuleBasedStateMachine):
         unsettled = sum(p.amount for p in self.unsettled.values() if name in p.budgets)
         return spent, reserved, unsettled
 
-    def free(self, refs):
+    def available(self, refs):
         return min(LIMITS[r.scope] - sum(self.standing((r.scope, r.window_start))) for r in refs)
 
     @rule(
-        target=held, amount=AMOUNTS, share=st.floats(0, 1), process=st.integers(0, 2),
+        target=reserved, amount=AMOUNTS, share=st.floats(0, 1), process=st.integers(0, 2),
         scopes=st.sets(st.sampled_from(sorted(LIMITS)), min_size=1),
     )  # fmt: skip
     def reserve(self, amount, share, process, scopes):
-        """Granted whole if it fits, cut to what is left if that is enough, else refused: never anything else."""
+        """Reserve the amount, or the remaining amount if that is enough. Otherwise the reservation is refused."""
         refs, least = self.refs(sorted(scopes)), max(1, int(amount * share))
-        free = self.free(refs)
-        self.numbers += 1
-        hold = Reservation(f"h{self.numbers}", "req", "m", amount, self.now, self.now + timedelta(hours=1))
+        available = self.available(refs)
+        reservation = self.reservation(amount)
         try:
-            grant = self.run(self.writers[process][0].reserve(hold, refs, least=least, wait_s=0))
-        except budgets.BudgetExceededError:
-            assert free < least, "blocked although there was money left"
+            reserved = self.run(self.writers[process][0].reserve(reservation, refs, least=least, wait_s=0))
+        except BudgetExceededError:
+            assert available < least, "blocked although there was money left"
             return multiple()
-        assert grant.amount == min(amount, free)
-        assert grant.left == free - grant.amount
-        self.open[hold.id] = Placed(hold.id, grant.amount, self.names(refs), process)
-        return hold.id
+        assert reserved.amount == min(amount, available)
+        assert reserved.remaining == available - reserved.amount
+        self.open[reservation.id] = Open(reservation.id, reserved.amount, self.names(refs), process)
+        return reservation.id
 
-    @rule(name=consumes(held), share=st.floats(0, 1.3), twice=st.booleans())
+    @rule(name=consumes(reserved), share=st.floats(0, 1.3), twice=st.booleans())
     def settle(self, name, share, twice):
-        """Spend is what the call has cost, also above its bound, and once only. A dead process settles nothing."""
-        placed = self.open.pop(name, None)
-        if placed is None:
+        """Book the cost once, even above the reservation. A dead process settles nothing."""
+        one = self.open.pop(name, None)
+        if one is None:
             return
-        cost = int(placed.amount * share)
-        writer = self.writers[placed.process][0]
+        cost = int(one.amount * share)
+        writer = self.writers[one.process][0]
         writer.submit(*[Settlement(name, cost)] * (2 if twice else 1))
         self.run(writer.flush())
-        self.book(placed, cost)
+        self.book(one, cost)
 
     @rule(amount=AMOUNTS, process=st.integers(0, 2), steps=st.integers(0, 12))
     def cancel(self, amount, process, steps):
         """A client that leaves at any moment of its reservation reserves nothing."""
-        self.numbers += 1
-        hold = Reservation(f"h{self.numbers}", "req", "m", amount, self.now, self.now + timedelta(hours=1))
+        reservation = self.reservation(amount)
         writer = self.writers[process][0]
 
         async def leave():
-            task = asyncio.ensure_future(writer.reserve(hold, self.refs(["global"]), least=1, wait_s=0))
+            task = asyncio.ensure_future(
+                writer.reserve(reservation, self.refs(["global"]), least=1, wait_s=0)
+            )
             for _ in range(steps):
                 await asyncio.sleep(0)
             task.cancel()
@@ -161,8 +163,19 @@ class MoneyMachine(RuleBasedStateMachine):
             await writer.flush()
 
         self.run(leave())
-        if hold.id in {p.id for p in self.run(self.reservations())}:
-            raise AssertionError("the cancelled hold still stands")
+        if reservation.id in {p.id for p in self.run(self.reservations())}:
+            raise AssertionError("the cancelled reservation still exists")
+
+    def reservation(self, amount):
+        self.numbers += 1
+        return Reservation(
+            id=f"h{self.numbers}",
+            request_id="req",
+            model="m",
+            amount=amount,
+            created_at=self.now,
+            expires_at=self.now + timedelta(hours=1),
+        )
 
     async def reservations(self):
         async with self.engine.connect() as connection:
@@ -170,7 +183,7 @@ class MoneyMachine(RuleBasedStateMachine):
 
     @rule(process=st.integers(0, 2), settled=st.booleans())
     def crash(self, process, settled):
-        """A process dies; what its journal holds is replayed, all else of it is unsettled at its worst case."""
+        """A process dies. Its journal is replayed, and its other reservations are unsettled."""
         writer, journal = self.writers[process]
         mine = [p for p in self.open.values() if p.process == process]
 
@@ -185,15 +198,15 @@ class MoneyMachine(RuleBasedStateMachine):
         if settled and mine:
             del self.open[mine[0].id]
             self.book(mine[0], 1)
-        for placed in mine:
-            if self.open.pop(placed.id, None) is not None:
-                self.unsettled[placed.id] = placed
+        for one in mine:
+            if self.open.pop(one.id, None) is not None:
+                self.unsettled[one.id] = one
 
         async def take_over():
             count = 0
             for dead in abandoned(self.spool, max_bytes=10**7):
                 await replay(self.engine, dead, ZONE)
-                await mark_orphaned(self.engine, dead.id)
+                await mark_orphaned(self.engine, dead.process_id)
                 dead.close()
                 count += 1
             return count
@@ -202,13 +215,13 @@ class MoneyMachine(RuleBasedStateMachine):
         self.start(process)
 
     @rule(cost=st.integers(0, 600))
-    def operator_settles(self, cost):
-        """An operator reads the bill and settles what a dead process has left."""
+    def operator_resolves(self, cost):
+        """An operator reads the bill and resolves a reservation of a dead process."""
         if not self.unsettled:
             return
-        name, placed = self.unsettled.popitem()
+        name, one = self.unsettled.popitem()
         assert self.run(resolve(self.engine, name, cost))
-        self.book(placed, cost)
+        self.book(one, cost)
 
     @rule(hours=st.sampled_from([1, 3, 24, 200]))
     def time_passes(self, hours):
@@ -216,8 +229,8 @@ class MoneyMachine(RuleBasedStateMachine):
         self.now += timedelta(hours=hours)
 
     @invariant()
-    def every_budget_is_what_the_model_says(self):
-        """No cent is lost, none is counted twice; and only the truth of a bill can pass a limit."""
+    def budgets_match_the_model(self):
+        """No amount is lost or counted twice, and only a bill above its reservation can exceed a limit."""
         for row in self.run(list_budgets(self.engine)):
             name = (row.scope, row.window_start)
             assert (row.spent, row.reserved, row.unsettled) == self.standing(name)
@@ -235,7 +248,7 @@ class MoneyMachine(RuleBasedStateMachine):
 
 
 def os_level_death(journal: Journal) -> None:
-    """Let go of the journal's lock, as the end of a process does, and nothing else."""
+    """Release the lock of the journal, as the end of a process does, and do nothing else."""
     os.close(journal._file)
     os.close(journal._lock)
 

@@ -1,4 +1,4 @@
-"""The journal: what was promised survives, what is broken holds up nothing."""
+"""The journal keeps every appended record, and a broken one blocks no others."""
 
 import asyncio
 import resource
@@ -11,10 +11,30 @@ from proxy.ledger import reports
 from proxy.ledger.journal import REJECTED, Journal, JournalFullError, abandoned, open_journal
 from proxy.ledger.requests import list_requests
 from proxy.ledger.writer import replay
-from proxy.records import Settlement
-from tests.unit.ledger.test_ledger import budget, call, request, reserve, run, writing
+from proxy.records import PlanRecord, Settlement
+from tests.support.ledger import NOW, budget, call, request, reservation, reserve, run, writing
 
 BOUND = 10**7
+
+
+OLD_JOURNAL = """\
+{"type":"Hold","id":"c1","request_id":"r1","model":"m","amount":100,"created_at":"2026-10-15T12:00:00Z",\
+"expires_at":"2026-10-15T12:00:00Z"}
+{"type":"Settle","hold_id":"c1","cost":7}
+{"type":"CallRecord","id":"c1","request_id":"r1","key_id":null,"started_at":"2026-10-15T12:00:00Z","stage":3,\
+"role":"executor","tier":"large","model":"m","sample":null,"usage":{"prompt_tokens":10,"completion_tokens":5,\
+"cached_tokens":0,"reasoning_tokens":0,"audio_prompt_tokens":0,"audio_completion_tokens":0},"cost":7,\
+"price":{"input":2500000000,"output":10000000000,"cached_input":null,"audio_input":null,"audio_output":null,\
+"source":"config","long_above":null,"long":null},"latency_ms":1,"finish_reason":"stop","estimated":false,\
+"vote":null,"error":null,"overrun":false}
+{"type":"PlanRecord","request_id":"r1","stage":2,"kind":"goal","sample":null,"text":"Find it.","chosen":true}
+{"type":"RequestRecord","id":"r1","started_at":"2026-10-15T12:00:00Z","key_id":null,"session":null,"user":null,\
+"task":"math","mode":"cascade","stage":3,"confidence":null,"status":200,"reason":null,"degraded":null,\
+"requested_model":"cope","model":"m","prompt_tokens":10,"completion_tokens":5,"cost":7,"baseline":9,\
+"latency_ms":1,"first_token_ms":1,"stream":false,"error":null,"tags":[],"stages":[{"stage":1,"drawn":3,\
+"planned":4,"agreed":1,"confidence":0.25,"threshold":0.75,"accepted":false}],"prompt":null,"answer":null}
+"""
+"""One record of each kind, as processes wrote them before the tables were renamed."""
 
 
 def records(count, start=0):
@@ -30,8 +50,8 @@ def read_all(journal):
     return out
 
 
-def test_what_was_appended_is_read_in_order_over_many_segments(tmp_path):
-    """Also while more comes in, and the files of what is done are gone."""
+def test_segments_are_read_in_order(tmp_path):
+    """Records are read in order while more are appended, and finished segments are deleted."""
     journal = open_journal(tmp_path, "p", max_bytes=10 * BOUND)
     wide = [Settlement(f"{i:010000}", i) for i in range(3000)]
     seen = []
@@ -49,8 +69,8 @@ def test_what_was_appended_is_read_in_order_over_many_segments(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_only_the_dead_are_adopted(tmp_path):
-    """A journal under lock belongs to a living process; after its death all of it is read, but half a line."""
+def test_only_dead_processes_are_adopted(tmp_path):
+    """A locked journal belongs to a living process. After its death every complete line is read."""
     journal = open_journal(tmp_path, "p", max_bytes=BOUND)
     journal.append(records(3))
     assert list(abandoned(tmp_path, max_bytes=BOUND)) == []
@@ -62,8 +82,24 @@ def test_only_the_dead_are_adopted(tmp_path):
     adopted.close()
 
 
-def test_a_full_disk_keeps_nothing_by_halves(tmp_path):
-    """What does not fit is refused as a whole; what was there before, and what comes later, is whole."""
+def test_old_journal_is_read(tmp_path):
+    """Records that an older version wrote are read, so an upgrade loses none."""
+    folder = tmp_path / "proc_old"
+    folder.mkdir()
+    (folder / "00000001.log").write_text(OLD_JOURNAL)
+    (journal,) = abandoned(tmp_path, max_bytes=BOUND)
+    assert read_all(journal) == [
+        reservation("c1", 100, at=NOW, expires=NOW, request_id="r1"),
+        Settlement("c1", 7),
+        call("c1", "r1"),
+        PlanRecord(request_id="r1", stage=2, kind="goal", sample=None, text="Find it.", chosen=True),
+        request("r1"),
+    ]
+    journal.close()
+
+
+def test_full_disk_refuses_complete_batch(tmp_path):
+    """A batch that does not fit is refused completely. Records before and after it are complete."""
     journal = open_journal(tmp_path, "p", max_bytes=BOUND)
     journal.append(records(2))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -79,8 +115,8 @@ def test_a_full_disk_keeps_nothing_by_halves(tmp_path):
     journal.close()
 
 
-def test_no_space_left_is_said_so(tmp_path):
-    """The operating system's own words reach the operator."""
+def test_full_disk_is_named(tmp_path):
+    """The error names the reason that the operating system gives."""
     (tmp_path / "p").mkdir()
     (tmp_path / "p" / "00000001.log").symlink_to("/dev/full")
     journal = Journal(tmp_path / "p", max_bytes=BOUND)
@@ -88,8 +124,8 @@ def test_no_space_left_is_said_so(tmp_path):
         journal.append(records(1))
 
 
-def test_the_bound_holds(tmp_path):
-    """Past it nothing is taken, until the database has had some."""
+def test_size_limit(tmp_path):
+    """At its size limit the journal refuses records until the database has taken some."""
     journal = open_journal(tmp_path, "p", max_bytes=100)
     while not journal.full:
         journal.append(records(1))
@@ -101,8 +137,8 @@ def test_the_bound_holds(tmp_path):
     journal.close()
 
 
-def test_a_record_that_no_database_takes_holds_up_nothing(url):
-    """It is put aside where a person finds it; all others are written."""
+def test_refused_record_blocks_no_others(url):
+    """A record that the database refuses is moved to a file, and all others are written."""
     good = [request(f"r{i}") for i in range(3)]
 
     async def work(engine):
@@ -120,8 +156,8 @@ def test_a_record_that_no_database_takes_holds_up_nothing(url):
     assert rejected.count("\n") == 1
 
 
-def test_a_journal_that_was_half_written_is_replayed_once(url, tmp_path):
-    """The process died after the database had taken some of it: nothing is there twice, in rows or in sums."""
+def test_replay_skips_existing_records(url, tmp_path):
+    """If the database has some records of a dead process, they are not written again, in rows or in sums."""
     made = [request("r1"), call("c1", "r1"), request("r2"), call("c2", "r2")]
     dead = open_journal(tmp_path, "dead", max_bytes=BOUND)
     dead.append(made)
@@ -140,7 +176,7 @@ def test_a_journal_that_was_half_written_is_replayed_once(url, tmp_path):
     assert run(url, work) == (["r2", "r1"], [(2, 14)])
 
 
-def test_the_events_of_one_loop_go_into_few_commits(url):
+def test_concurrent_requests_share_commits(url):
     """Many concurrent requests share a commit."""
 
     async def work(engine):

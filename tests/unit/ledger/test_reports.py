@@ -1,4 +1,4 @@
-"""Reports: the same answer from sums a day, sums a month and rows, whatever the range."""
+"""Reports give the same answer from sums by day, sums by month and rows, for every range."""
 
 import asyncio
 from collections import Counter
@@ -14,8 +14,9 @@ from sqlalchemy import text
 from proxy.ledger import reports, retention
 from proxy.ledger.database import open_database
 from proxy.ledger.rebuild import rebuild
-from proxy.ledger.reports import GROUPS, OF_CALLS
-from tests.unit.ledger.test_ledger import call, opened, request, run, writing
+from proxy.ledger.reports import GROUPS
+from proxy.ledger.rollups import OF_CALLS
+from tests.support.ledger import call, opened, request, run, writing
 
 pytestmark = pytest.mark.slow
 
@@ -59,8 +60,8 @@ days = st.integers(-3, 160).map(lambda d: datetime(2025, 11, 27, tzinfo=BERLIN) 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.none() | days, st.none() | days, st.sampled_from(["task", "key", "day"]), st.booleans())
-def test_every_range_of_whole_days_is_the_sum_of_its_requests(filled, since, until, by, own):
-    """Months and the days beside them are put together without a gap and without an overlap."""
+def test_range_of_complete_days(filled, since, until, by, own):
+    """A range is split into months and days without a gap or an overlap."""
     if since is not None and until is not None and since >= until:
         return
     rows = filled(
@@ -82,8 +83,8 @@ def test_every_range_of_whole_days_is_the_sum_of_its_requests(filled, since, unt
 
 
 @pytest.mark.parametrize("by", GROUPS)
-def test_rows_and_sums_say_the_same(url, by):
-    """A range that is no whole day is summed up from the rows: errors, escalations and percentiles included."""
+def test_rows_equal_rollups(url, by):
+    """A range of part days is summed from the rows, with errors, escalations and percentiles."""
 
     async def work(engine):
         async with writing(engine, BERLIN) as writer:
@@ -104,8 +105,8 @@ def test_rows_and_sums_say_the_same(url, by):
 NOON = datetime(2027, 1, 1, 12, tzinfo=UTC)
 
 
-def test_a_rebuild_changes_nothing_and_heals(url):
-    """Sums made anew from the rows are those that were kept up; what was pruned stays as it was."""
+def test_rebuild_corrects_sums(url):
+    """A rebuild gives the same sums as before and corrects wrong ones. Sums of pruned rows stay."""
 
     async def everything(engine):
         return [await reports.spend(engine, by=by, zone=BERLIN) for by in GROUPS]
@@ -128,8 +129,8 @@ def test_a_rebuild_changes_nothing_and_heals(url):
     assert after == before
 
 
-def test_the_dearest_come_first_and_a_limit_cuts_the_rest(url):
-    """As many as were asked for."""
+def test_limit_keeps_the_dearest(url):
+    """A limit returns the groups with the highest cost."""
 
     async def work(engine):
         async with writing(engine) as writer:
@@ -139,8 +140,8 @@ def test_the_dearest_come_first_and_a_limit_cuts_the_rest(url):
     assert [r.group for r in run(url, work)] == ["s8", "s7", "s6"]
 
 
-def test_an_empty_ledger_has_an_empty_report(url):
-    """From sums and from rows."""
+def test_empty_report(url):
+    """An empty ledger has an empty report, from rollups and from rows."""
 
     async def work(engine):
         async with opened(url):

@@ -27,14 +27,14 @@ times = st.integers(1_100_000_000, 2_050_000_000).map(lambda s: datetime.fromtim
         ("month", "2026-10-01T00:00+02:00"),
     ],
 )
-def test_windows_begin_at_local_midnight(window, start):
-    """Also on the day that has 25 hours."""
+def test_windows_begin_at_midnight(window, start):
+    """A window begins at local midnight, even on a day with 25 hours."""
     assert window_start(window, NOW, BERLIN) == datetime.fromisoformat(start)
 
 
 @given(times, zones, st.sampled_from(["day", "week", "month"]))
-def test_a_window_holds_its_time_and_ends_where_the_next_begins(at, zone, window):
-    """Every moment has one window, and windows do not overlap."""
+def test_windows_do_not_overlap(at, zone, window):
+    """Every moment has exactly one window."""
     zone = ZoneInfo(zone)
     start = window_start(window, at, zone)
     assert start <= at
@@ -53,20 +53,20 @@ def test_a_window_holds_its_time_and_ends_where_the_next_begins(at, zone, window
         ("2026-10-31T08:00Z", "2026-10-31T08:00+00:00"),
     ],
 )  # fmt: skip
-def test_times_as_a_person_types_them(typed, meant):
+def test_typed_times(typed, meant):
     """Days begin at midnight in the zone of the budgets."""
     assert parse_time(typed, NOW, BERLIN) == datetime.fromisoformat(meant)
 
 
 @pytest.mark.parametrize("typed", ["", "soon", "7", "d", "2026-13", "2026-02-30", "7y", "-3d"])
-def test_what_is_no_time_is_told_the_forms(typed):
-    """The message says what can be typed."""
+def test_invalid_times(typed):
+    """The error message lists the valid forms."""
     with pytest.raises(ValueError, match="7d"):
         parse_time(typed, NOW, BERLIN)
 
 
-def test_a_month_is_both_ends():
-    """December ends in the next year; nothing may be said beside it; and a range goes forward."""
+def test_month_is_a_range():
+    """A month excludes other ends, December ends in the next year, and a range may not end before it begins."""
     assert time_range(None, None, "2026-12", NOW, BERLIN) == (
         datetime.fromisoformat("2026-12-01T00:00+01:00"), datetime.fromisoformat("2027-01-01T00:00+01:00"),
     )  # fmt: skip
@@ -75,8 +75,8 @@ def test_a_month_is_both_ends():
             time_range(*wrong, NOW, BERLIN)
 
 
-def test_spans():
-    """For keys that expire."""
+def test_typed_spans():
+    """Spans such as 90d are read, and other texts are refused."""
     assert parse_span("90d") == timedelta(days=90)
     with pytest.raises(ValueError, match="90d"):
         parse_span("tomorrow")

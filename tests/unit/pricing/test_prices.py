@@ -1,44 +1,78 @@
-"""Money: exact, and never rounded in the spender's favour."""
+"""Prices: costs are exact, and never rounded in the client's favour."""
 
+from dataclasses import replace
+from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import pytest
+from genai_prices import types
+from genai_prices.data_snapshot import get_snapshot
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.pricing.money import format_usd, parse_usd
-from proxy.pricing.prices import Price, Usage, cost, output_that_fits, worst_case
+from proxy.pricing.prices import (
+    Price,
+    Usage,
+    cost,
+    output_that_fits,
+    per_mtok,
+    published_on,
+    published_price,
+    worst_case,
+)
 from proxy.pricing.tokens import count_prompt, prompt_bound
 
 rates = st.integers(0, 10**12)
 tokens = st.integers(0, 10**7)
-prices = st.builds(Price, input=rates, output=rates, cached_input=st.none() | rates)
+flat = st.builds(
+    Price, input=rates, output=rates, cached_input=st.none() | rates, audio_input=st.none() | rates,
+    audio_output=st.none() | rates,
+)  # fmt: skip
+prices = flat | st.builds(
+    lambda steps, lists: stepped(sorted(steps), lists),
+    st.lists(st.integers(0, 10**6), min_size=1, max_size=3, unique=True),
+    st.lists(flat, min_size=4, max_size=4),
+)
+
+
+def stepped(steps, lists):
+    """Return a price with another list above each step of the prompt."""
+    if not steps:
+        return lists[0]
+    return replace(lists[0], long_above=steps[0], long=stepped(steps[1:], lists[1:]))
 
 
 @given(st.integers(0, 10**18))
-def test_an_amount_survives_being_shown_and_read(nano):
-    """format_usd and parse_usd are exact inverses."""
+def test_amounts_round_trip(nano):
+    """`format_usd` and `parse_usd` are exact inverses."""
     assert parse_usd(format_usd(nano)) == nano
 
 
 @pytest.mark.parametrize("text", ["-1", "nan", "inf", "1e400", "", "abc", "1,5", "-0.0000000001"])
-def test_what_is_no_amount_is_refused(text):
+def test_invalid_amounts(text):
     """Each refusal is a ValueError with a message."""
     with pytest.raises(ValueError, match=r"."):
         parse_usd(text)
 
 
 @given(prices, tokens, tokens, st.data())
-def test_the_worst_case_is_an_upper_bound(price, prompt, output, data):
-    """No usage within the bounds costs more than the reservation."""
-    used = data.draw(st.integers(0, prompt))
-    usage = Usage(used, data.draw(st.integers(0, output)), cached_tokens=data.draw(st.integers(0, used)))
+def test_worst_case_is_an_upper_limit(price, prompt, output, data):
+    """No usage within the limits costs more than the worst case, with cached, audio and long prompts."""
+    used, made = data.draw(st.integers(0, prompt)), data.draw(st.integers(0, output))
+    usage = Usage(
+        prompt_tokens=used,
+        completion_tokens=made,
+        cached_tokens=data.draw(st.integers(0, used)),
+        audio_prompt_tokens=data.draw(st.integers(0, used)),
+        audio_completion_tokens=data.draw(st.integers(0, made)),
+    )
     assert cost(price, usage) <= worst_case(price, prompt, output)
 
 
 @given(prices, tokens, st.integers(0, 10**15))
-def test_the_output_that_fits_fits_and_one_more_does_not(price, prompt, available):
-    """The bound is the largest whose worst case is within the amount."""
+def test_output_that_fits(price, prompt, available):
+    """The limit is the largest one with a worst case within the amount."""
     fits = output_that_fits(price, prompt, available)
     if fits is None:
         assert worst_case(price, prompt, 10**9) <= available
@@ -48,11 +82,13 @@ def test_the_output_that_fits_fits_and_one_more_does_not(price, prompt, availabl
         assert worst_case(price, prompt, fits) <= available < worst_case(price, prompt, fits + 1)
 
 
-def test_cost_is_price_times_usage():
+def test_cost_of_a_call():
     """The published example: 1000 in, 400 of them cached, 100 out."""
     price = Price(input=2_500_000_000, cached_input=1_250_000_000, output=10_000_000_000)
     expected = (600 * Decimal("2.5") + 400 * Decimal("1.25") + 100 * 10) / 10**6
-    assert cost(price, Usage(1000, 100, cached_tokens=400)) == int(expected * 10**9)
+    assert cost(price, Usage(prompt_tokens=1000, completion_tokens=100, cached_tokens=400)) == int(
+        expected * 10**9
+    )
 
 
 @settings(deadline=None)  # the first count loads the encoding
@@ -63,8 +99,81 @@ def test_cost_is_price_times_usage():
         max_size=5,
     )
 )
-def test_the_prompt_bound_is_above_the_expected_count(turns):
-    """For known and unknown models, in any language, the bound is at least the count."""
+def test_prompt_bound_exceeds_count(turns):
+    """The upper limit is at least the expected count, for known and unknown models and any text."""
     body = {"messages": [{"role": r, "content": c} for r, c in turns]}
     for model in ("gpt-4o", "someone-elses-model"):
         assert prompt_bound(model, body) >= count_prompt("gpt-4o", body)
+
+
+def test_long_prompts_cost_more():
+    """Each step of the prompt has its own prices, for all tokens of the call."""
+    price = stepped([100, 200], [Price(input=rate, output=rate) for rate in (10**6, 2 * 10**6, 3 * 10**6)])
+    found = [cost(price, Usage(prompt_tokens=n, completion_tokens=10)) for n in (100, 101, 200, 201)]
+    assert found == [110, 2 * 111, 2 * 210, 3 * 211]
+
+
+def published():
+    """Yield the name and the prices of each model that the snapshot finds by this name alone."""
+    snapshot = get_snapshot()
+    for provider in snapshot.providers:
+        for model in provider.models:
+            try:
+                _, info = snapshot.find_provider_model(model.id, None, None, None)
+            except LookupError:
+                continue
+            yield model.id, info.get_prices(datetime.now(UTC))
+
+
+def is_stepped(rates):
+    return any(isinstance(rate, types.TieredPrices) for rate in vars(rates).values())
+
+
+def test_published_steps_are_complete():
+    """The cost of a prompt of any length is the cost that the snapshot itself computes."""
+    seen = 0
+    for name, rates in published():
+        price = published_price(name)
+        if price is None or not is_stepped(rates):
+            continue
+        for size in (1000, 100_000, 150_000, 250_000, 300_000, 900_000):
+            usage = Usage(prompt_tokens=size, completion_tokens=1000, cached_tokens=200)
+            reference = types.Usage(input_tokens=size, output_tokens=1000, cache_read_tokens=200)
+            expected = rates.calc_price(reference)["total_price"]
+            assert abs(Decimal(cost(price, usage)) - expected * 10**9) < 2, (name, size)
+            seen += 1
+    assert seen > 0
+
+
+def test_published_price_of_a_model():
+    """A known model has a price and a day on which it was checked."""
+    price = published_price("gpt-4o")
+    assert (price.input, price.output, price.cached_input) == (2_500_000_000, 10_000_000_000, 1_250_000_000)
+    assert date(2025, 1, 1) < published_on("gpt-4o") <= datetime.now(UTC).date()
+
+
+def test_published_price_of_embeddings():
+    """An embedding has no output price, so its output is free."""
+    price = published_price("text-embedding-3-small")
+    assert price.input > 0
+    assert price.output == 0
+
+
+def test_unknown_model_has_no_price():
+    """A model that the snapshot does not know has neither price nor day."""
+    assert published_price("no-such-model") is None
+    assert published_on("no-such-model") is None
+
+
+def test_incomplete_price_is_no_price():
+    """A model without an output price is not priced, because its worst case is unknown."""
+    names = [n for n, rates in published() if rates.output_mtok is None and "embed" not in n]
+    assert names
+    assert {published_price(n) for n in names} == {None}
+
+
+def test_too_precise_price():
+    """A price with more than 9 decimals cannot be kept exactly and is refused."""
+    assert per_mtok(Decimal("0.000000001")) == 1
+    with pytest.raises(ValueError, match="9 decimals"):
+        per_mtok(Decimal("0.0000000001"))

@@ -92,13 +92,16 @@ def test_a_change_is_logged_once(caplog):
 
 def call(stage, role, cost, tier="large"):
     return CallRecord(
-        "c", "r", None, datetime.now(UTC), stage, role, tier, "m", None, Usage(1, 1), cost, Price(1, 1), 1, "stop",
-        estimated=False,
+        id="c", request_id="r", key_id=None, started_at=datetime.now(UTC), stage=stage, role=role, tier=tier, model="m",
+        sample=None, usage=Usage(prompt_tokens=1, completion_tokens=1), cost=cost, price=Price(input=1, output=1),
+        latency_ms=1, finish_reason="stop", estimated=False,
     )  # fmt: skip
 
 
 def stage(number, *, accepted):
-    return StageRecord(number, 4, 4, 4, 1.0, 0.75, accepted)
+    return StageRecord(
+        stage=number, drawn=4, planned=4, agreed=4, confidence=1.0, threshold=0.75, accepted=accepted
+    )
 
 
 LOCAL, GUIDELINE, ANSWER = (
