@@ -1,6 +1,7 @@
-"""Audits: the large model is asked what the small one has answered, one at a time, from a budget of their own.
+"""Carry out audits: compare the small model's answers with the large model's, one request at a time.
 
-An audit is a request like another, with its row, its calls and its holds; its mode is "audit" and no client's budget pays.
+An audit is a request like any other, with its row, its calls and its reservations. Its mode is "audit", and it is paid
+from the audits' own budget.
 """
 
 import asyncio
@@ -8,7 +9,7 @@ import logging
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import msgspec
@@ -17,6 +18,7 @@ from proxy.audits.drift import first_alarm
 from proxy.cascade.confidence.agent import is_text, without_tools
 from proxy.cascade.toolcalls import with_calls
 from proxy.cascade.types import Json, Sample, Task, TaskKind
+from proxy.concurrency import reap
 from proxy.config.controls import Controls
 from proxy.errors import ApiError
 from proxy.formats.chat import Chat
@@ -27,187 +29,214 @@ from proxy.ledger.windows import window_start
 from proxy.pricing.prices import Usage, cost
 from proxy.pricing.tokens import hides_reasoning
 from proxy.service.answer import answer
-from proxy.service.audit_queue import Audit, Local
+from proxy.service.audit_queue import AuditJob, StageAnswer
 from proxy.service.request import ModelRequest
 from proxy.service.state import AppState
 from proxy.spending.planner import REASONING_ROOM
 
 log = logging.getLogger(__name__)
 
-_JUDGED_TOKENS = 256  # room for models that think in their text
-_AT_ONCE = timedelta(seconds=1)
+_VERDICT_TOKENS = 256  # room for models that think in their text
+_SAME_MOMENT = timedelta(seconds=1)
 _JUDGE = (
     "Judge the answer above, which another assistant gave: is it correct, and as helpful as a very good one? Write only "
     "yes or no."
 )
 _VERDICT = re.compile(r"[\W_]*(yes|no)(?![^\W_])", re.IGNORECASE)
-_LEFT_OUT = frozenset(
+_DROPPED_FIELDS = frozenset(
     {"stream", "stream_options", "metadata", "store", "user", "safety_identifier", "models"}
 )
 
 
-class _Page:
-    """The reply to a request that nobody has sent: what would go to its client is kept. See `Reply`."""
+class BufferedReply:
+    """A `Reply` that buffers the response of an internal request, which is never streamed."""
 
     def __init__(self) -> None:
         self.body = b""
 
     async def json(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        """Keep the body."""
         self.body = body
 
     async def open(self, headers: Mapping[str, str]) -> None:
+        """Refuse to stream."""
         raise AssertionError("an audit is never streamed")
 
     async def event(self, data: bytes, name: str | None = None) -> None:
+        """Refuse to stream."""
         raise AssertionError("an audit is never streamed")
 
     async def close(self) -> None:
+        """Refuse to stream."""
         raise AssertionError("an audit is never streamed")
 
     @property
     def answering(self) -> bool:
+        """Whether the answer is here."""
         return bool(self.body)
+
+
+@dataclass(frozen=True, slots=True)
+class _LargeAnswer:
+    """The large model's answer to an audit.
+
+    `price` is its price for a client in nano-USD. It is `None` if the audits' budget cut the answer short.
+    """
+
+    request_id: str
+    choice: Json
+    price: int | None
 
 
 @asynccontextmanager
 async def auditing(state: AppState) -> AsyncIterator[None]:
-    """Carry out audits in the background; one that is under way at the end is cut short, and settled."""
-    task = asyncio.create_task(_work(state))
+    """Carry out audits in the background. On exit, the audit under way is cancelled and settled."""
+    task = asyncio.create_task(_audit_forever(state))
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await reap(task)
 
 
-async def _work(state: AppState) -> None:
+async def _audit_forever(state: AppState) -> None:
     while True:
-        audit = await state.audits.next()
+        job = await state.audits.next()
         try:
-            await _carry_out(state, audit)
+            await _carry_out(state, job)
         except ApiError as e:
-            log.warning("the audit of %s was not made: %s", audit.request_id, e.message)
+            log.warning("the audit of %s was not made: %s", job.request_id, e.message)
         except (OSError, DatabaseError) as e:
-            log.warning("the audit of %s is not on record (%s)", audit.request_id, type(e).__name__)
-        except Exception:  # one that breaks must not end the others
-            log.exception("the audit of %s failed", audit.request_id)
+            log.warning("the audit of %s was not recorded (%s)", job.request_id, type(e).__name__)
+        except Exception:  # a bug in one audit must not end the others
+            log.exception("the audit of %s failed", job.request_id)
 
 
-async def _carry_out(state: AppState, audit: Audit) -> None:
-    if audit.task.kind is TaskKind.OPEN:
-        for local in audit.answers:
-            await _judge(state, audit, local, None)
+async def _carry_out(state: AppState, job: AuditJob) -> None:
+    if job.task.kind is TaskKind.OPEN:
+        for local in job.answers:
+            await _judge_answer(state, job, local, None)
         return
-    # Also where no stage has an answer: what such requests cost is evidence, and they must be as likely to be on record.
-    id_, choice, price = await _ask(state, audit, audit.task.body)
-    for local in audit.answers:
-        theirs = await _vote(audit, local, choice)
-        if theirs != local.vote and _are_open_texts(audit.task, theirs, local.vote):
-            await _judge(state, audit, local, price)  # they may say the same in other words
+    # Audit requests without a valid answer too: leaving them out would bias the cost estimate.
+    large = await _ask_large(state, job, job.task.body)
+    for local in job.answers:
+        vote = await _vote_of_large(job, local, large.choice)
+        if vote != local.vote and _are_open_texts(job.task, vote, local.vote):
+            await _judge_answer(state, job, local, large.price)  # they may say the same in other words
         else:
-            agreed = None if theirs is None or local.answer is None else theirs == local.vote
-            await _note(state, audit, local, id_, agreed, price)
+            agreed = None if vote is None or local.answer is None else vote == local.vote
+            await _record_audit(state, job, local, large.request_id, agreed, large.price)
 
 
 def _are_open_texts(task: Task, *votes: str | None) -> bool:
-    """Say whether an agent's answers are texts of a kind without votes."""
+    """Return True if an agent's answers are texts of a kind without votes."""
     return (
         task.kind is TaskKind.AGENT and all(map(is_text, votes)) and without_tools(task).kind is TaskKind.OPEN
     )
 
 
-async def _judge(state: AppState, audit: Audit, local: Local, price: int | None) -> None:
-    """Note a verdict on an answer, and the price of the large model's own, where it was asked for one."""
-    id_, choice, _ = await _ask(state, audit, _judging(audit, local))
-    await _note(state, audit, local, id_, _judged(choice), price)
+async def _judge_answer(state: AppState, job: AuditJob, local: StageAnswer, price: int | None) -> None:
+    """Ask the large model for a verdict on an answer and record it.
 
-
-async def _ask(state: AppState, audit: Audit, asked: Json) -> tuple[str, Json, int | None]:
-    """Pay for one answer; return the id of its request, its choice, and its price for a client, in nano-USD.
-
-    The price is `None` where the audits' budget has cut the answer. A prompt that was cached, since the client's own request
-    came a moment ago, counts as if it had not been.
+    `price` is the price of the large model's own answer, if it gave one.
     """
-    body = {k: v for k, v in asked.items() if k not in _LEFT_OUT} | {"model": f"direct/{audit.model.name}"}
-    size = len(msgspec.json.encode(body))
+    large = await _ask_large(state, job, _verdict_request(job, local))
+    await _record_audit(state, job, local, large.request_id, _read_verdict(large.choice), price)
+
+
+async def _ask_large(state: AppState, job: AuditJob, asked: Json) -> _LargeAnswer:
+    """Pay for one answer of the large model.
+
+    The client's own request has just put the prompt into the upstream's cache, so the price counts it as uncached.
+    """
+    model = job.large_model.name
+    body = {k: v for k, v in asked.items() if k not in _DROPPED_FIELDS} | {"model": f"direct/{model}"}
     request = ModelRequest(
-        Chat(), new_id("req"), now(), None, body, size, Controls(mode="large"), audits=audit.task.kind
+        format=Chat(),
+        id=new_id("req"),
+        received_at=now(),
+        key=None,
+        body=body,
+        size=len(msgspec.json.encode(body)),
+        controls=Controls(mode="large"),
+        audits=job.task.kind,
     )
-    page = _Page()
-    await answer(state, request, page)
-    answered = msgspec.json.decode(page.body)
+    reply = BufferedReply()
+    await answer(state, request, reply)
+    answered = msgspec.json.decode(reply.body)
     usage, _, _ = request.format.whole(answered)
     price = None
     if usage is not None and answered["cope"]["degraded"] is None:
-        price = cost(state.prices[audit.model.name], replace(usage, cached_tokens=0))
-    return request.id, answered["choices"][0], price
+        price = cost(state.prices[model], replace(usage, cached_tokens=0))
+    return _LargeAnswer(request.id, answered["choices"][0], price)
 
 
-def _judging(audit: Audit, local: Local) -> Json:
-    """Ask about an answer where it was given: after the whole conversation."""
-    answer = {"role": "assistant", "content": local.answer}
-    messages = [*audit.task.body["messages"], answer, {"role": "user", "content": _JUDGE}]
+def _verdict_request(job: AuditJob, local: StageAnswer) -> Json:
+    """Return a request for a verdict: the whole conversation, the answer, and the question."""
+    answered = {"role": "assistant", "content": local.answer}
+    messages = [*job.task.body["messages"], answered, {"role": "user", "content": _JUDGE}]
     asked = {"messages": messages}
-    room = REASONING_ROOM if hides_reasoning(audit.model.id, asked) else 0
-    return asked | {"max_completion_tokens": _JUDGED_TOKENS + room}
+    room = REASONING_ROOM if hides_reasoning(job.large_model.id, asked) else 0
+    return asked | {"max_completion_tokens": _VERDICT_TOKENS + room}
 
 
-def _judged(choice: Json) -> bool | None:
-    """Read a verdict; `None` when it is none."""
-    said = _VERDICT.match(str(choice["message"].get("content") or ""))
-    if said is None or choice.get("finish_reason") == "length":
+def _read_verdict(choice: Json) -> bool | None:
+    """Return the verdict, or None if the text holds none or was cut short."""
+    found = _VERDICT.match(str(choice["message"].get("content") or ""))
+    if found is None or choice.get("finish_reason") == "length":
         return None
-    return said[1].lower() == "yes"
+    return found[1].lower() == "yes"
 
 
-async def _vote(audit: Audit, local: Local, choice: Json) -> str | None:
-    """Return what the large model's answer stands for; `None` when it is nothing to compare with."""
-    message = with_calls(choice["message"], audit.task.body.get("tools"))
-    theirs = Sample(0, message, choice.get("finish_reason") or "stop", None, Usage())
+async def _vote_of_large(job: AuditJob, local: StageAnswer, choice: Json) -> str | None:
+    """Return the vote of the large model's answer, or None if it cannot be compared."""
+    message = with_calls(choice["message"], job.task.body.get("tools"))
+    sample = Sample(0, message, choice.get("finish_reason") or "stop", None, Usage())
     known = () if local.vote is None else (local.vote,)
-    return await audit.estimator.vote(audit.task, theirs, known)
+    return await job.estimator.vote(job.task, sample, known)
 
 
-async def _note(
-    state: AppState, audit: Audit, local: Local, id_: str, agreed: bool | None, price: int | None
+async def _record_audit(
+    state: AppState, job: AuditJob, local: StageAnswer, id_: str, agreed: bool | None, price: int | None
 ) -> None:
-    found = Audited(
+    """Store one audit, and check for drift if an accepted answer disagreed."""
+    audited = Audited(
         id=id_,
-        request_id=audit.request_id,
+        request_id=job.request_id,
         created_at=now(),
-        task=audit.task.kind,
+        task=job.task.kind,
         stage=local.stage,
         confidence=local.confidence,
         accepted=local.accepted,
         agreed=agreed,
-        small_model=audit.small,
-        large_model=audit.model.name,
-        samples=audit.samples,
+        small_model=job.small_model,
+        large_model=job.large_model.name,
+        samples=job.samples,
         spent_nano=local.spent,
         large_nano=price,
     )
-    await store_audit(state.database, found)
-    # Requests may name other large models; the watch is over the configured one, as `cope-proxy audits` is.
-    if local.accepted and agreed is False and audit.model.name == state.settings.large.model:
-        await _watch(state, found)
+    await store_audit(state.database, audited)
+    # Requests may name other large models. Drift is checked for the configured one, as in `cope-proxy audits`.
+    if local.accepted and agreed is False and job.large_model.name == state.settings.large.model:
+        await _warn_of_drift(state, audited)
 
 
-async def _watch(state: AppState, noted: Audited) -> None:
-    """Warn, once a day, when the accepted answers of a kind and stage agree less often than they have to."""
+async def _warn_of_drift(state: AppState, audited: Audited) -> None:
+    """Warn once a day if the accepted answers of a task kind and stage agree too seldom."""
     expected = state.settings.audit.expect
-    week = window_start("week", noted.created_at, state.zone)
-    today = window_start("day", noted.created_at, state.zone)
-    models = Models(noted.small_model, noted.large_model)
-    found = await verdicts(state.database, week, models, of=(noted.task, noted.stage))
+    week = window_start("week", audited.created_at, state.zone)
+    today = window_start("day", audited.created_at, state.zone)
+    models = Models(audited.small_model, audited.large_model)
+    found = await verdicts(state.database, week, models, of=(audited.task, audited.stage))
     first = first_alarm(found, expected, today)
-    if first is None or (told := (noted.task, noted.stage, today)) in state.audits.told:
+    if first is None or (key := (audited.task, audited.stage, today)) in state.audits.warned:
         return
-    # Whichever process noted the day's first one warns. Of two at the same time neither may have seen the other: both do.
-    if noted.created_at - found[first].created_at <= _AT_ONCE:
-        state.audits.told.add(told)
+    # The process that recorded the first alarm of the day warns. Two processes may both warn if they record it at the
+    # same moment.
+    if audited.created_at - found[first].created_at <= _SAME_MOMENT:
+        state.audits.warned.add(key)
         count = first + 1
         log.warning(
             "%s answers of stage %d agree with the large model in %d of %d audits of this week, fewer than the expected "
             "%g %%: see `cope-proxy audits`",
-            noted.task, noted.stage, sum(bool(a.agreed) for a in found[:count]), count, 100 * expected,
+            audited.task, audited.stage, sum(bool(a.agreed) for a in found[:count]), count, 100 * expected,
         )  # fmt: skip

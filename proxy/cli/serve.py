@@ -3,7 +3,7 @@
 import ipaddress
 import os
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 
 import click
 import uvicorn
@@ -13,6 +13,7 @@ from proxy.config.loading import ENGINE_MODEL, ENGINE_URL, overruled
 from proxy.config.prices import resolve_prices
 from proxy.config.schema import Settings
 from proxy.errors import ConfigError
+from proxy.metrics import shared_by_workers
 from proxy.service.state import accounts
 from proxy.vllm import launch
 
@@ -56,20 +57,21 @@ def serve(config: str | None, host: str | None, port: int | None, workers: int |
 def run_server(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT: stop accepting, drain, settle, flush, close."""
     server = settings.server
-    uvicorn.run(
-        "proxy.http.app:create_app",
-        factory=True,
-        host=server.host,
-        port=server.port,
-        workers=server.workers,
-        http="httptools",
-        loop="auto",
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=DRAIN_S,
-        timeout_keep_alive=75,
-        log_level="info",
-    )
+    with shared_by_workers() if server.workers > 1 else nullcontext():
+        uvicorn.run(
+            "proxy.http.app:create_app",
+            factory=True,
+            host=server.host,
+            port=server.port,
+            workers=server.workers,
+            http="httptools",
+            loop="auto",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=DRAIN_S,
+            timeout_keep_alive=75,
+            log_level="info",
+        )
 
 
 def _refuse_open_door(settings: Settings) -> None:

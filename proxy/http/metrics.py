@@ -2,15 +2,17 @@
 
 from litestar import Response, get
 from litestar.datastructures import State
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
+from prometheus_client.core import GaugeMetricFamily
 
 from proxy.ledger.database import DatabaseError
 from proxy.ledger.unsettled import unsettled_sum
+from proxy.metrics import exposition
 
 
 @get("/metrics")
 async def metrics(state: State) -> Response[bytes]:
-    """Report this process's gauges, and what all processes have left unsettled."""
+    """Return this process's gauges, the unsettled calls of all processes, and the metrics of finished requests."""
     gateway = state.gateway
     values = [
         ("cope_small_available", "Whether a server of the small tier is healthy", gateway.small.available),
@@ -22,15 +24,13 @@ async def metrics(state: State) -> Response[bytes]:
         ),
         ("cope_ledger_written", "Ledger records written by this process", gateway.writer.written),
     ]
-    registry = CollectorRegistry()
-    upstreams = Gauge(
+    upstreams = GaugeMetricFamily(
         "cope_upstream_available",
         "Whether requests go out to an upstream, or its breaker is open",
-        ["upstream"],
-        registry=registry,
+        labels=["upstream"],
     )
     for name, upstream in gateway.upstreams.items():
-        upstreams.labels(name or "large").set(not upstream.breaker.is_open)
+        upstreams.add_metric([name or "large"], float(not upstream.breaker.is_open))
     try:
         lost = await unsettled_sum(gateway.database)
         values += [
@@ -41,6 +41,5 @@ async def metrics(state: State) -> Response[bytes]:
     except (OSError, DatabaseError):
         database = False
     values.append(("cope_database_up", "Whether the database answers", database))
-    for name, text, value in values:
-        Gauge(name, text, registry=registry).set(float(value))
-    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+    gauges = [GaugeMetricFamily(name, text, value=float(value)) for name, text, value in values]
+    return Response(exposition([upstreams, *gauges]), media_type=CONTENT_TYPE_LATEST)

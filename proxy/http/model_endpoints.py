@@ -69,7 +69,15 @@ async def _admit(
     raw = await read_body(receive, gateway.settings.server.max_body_bytes)
     caller = await authenticate(scope["litestar_app"].state, headers)
     controls = read_controls(headers, gateway.settings.cascade.max_samples)
-    return ModelRequest(format_, request_id, now(), caller.key, decode(raw, format_), len(raw), controls)
+    return ModelRequest(
+        format=format_,
+        id=request_id,
+        received_at=now(),
+        key=caller.key,
+        body=decode(raw, format_),
+        size=len(raw),
+        controls=controls,
+    )
 
 
 async def _run(gateway: AppState, request: ModelRequest, reply: AsgiReply, receive: Receive) -> None:

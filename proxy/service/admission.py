@@ -1,6 +1,6 @@
-"""Whether a key may make this request now."""
+"""Check whether a request may be made now."""
 
-from proxy.errors import ApiError
+from proxy.errors import ApiError, unavailable
 from proxy.ledger.rate_limits import AdmissionRequest, RateLimitExceededError
 from proxy.ledger.writer import LedgerUnavailableError
 from proxy.service.request import ModelRequest
@@ -8,11 +8,21 @@ from proxy.service.routing import Route
 from proxy.service.state import AppState
 
 
-async def admit(state: AppState, request: ModelRequest, way: Route) -> None:
-    """Hold a request against the rules of its key.
+def require_ledger(state: AppState) -> None:
+    """Check that this request can be recorded.
 
     Raises:
-        ApiError: 403 for a model or mode that the key may not use; 429 when its minute is used up.
+        ApiError: the spool is full, and `ledger.on_outage` is "refuse".
+    """
+    if state.writer.full and state.settings.ledger.on_outage == "refuse":
+        raise _ledger_unavailable()
+
+
+async def admit(state: AppState, request: ModelRequest, route: Route) -> None:
+    """Check a request against the rules of its key, and count it against the key's rate limits.
+
+    Raises:
+        ApiError: 403 if the key may not use the model or the mode, 429 if a rate limit is reached.
     """
     if request.key is None:
         return
@@ -25,10 +35,10 @@ async def admit(state: AppState, request: ModelRequest, way: Route) -> None:
                 code="model_not_allowed",
                 param="model",
             )
-    if rules.modes and way.mode not in rules.modes:
+    if rules.modes and route.mode not in rules.modes:
         raise ApiError(
             403,
-            f"This key may not use the mode {way.mode!r}; it may use {', '.join(rules.modes)}.",
+            f"This key may not use the mode {route.mode!r}; it may use {', '.join(rules.modes)}.",
             code="mode_not_allowed",
         )
     if rules.requests_per_minute is None and rules.tokens_per_minute is None:
@@ -37,23 +47,25 @@ async def admit(state: AppState, request: ModelRequest, way: Route) -> None:
     try:
         await state.writer.admit(AdmissionRequest(request.key.id, request.received_at, *limits))
     except RateLimitExceededError as e:
-        raise ApiError(
-            429,
-            f"Rate limit reached: {e.limit} {e.unit} a minute for this key. Try again in {e.retry_after_s} s.",
-            type=e.unit,
-            code="rate_limit_exceeded",
-            headers={
-                "retry-after": str(e.retry_after_s),
-                f"x-ratelimit-limit-{e.unit}": str(e.limit),
-                f"x-ratelimit-remaining-{e.unit}": "0",
-                f"x-ratelimit-reset-{e.unit}": f"{e.retry_after_s}s",
-            },
-        ) from e
+        raise _rate_limited(e) from e
     except LedgerUnavailableError as e:
-        raise ApiError(
-            503,
-            "The ledger cannot be written at present.",
-            type="server_error",
-            code="ledger_unavailable",
-            headers={"retry-after": "5"},
-        ) from e
+        raise _ledger_unavailable() from e
+
+
+def _rate_limited(e: RateLimitExceededError) -> ApiError:
+    return ApiError(
+        429,
+        f"Rate limit reached: {e.limit} {e.unit} a minute for this key. Try again in {e.retry_after_s} s.",
+        type=e.unit,
+        code="rate_limit_exceeded",
+        headers={
+            "retry-after": str(e.retry_after_s),
+            f"x-ratelimit-limit-{e.unit}": str(e.limit),
+            f"x-ratelimit-remaining-{e.unit}": "0",
+            f"x-ratelimit-reset-{e.unit}": f"{e.retry_after_s}s",
+        },
+    )
+
+
+def _ledger_unavailable() -> ApiError:
+    return unavailable("The ledger cannot be written at present.", code="ledger_unavailable", retry_after_s=5)

@@ -1,89 +1,93 @@
-"""One request to a model, from its admission to its row in the ledger."""
+"""The life of one request: admit it, answer it, and hand its record to the hooks."""
 
 import asyncio
-import logging
 
-from proxy.cascade.types import Escalated, TaskKind
-from proxy.errors import (
-    NO_RETRY,
-    ApiError,
-    NoBudgetError,
-    unavailable,
-)
-from proxy.service.admission import admit
+from proxy.cascade.types import Accepted
+from proxy.errors import NO_RETRY, ApiError, NoBudgetError
+from proxy.service.admission import admit, require_ledger
 from proxy.service.conversations import recall
 from proxy.service.exchange import Exchange
-from proxy.service.guideline_value import learn, undecided
-from proxy.service.local import answer_locally, decide_locally, degrade, local_only
+from proxy.service.finished import finish
+from proxy.service.hooks import run_hooks
+from proxy.service.local import decide_locally, local_only
+from proxy.service.local_answer import answer_locally, degrade
 from proxy.service.reply import Reply
 from proxy.service.request import ModelRequest
 from proxy.service.request_log import RequestLog
-from proxy.service.routing import route
+from proxy.service.routing import Route, choose_route
 from proxy.service.stage3 import answer_with_large
 from proxy.service.state import AppState
 from proxy.spending.budget import RequestBudget
 
-log = logging.getLogger(__name__)
-
 
 async def answer(state: AppState, request: ModelRequest, reply: Reply) -> None:
-    """Answer one request and account for it, whatever happens on the way.
+    """Answer one request, and run the hooks however it ends.
 
-    Cancelling this coroutine (the client has left) stops the local samples at once, gives a paid call a
-    moment to report its usage, and still writes the row.
+    When the client leaves, the caller cancels this coroutine. The small model's samples stop at once, a paid call
+    gets a moment to report its usage and is settled, and the hooks still run.
 
     Raises:
-        ApiError: no answer has been sent yet and the client should see this error.
+        ApiError: the request failed, and the client should see this error. A stream may have begun.
     """
-    settings = state.settings
-    way = route(settings, request.body, request.controls.mode)
-    if state.writer.full and settings.ledger.on_outage == "refuse":
-        raise unavailable(
-            "The ledger cannot be written at present.", code="ledger_unavailable", retry_after_s=5
-        )
-    request_log = RequestLog(request, way.mode if request.audits is None else "audit")
-    budget = RequestBudget(state, request)
+    route = choose_route(state.settings, request.body, request.controls.mode)
+    require_ledger(state)
+    request_log = RequestLog(request=request, route=route)
     try:
-        async with asyncio.timeout(settings.server.request_timeout_s):
-            await admit(state, request, way)
-            body, context = await recall(state, request)
-            await budget.open()
-            exchange = Exchange(state, request, way, budget, request_log, body, context)
-            decision = await decide_locally(exchange)
-            if isinstance(decision, Escalated) and not local_only(exchange):
-                try:
-                    await answer_with_large(exchange, decision, reply)
-                    return
-                except NoBudgetError as e:
-                    decision = degrade(exchange, decision, e)
-            await answer_locally(exchange, decision, reply)
+        async with asyncio.timeout(state.settings.server.request_timeout_s):
+            exchange = await _open_exchange(state, request, route, request_log, reply)
+            await _run_stages(exchange)
     except TimeoutError:
-        request_log.status, request_log.error = 504, "request_timeout"
+        request_log.note_error(504, "request_timeout")
         raise ApiError(
-            504, "The request took too long.", "server_error", "request_timeout", headers=_retry(request_log)
-        ) from None
+            504, "The request took too long.", "server_error", "request_timeout",
+            headers=_forbid_retry_if_paid(request_log),
+        ) from None  # fmt: skip
     except ApiError as e:
-        request_log.status, request_log.error = e.status, e.code or e.type
-        e.headers = {**e.headers, **_retry(request_log)}
+        request_log.note_error(e.status, e.code or e.type)
+        e.headers = {**e.headers, **_forbid_retry_if_paid(request_log)}
         raise
     except asyncio.CancelledError:
-        request_log.status, request_log.error = 499, "client_disconnected"
+        request_log.note_error(499, "client_disconnected")
         raise
     except Exception:
-        request_log.status, request_log.error = 500, "internal_error"
+        request_log.note_error(500, "internal_error")
         raise
     finally:
-        _write(state, request_log)
-        if request_log.task and undecided(settings.cascade, TaskKind(request_log.task), request.controls):
-            learn(state.guidelines, request_log, way.large.name)
+        run_hooks(state.hooks, finish(request_log))
 
 
-def _retry(request_log: RequestLog) -> dict[str, str]:
-    """An error after money was spent must not make an SDK spend it again by itself."""
+async def _open_exchange(
+    state: AppState, request: ModelRequest, route: Route, request_log: RequestLog, reply: Reply
+) -> Exchange:
+    """Admit the request, fill in its conversation, and open its budgets."""
+    await admit(state, request, route)
+    body, context_tokens = await recall(state, request)
+    budget = RequestBudget(state, request)
+    await budget.open()
+    return Exchange(
+        state=state,
+        request=request,
+        route=route,
+        budget=budget,
+        request_log=request_log,
+        reply=reply,
+        body=body,
+        context_tokens=context_tokens,
+    )
+
+
+async def _run_stages(exchange: Exchange) -> None:
+    """Answer with the small model if it is sure, or with the large one if the request and its budgets allow it."""
+    decision = await decide_locally(exchange)
+    if not isinstance(decision, Accepted) and not local_only(exchange):
+        try:
+            await answer_with_large(exchange, decision)
+            return
+        except NoBudgetError as e:
+            decision = degrade(exchange, decision, e)
+    await answer_locally(exchange, decision)
+
+
+def _forbid_retry_if_paid(request_log: RequestLog) -> dict[str, str]:
+    """Return the header that keeps an SDK from retrying by itself, if the request has cost money."""
     return dict(NO_RETRY) if request_log.cost else {}
-
-
-def _write(state: AppState, request_log: RequestLog) -> None:
-    store = state.settings.ledger.store_content
-    plans = request_log.plan_records() if store else []
-    state.writer.submit_end(request_log.record(store_content=store), *request_log.voted_calls(), *plans)

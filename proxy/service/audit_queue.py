@@ -1,9 +1,9 @@
-"""Which requests are checked against the large model, to see whether the small one still holds its word."""
+"""Sample requests for audits against the large model."""
 
 import asyncio
 import logging
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,15 +16,15 @@ from proxy.records import CallRecord, Stage
 
 log = logging.getLogger(__name__)
 
-WAITING = 64
-"""Audits that may wait for their turn; more are left out, as the share is of no use where it cannot be paid."""
+MAX_QUEUED = 64
+"""Audits that may be queued. Further ones are dropped: the large model, or the budget, cannot keep up anyway."""
 
 
-@dataclass(frozen=True, slots=True)
-class Local:
-    """A stage's answer: what it stood for in its ballot, how sure that was, and whether the client got it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageAnswer:
+    """One stage's answer: its vote, its confidence, and whether it was sent to the client.
 
-    `answer` is `None` where no sample was valid; `spent` is what the stage cost, in nano-USD.
+    `answer` is `None` if no sample was valid. `spent` is the cost of the stage in nano-USD.
     """
 
     stage: Stage
@@ -35,51 +35,57 @@ class Local:
     spent: int
 
 
-@dataclass(frozen=True, slots=True)
-class Audit:
-    """A request to ask the large model, too: the task, and what the stages of the small one answered to it, by n votes."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditJob:
+    """A request to send to the large model as well: its task, and the answers of the small model's stages."""
 
     request_id: str
     task: Task
     estimator: Estimator
-    small: str
-    model: LargeModel
+    small_model: str
+    large_model: LargeModel
     samples: int
-    answers: tuple[Local, ...]
+    answers: tuple[StageAnswer, ...]
 
 
-class Audits:
-    """The audits of one process that wait for their turn."""
+class AuditQueue:
+    """The audits that this process still has to carry out."""
 
     def __init__(self, share: float) -> None:
         self._share = share
-        self.told: set[tuple[str, int, datetime]] = (
-            set()
-        )  # of which drift this process has warned: task, stage, day
-        self._waiting: asyncio.Queue[Audit] = asyncio.Queue(WAITING)
+        self._jobs: asyncio.Queue[AuditJob] = asyncio.Queue(MAX_QUEUED)
+        self.warned: set[tuple[str, int, datetime]] = set()
+        """Task, stage and day of each drift that this process has warned about."""
 
-    def drawn(self) -> bool:
-        """Draw a lot: whether the request at hand is to be audited."""
+    def draw(self) -> bool:
+        """Return True, at random, for the configured share of requests."""
         return random.random() < self._share  # noqa: S311
 
-    def add(self, audit: Audit) -> None:
-        """Let an audit wait for its turn."""
+    def add(self, job: AuditJob) -> None:
+        """Queue an audit, or log a warning if the queue is full."""
         try:
-            self._waiting.put_nowait(audit)
+            self._jobs.put_nowait(job)
         except asyncio.QueueFull:
-            log.warning("%s is not audited: %d audits wait already", audit.request_id, WAITING)
+            log.warning("%s is not audited: %d audits are queued already", job.request_id, MAX_QUEUED)
 
-    async def next(self) -> Audit:
-        """Wait for an audit to do."""
-        return await self._waiting.get()
+    async def next(self) -> AuditJob:
+        """Wait for the next audit."""
+        return await self._jobs.get()
 
 
-def answers(cascade_log: CascadeLog, calls: Sequence[CallRecord]) -> Iterator[Local]:
-    """Yield what each stage that was reached would have answered, and what its calls cost."""
+def stage_answers(cascade_log: CascadeLog, calls: Sequence[CallRecord]) -> tuple[StageAnswer, ...]:
+    """Return the answer and the cost of each stage that was reached."""
+    answers = []
     for stage, verdict in cascade_log.verdicts.items():
-        spent = sum(call.cost for call in calls if call.stage == stage)
-        if (winner := verdict.standing.winner) is None:
-            yield Local(stage, None, None, NO_ANSWER, False, spent)
-        else:
-            vote = cascade_log.vote(stage, winner.index)
-            yield Local(stage, winner.text, vote, verdict.standing.low, verdict.accepted, spent)
+        winner = verdict.standing.winner
+        answers.append(
+            StageAnswer(
+                stage=stage,
+                answer=None if winner is None else winner.text,
+                vote=None if winner is None else cascade_log.vote(stage, winner.index),
+                confidence=NO_ANSWER if winner is None else verdict.standing.low,
+                accepted=winner is not None and verdict.accepted,
+                spent=sum(call.cost for call in calls if call.stage == stage),
+            )
+        )
+    return tuple(answers)

@@ -1,4 +1,4 @@
-"""What runs beside the requests: recovery and pruning."""
+"""Recover and prune the ledger in the background."""
 
 import asyncio
 import logging
@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
+from proxy.concurrency import reap
 from proxy.ids import now
 from proxy.ledger import audits
 from proxy.ledger.journal import abandoned
@@ -19,27 +20,22 @@ from proxy.service.state import AppState
 
 log = logging.getLogger(__name__)
 
-
 RECOVER_EVERY_S = 5.0
-
-
 PRUNE_EVERY_S = 3600.0
 
 
 @asynccontextmanager
 async def in_background(state: AppState) -> AsyncIterator[None]:
-    """Recover and prune the ledger from time to time, beside the requests."""
-    tasks = [asyncio.create_task(_recover(state)), asyncio.create_task(_prune(state))]
+    """Recover and prune the ledger at regular intervals until the context ends."""
+    tasks = asyncio.create_task(_recover_forever(state)), asyncio.create_task(_prune_forever(state))
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await reap(*tasks)
 
 
-async def _recover(state: AppState) -> None:
-    """Take over what dead processes have left: their journals, their reservations, their requests, for ever."""
+async def _recover_forever(state: AppState) -> None:
+    """Take over the journals, reservations and requests of processes that have died."""
     ledger = state.settings.ledger
     since = now() - timedelta(days=1)
     while True:
@@ -47,23 +43,23 @@ async def _recover(state: AppState) -> None:
             for journal in abandoned(Path(ledger.spool_dir), max_bytes=ledger.spool_max_bytes):
                 try:
                     count = await replay(state.database, journal, state.zone)
-                    lost = await mark_orphaned(state.database, journal.process_id)
+                    unsettled = await mark_orphaned(state.database, journal.process_id)
                 finally:
                     journal.close()
                 log.warning(
-                    "took over from %s: %d records, %d unsettled calls", journal.process_id, count, lost
+                    "took over from %s: %d records, %d unsettled calls", journal.process_id, count, unsettled
                 )
             await mark_expired(state.database, now())
             over = now() - timedelta(seconds=state.settings.server.request_timeout_s)
             await close_orphaned_requests(state.database, since, over, state.zone)
             since = over - timedelta(minutes=10)
-        except Exception as e:  # noqa: BLE001  (the database may be away; the next round tries again)
+        except Exception as e:  # noqa: BLE001  (the database may be unavailable; the next round tries again)
             log.warning("recovery of the ledger failed (%s: %.200s)", type(e).__name__, e)
         await asyncio.sleep(RECOVER_EVERY_S)
 
 
-async def _prune(state: AppState) -> None:
-    """Drop what is past its retention, for ever."""
+async def _prune_forever(state: AppState) -> None:
+    """Delete data that is past its retention time."""
     ledger = state.settings.ledger
     while True:
         try:
@@ -74,6 +70,6 @@ async def _prune(state: AppState) -> None:
                 old = now() - timedelta(days=ledger.retention_days)
                 await prune(state.database, old)
                 await audits.delete_audits(state.database, old)
-        except Exception as e:  # noqa: BLE001  (likewise)
+        except Exception as e:  # noqa: BLE001  (the next round tries again)
             log.warning("pruning of the ledger failed (%s: %.200s)", type(e).__name__, e)
         await asyncio.sleep(PRUNE_EVERY_S)

@@ -1,4 +1,4 @@
-"""Conversations that a client continues by `previous_response_id` (OpenAI's Responses API)."""
+"""Continue conversations by `previous_response_id` (OpenAI's Responses API)."""
 
 import logging
 from typing import Any
@@ -14,28 +14,29 @@ from proxy.service.state import AppState
 
 log = logging.getLogger(__name__)
 
-OURS = "resp_req_"
+LOCAL_ID_PREFIX = "resp_req_"
+"""Begins the id of every response that the small model answered."""
 
 
 async def recall(state: AppState, request: ModelRequest) -> tuple[Json, int]:
-    """Return the request's body with its whole conversation in it, and the tokens that the upstream will add.
+    """Return the request's body with its conversation filled in, and the tokens that the upstream will add.
 
     Raises:
-        ApiError: 400 for a response that is not known here, or another key's; 503 without a database.
+        ApiError: 400 if the response is unknown here or belongs to another key, 503 without a database.
     """
     body = request.body
     if request.format.path != "/responses":
         return body, 0
-    unseen = LONGEST_CONTEXT if body.get("conversation") or body.get("prompt") else 0
+    upstream_context = LONGEST_CONTEXT if body.get("conversation") or body.get("prompt") else 0
     previous = body.get("previous_response_id")
     if not previous:
-        return body, unseen
+        return body, upstream_context
     try:
         kept = await find_response(state.database, previous)
     except (OSError, DatabaseError) as e:
-        raise unavailable("The database is away.", code="database_unavailable", retry_after_s=5) from e
-    theirs = kept is not None and kept.key_id != request.key_id
-    if theirs or (kept is None and previous.startswith(OURS)):
+        raise unavailable("The database is unavailable.", code="database_unavailable", retry_after_s=5) from e
+    of_another_key = kept is not None and kept.key_id != request.key_id
+    if of_another_key or (kept is None and previous.startswith(LOCAL_ID_PREFIX)):
         raise bad_request(
             f"Previous response with id {previous[:100]!r} not found.",
             param="previous_response_id",
@@ -44,9 +45,9 @@ async def recall(state: AppState, request: ModelRequest) -> tuple[Json, int]:
     if kept is None:
         return body, LONGEST_CONTEXT
     if kept.items is None:
-        return body, unseen + kept.context_tokens
+        return body, upstream_context + kept.context_tokens
     rest = {k: v for k, v in body.items() if k != "previous_response_id"}
-    return {**rest, "input": [*kept.items, *input_items(body)]}, unseen
+    return {**rest, "input": [*kept.items, *input_items(body)]}, upstream_context
 
 
 def input_items(body: Json) -> list[dict[str, Any]]:
@@ -60,13 +61,13 @@ async def remember(
     request: ModelRequest,
     response_id: str,
     *,
-    context: int = 0,
+    context_tokens: int = 0,
     items: list[dict[str, Any]] | None = None,
 ) -> bool:
-    """Keep a response for those to come; say whether it can be continued.
+    """Keep a response for later requests. Return True if it can be continued.
 
-    What the client sends with `store: false` is not kept, nor is a local conversation for longer than
-    `ledger.responses_retention_hours`.
+    Requests with `store: false` are not kept. Local conversations are not kept if
+    `ledger.responses_retention_hours` is 0.
     """
     hours = state.settings.ledger.responses_retention_hours
     if request.body.get("store") is False or (items is not None and not hours):
@@ -75,10 +76,14 @@ async def remember(
         await store_response(
             state.database,
             KeptResponse(
-                id=response_id, key_id=request.key_id, created_at=now(), context_tokens=context, items=items
+                id=response_id,
+                key_id=request.key_id,
+                created_at=now(),
+                context_tokens=context_tokens,
+                items=items,
             ),
         )
     except (OSError, DatabaseError) as e:
-        log.warning("%s cannot be continued: it was not kept (%s)", response_id, type(e).__name__)
+        log.warning("%s cannot be continued: it was not stored (%s)", response_id, type(e).__name__)
         return False
     return True

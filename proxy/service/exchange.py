@@ -1,4 +1,4 @@
-"""A request under way and what its steps share."""
+"""A request being answered: its parts, and how its stream is written."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,31 +14,32 @@ from proxy.service.state import AppState
 from proxy.spending.budget import RequestBudget
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """A request under way and what its steps share."""
+    """An admitted request with everything that its stages need."""
 
     state: AppState
     request: ModelRequest
-    way: Route
+    route: Route
     budget: RequestBudget
     request_log: RequestLog
+    reply: Reply
     body: Json
-    """The client's, with what `previous_response_id` stands for in it."""
-    context: int
-    """Tokens that the upstream adds to it from what it keeps."""
+    """The client's body. An earlier conversation that this proxy keeps is filled in."""
+    context_tokens: int
+    """Tokens that the upstream adds from a conversation that it keeps."""
 
 
-async def send_event(exchange: Exchange, reply: Reply, data: bytes, name: Any = None) -> None:
-    """Send one event of a stream, named if the format names its events."""
+async def send_event(exchange: Exchange, data: bytes, name: Any = None) -> None:
+    """Send one event of a stream. If the format names its events, the default name is the event's `type`."""
     if exchange.request.format.named_events:
-        await reply.event(data, str(name or msgspec.json.decode(data)["type"]))
+        await exchange.reply.event(data, str(name or msgspec.json.decode(data)["type"]))
     else:
-        await reply.event(data)
+        await exchange.reply.event(data)
 
 
-async def end_stream(exchange: Exchange, reply: Reply) -> None:
-    """End a stream, with the last event of its format if there is one."""
+async def end_stream(exchange: Exchange) -> None:
+    """End a stream, with the last event of its format if it has one."""
     if exchange.request.format.farewell is not None:
-        await reply.event(exchange.request.format.farewell)
-    await reply.close()
+        await exchange.reply.event(exchange.request.format.farewell)
+    await exchange.reply.close()

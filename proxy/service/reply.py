@@ -1,18 +1,18 @@
-"""The way back to the client, as the service sees it."""
+"""The response to a client, as the service sees it."""
 
 from collections.abc import Mapping
 from typing import Protocol
 
 
 class Reply(Protocol):
-    """One response. All of it waits while the client is slow."""
+    """One response. Every method waits while the client reads slowly."""
 
     async def json(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        """Send a whole response."""
+        """Send a complete response."""
         ...
 
     async def open(self, headers: Mapping[str, str]) -> None:
-        """Start a stream; a second call does nothing."""
+        """Start a stream. Later calls do nothing."""
         ...
 
     async def event(self, data: bytes, name: str | None = None) -> None:
@@ -25,5 +25,5 @@ class Reply(Protocol):
 
     @property
     def answering(self) -> bool:
-        """Whether a piece of an answer has been sent, after which no other model can take over."""
+        """Whether part of an answer has been sent. After that no other model can take over."""
         ...

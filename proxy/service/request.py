@@ -1,4 +1,4 @@
-"""What one request asks for: its body, its controls, and the route that both choose."""
+"""One request to a model, checked and decoded."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ from proxy.formats.base import Format
 from proxy.ledger.keys import ApiKey
 
 MAX_TAGS = 16
-"""As many as OpenAI takes."""
+"""OpenAI's limit."""
 
 
 def clean(text: str) -> str:
-    """Return a client's text as the ledger takes it: at most 256 characters, none that a database refuses."""
+    """Return a client's text as it is stored: at most 256 characters, without those that a database refuses."""
     return text[:256].replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRequest:
-    """One request to a model, checked and decoded. `size` is the body's length in bytes."""
+    """One request to a model, checked and decoded. `size` is the length of its body in bytes."""
 
     format: Format
     id: str
@@ -31,16 +31,16 @@ class ModelRequest:
     size: int
     controls: Controls
     audits: TaskKind | None = None
-    """The kind of the local answer that this request, the proxy's own, is to check."""
+    """For an audit, which the proxy sends itself: the task kind of the audited request."""
 
     @property
     def key_id(self) -> str | None:
-        """The id of the key that asks."""
+        """The id of the request's key."""
         return None if self.key is None else self.key.id
 
     @property
     def user(self) -> str | None:
-        """The end user, as the body or else the header names it."""
+        """The end user, from the body or else from the header."""
         for name in ("user", "safety_identifier"):
             if isinstance(value := self.body.get(name), str) and value:
                 return clean(value)
@@ -48,7 +48,7 @@ class ModelRequest:
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """The body's metadata as "key=value", each once; of an audit, what it is."""
+        """The body's metadata as "key=value", without duplicates. An audit has one tag, `cope-audit`."""
         if self.audits is not None:
             return (f"cope-audit={self.audits}",)
         metadata = self.body.get("metadata")

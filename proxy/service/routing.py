@@ -1,4 +1,4 @@
-"""The route of a request: its mode and its large models."""
+"""Choose the route of a request: its mode and its large models."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,41 +11,42 @@ from proxy.records import Mode
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Which mode runs, and the large models behind it: the first one, and those that stand in when it is away."""
+    """The mode that runs, and the large models: the first one and its fallbacks."""
 
     mode: Mode
     models: tuple[LargeModel, ...]
 
     @property
     def large(self) -> LargeModel:
-        """The large model."""
+        """The first large model."""
         return self.models[0]
 
 
-def route(settings: Settings, body: Mapping[str, Any], mode: Mode | None) -> Route:
-    """Choose the route that a request's `model`, its fallbacks `models` and X-COPE-Mode ask for.
+def choose_route(settings: Settings, body: Mapping[str, Any], mode: Mode | None) -> Route:
+    """Return the route that the request's `model`, its fallbacks `models` and X-COPE-Mode ask for.
 
     Raises:
-        ApiError: 404 `model_not_found`, 400 for unusable `models`.
+        ApiError: 404 `model_not_found`, or 400 if `models` is invalid.
     """
     known, name = settings.large_models, body["model"]
-    fallbacks = _fallbacks(settings, body)
+    fallbacks = _requested_fallbacks(settings, body)
+    default: Mode
     if name in settings.cascade.aliases or name == "small":
-        usual, first = "small" if name == "small" else "cascade", settings.large.model
+        default, first = "small" if name == "small" else "cascade", settings.large.model
         fallbacks = fallbacks or settings.large.fallbacks
     elif name in known:
-        usual, first = "cascade", name
+        default, first = "cascade", name
         fallbacks = fallbacks or settings.large.fallbacks
     elif (direct := name.removeprefix("direct/")) != name and direct in known:
-        # Who names one model directly gets this one, unless the request itself names others.
-        usual, first = "large", direct
+        # `direct/<name>` means this model only, unless the request names fallbacks itself.
+        default, first = "large", direct
     else:
         raise _unknown_model(settings, name, "model")
     names = dict.fromkeys((first, *fallbacks))
-    return Route(mode or usual, tuple(known[n] for n in names))  # type: ignore[arg-type]
+    return Route(mode or default, tuple(known[n] for n in names))
 
 
-def _fallbacks(settings: Settings, body: Mapping[str, Any]) -> tuple[str, ...]:
+def _requested_fallbacks(settings: Settings, body: Mapping[str, Any]) -> tuple[str, ...]:
     given = body.get("models")
     if given is None:
         return ()

@@ -1,4 +1,4 @@
-"""Generations of the small tier, each one recorded, also when it is cut short."""
+"""Generate with the small model, and record every call, including those that are cut short."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ from proxy.service.state import AppState
 
 
 class RecordedSmall:
-    """The cascade's `SmallTier`: one pool, and the request_log of one request."""
+    """The cascade's `SmallTier`. It notes each call in the log of one request."""
 
     def __init__(self, state: AppState, request_log: RequestLog) -> None:
         self._state = state
@@ -25,21 +25,21 @@ class RecordedSmall:
 
     async def generate(self, request: SmallRequest) -> Sample:
         """Generate one answer; see `proxy.cascade.protocols.SmallTier`."""
-        into = Accumulator()
+        generated = Accumulator()
         started_at, clock = now(), time.monotonic()
-        finish: str | None = "error"
-        problem: str | None = None
+        finish_reason: str | None = "error"
+        error: str | None = None
         try:
-            await self._state.small.stream(request.body, into)
-            finish = into.finish_reason
+            await self._state.small.stream(request.body, generated)
+            finish_reason = generated.finish_reason
         except asyncio.CancelledError:
-            finish = "cancelled"
+            finish_reason = "cancelled"
             raise
         except (SmallRefusedError, SmallUnavailableError) as e:
-            problem = str(e)
+            error = str(e)
             raise
         finally:
-            usage = into.usage or Usage(completion_tokens=into.chunks)
+            usage = generated.usage or Usage(completion_tokens=generated.chunks)
             price = self._state.small_price
             self._request_log.calls.append(
                 CallRecord(
@@ -56,16 +56,16 @@ class RecordedSmall:
                     cost=cost(price, usage),
                     price=price,
                     latency_ms=round((time.monotonic() - clock) * 1000),
-                    finish_reason=finish,
-                    estimated=into.usage is None,
-                    error=problem,
+                    finish_reason=finish_reason,
+                    estimated=generated.usage is None,
+                    error=error,
                 )
             )
-        return sample_of(request, into)
+        return sample_of(request, generated)
 
 
 def sample_of(request: SmallRequest, generated: Accumulator) -> Sample:
-    """Return a whole generation as the cascade sees it, its tool calls read also where the text holds them."""
+    """Return a complete generation as a sample of the cascade. Tool calls written as text are read too."""
     message = with_calls(generated.message, request.body.get("tools"))
     called = bool(message.get("tool_calls"))
     return Sample(

@@ -9,51 +9,53 @@ import msgspec
 
 from proxy.cascade.types import Escalated, Json
 from proxy.config.schema import LargeModel
-from proxy.errors import (
-    ApiError,
-    bad_request,
-)
+from proxy.errors import ApiError, bad_request
 from proxy.formats.base import CallLimits, Conversation
 from proxy.pricing.prices import Usage, cost
 from proxy.pricing.tokens import count_text
 from proxy.service.conversations import remember
 from proxy.service.exchange import Exchange, end_stream, send_event
-from proxy.service.reply import Reply
+from proxy.service.facts import cope_object, insert_cope_object, response_headers
 from proxy.spending.calls import complete, stream
 from proxy.spending.paid import PaidCall, may_be_billed, paid
 
 log = logging.getLogger(__name__)
 
 
-async def answer_with_large(exchange: Exchange, decision: Escalated, reply: Reply) -> None:
-    """Stage 3: one answer of the large model, with the guideline where there is one.
+async def answer_with_large(exchange: Exchange, decision: Escalated) -> None:
+    """Answer with the first large model of the route, and with the guideline of stage 2 if there is one.
 
-    Where the model is away and nothing was billed, the next one of the route answers.
+    If a model is unavailable and billed nothing, try the next one of the route.
+
+    Raises:
+        NoBudgetError: the worst case of the call does not fit into a budget. Nothing was sent.
+        ApiError: no model answered.
     """
-    *others, last = exchange.way.models
+    *others, last = exchange.route.models
     for model in others:
         try:
-            await _call_model(exchange, model, decision, reply)
+            await _answer_with(exchange, model, decision.guideline)
             return
         except ApiError as e:
-            if reply.answering or may_be_billed(e) or not _another_model_may_answer(e):
+            if exchange.reply.answering or may_be_billed(e) or not _another_model_may_answer(e):
                 raise
-            log.warning("%s: %s failed (%s); the next one is asked", exchange.request.id, model.name, e.code)
-    await _call_model(exchange, last, decision, reply)
+            log.warning("%s: %s failed (%s); trying the next model", exchange.request.id, model.name, e.code)
+    await _answer_with(exchange, last, decision.guideline)
 
 
 def _another_model_may_answer(e: ApiError) -> bool:
-    """Whether the error speaks of the upstream and not of the request."""
+    """Return True if the error is about the upstream, not about the request."""
     return e.status >= 500 or e.status in (404, 408, 409, 429)
 
 
-async def _call_model(exchange: Exchange, model: LargeModel, decision: Escalated, reply: Reply) -> None:
+async def _answer_with(exchange: Exchange, model: LargeModel, guideline: str | None) -> None:
+    """Pay for one answer of a large model and send it."""
     request, request_log, format_ = exchange.request, exchange.request_log, exchange.request.format
     body, plan_tokens = exchange.body, 0
-    if decision.guideline is not None and isinstance(format_, Conversation):
-        body = format_.guided(body, decision.guideline)
-        plan_tokens = count_text(model.id, decision.guideline)
-    bound = await _request_limit(exchange, model, body)
+    if guideline is not None and isinstance(format_, Conversation):
+        body = format_.guided(body, guideline)
+        plan_tokens = count_text(model.id, guideline)
+    bound = await _call_limits(exchange, model, body)
     async with paid(
         exchange.state,
         exchange.budget,
@@ -67,100 +69,114 @@ async def _call_model(exchange: Exchange, model: LargeModel, decision: Escalated
         sent = bound.within(body, call.output)
         request_log.stage, request_log.model = 3, model.name
         if request.stream:
-            last = await _relay(exchange, call, sent, reply)
+            held_back = await _relay_stream(exchange, call, sent)
         else:
             raw = await complete(exchange.state, call, sent)
     request_log.upstream_headers = call.headers
-    _record_baseline(exchange, call, plan_tokens)
+    _note_baseline(exchange, call, plan_tokens)
     request_log.remaining = await exchange.budget.remaining()
     if call.output < bound.asked and call.finish_reason == "length":
         request_log.degraded = "output cut to budget"
     if request.stream:
-        if last is not None and format_.shown(request.body):
-            await _remember_response(exchange, call, last.get("response"))
-            ended = format_.last(last, plan_tokens, request_log.facts())
-            await send_event(exchange, reply, msgspec.json.encode(ended))
-        await end_stream(exchange, reply)
-        return
-    store, decoded = exchange.state.settings.ledger.store_content, None
+        await _end_relayed_stream(exchange, call, held_back, plan_tokens)
+    else:
+        await _send_complete(exchange, call, raw, plan_tokens)
+
+
+async def _call_limits(exchange: Exchange, model: LargeModel, body: Json) -> CallLimits:
+    """Return an upper bound on the tokens of a call.
+
+    Without a budget, use the size of the request, which is free to compute. Otherwise count tokens.
+
+    Raises:
+        ApiError: a budget applies, and the request uses a feature that is not billed by tokens.
+    """
+    format_, default = exchange.request.format, exchange.state.settings.large.max_output_tokens
+    bound = format_.bound(body, default)
+    if not exchange.budget.limited:
+        return replace(bound, prompt=2 * exchange.request.size + exchange.context_tokens)
+    if unbounded := format_.unbounded(body):
+        raise bad_request(
+            f"A budget applies to this request, and the cost of {unbounded} has no upper bound. Leave it out, or send "
+            "the request without a budget.",
+            code="unbounded_cost",
+        )
+    prompt = await asyncio.to_thread(format_.count, model.id, body)
+    return replace(bound, prompt=prompt + exchange.context_tokens)
+
+
+async def _relay_stream(exchange: Exchange, call: PaidCall, body: dict[str, Any]) -> dict[str, Any] | None:
+    """Pass on the chunks of a stream as they arrive.
+
+    Return the last chunk. It is held back until the call is settled, because it carries the `cope` object.
+    """
+    format_, request_log = exchange.request.format, exchange.request_log
+    hide_usage = not format_.named_events and not (exchange.request.body.get("stream_options") or {}).get(
+        "include_usage"
+    )
+    held_back = None
+    async for data, chunk in stream(exchange.state, call, body):
+        if format_.held_back(chunk):
+            held_back = chunk
+            continue
+        request_log.upstream_headers = call.headers
+        await exchange.reply.open(response_headers(request_log, final=False))
+        request_log.note_first_token()
+        if hide_usage and "usage" in chunk:
+            # The proxy asks every upstream for the usage; this client did not ask for it.
+            data = msgspec.json.encode({k: v for k, v in chunk.items() if k != "usage"})  # noqa: PLW2901
+        await send_event(exchange, data, chunk.get("type"))
+    return held_back
+
+
+async def _end_relayed_stream(
+    exchange: Exchange, call: PaidCall, held_back: dict[str, Any] | None, plan_tokens: int
+) -> None:
+    """Send the chunk that was held back, now with the `cope` object, and end the stream."""
+    format_ = exchange.request.format
+    if held_back is not None and format_.shown(exchange.request.body):
+        await _remember_response(exchange, call, held_back.get("response"))
+        last = format_.last(held_back, plan_tokens, cope_object(exchange.request_log))
+        await send_event(exchange, msgspec.json.encode(last))
+    await end_stream(exchange)
+
+
+async def _send_complete(exchange: Exchange, call: PaidCall, raw: bytes, plan_tokens: int) -> None:
+    """Send an unstreamed answer with the `cope` object. It is decoded only if something in it is needed."""
+    request_log, format_ = exchange.request_log, exchange.request.format
+    store = exchange.state.settings.ledger.store_content
+    decoded = None
     if plan_tokens or store or format_.path == "/responses":
         decoded = msgspec.json.decode(raw)
     if decoded is not None and store:
         request_log.answer = msgspec.json.encode(decoded.get("choices", decoded.get("output"))).decode()
     await _remember_response(exchange, call, decoded)
-    request_log.first_token()
-    whole = (
-        msgspec.json.encode(format_.last(decoded, plan_tokens, request_log.facts()))
-        if plan_tokens and decoded is not None
-        else _with_facts(raw, request_log.facts())
-    )
-    await reply.json(200, request_log.headers(final=True), whole)
-
-
-async def _request_limit(exchange: Exchange, model: LargeModel, body: Json) -> CallLimits:
-    """Bound an answer; without a budget, bytes are bound enough and cost nothing to count.
-
-    Raises:
-        ApiError: a budget applies, and what the request asks for costs more than its tokens.
-    """
-    format_, default = exchange.request.format, exchange.state.settings.large.max_output_tokens
-    bound = format_.bound(body, default)
-    if not exchange.budget.limited:
-        return replace(bound, prompt=2 * exchange.request.size + exchange.context)
-    if unbounded := format_.unbounded(body):
-        raise bad_request(
-            f"A budget applies to this request, and what {unbounded} costs cannot be bounded beforehand. Leave it "
-            "out, or ask without a budget.",
-            code="unbounded_cost",
-        )
-    prompt = await asyncio.to_thread(format_.count, model.id, body)
-    return replace(bound, prompt=prompt + exchange.context)
+    request_log.note_first_token()
+    cope = cope_object(request_log)
+    if plan_tokens and decoded is not None:
+        body = msgspec.json.encode(format_.last(decoded, plan_tokens, cope))
+    else:
+        body = insert_cope_object(raw, cope)
+    await exchange.reply.json(200, response_headers(request_log, final=True), body)
 
 
 async def _remember_response(exchange: Exchange, call: PaidCall, response: Any) -> None:
-    """Note whose response of the upstream this is, and how long, for one that continues it."""
+    """Remember which key owns an upstream response, and how many tokens it adds to a request that continues it."""
     if exchange.request.format.path == "/responses" and isinstance(response, dict) and response.get("id"):
         used = call.usage or Usage(prompt_tokens=call.prompt_bound, completion_tokens=call.output)
         tokens = used.prompt_tokens + used.completion_tokens
-        await remember(exchange.state, exchange.request, str(response["id"])[:128], context=tokens)
+        await remember(exchange.state, exchange.request, str(response["id"])[:128], context_tokens=tokens)
 
 
-async def _relay(
-    exchange: Exchange, call: PaidCall, body: dict[str, Any], reply: Reply
-) -> dict[str, Any] | None:
-    """Pass a stage-3 stream on as it comes; return its last chunk, which is held back for its last facts."""
-    format_, request_log = exchange.request.format, exchange.request_log
-    unasked = not format_.named_events and not (exchange.request.body.get("stream_options") or {}).get(
-        "include_usage"
-    )
-    last = None
-    async for data, chunk in stream(exchange.state, call, body):
-        if format_.held_back(chunk):
-            last = chunk
-            continue
-        request_log.upstream_headers = call.headers
-        await reply.open(request_log.headers(final=False))
-        request_log.first_token()
-        if unasked and "usage" in chunk:
-            # We asked for the usage, the client did not: it must not see that we did.
-            data = msgspec.json.encode({k: v for k, v in chunk.items() if k != "usage"})  # noqa: PLW2901
-        await send_event(exchange, reply, data, chunk.get("type"))
-    return last
-
-
-def _record_baseline(exchange: Exchange, call: PaidCall, plan_tokens: int) -> None:
-    """Note what one plain call of the large model would have used and cost: this one without its guideline."""
+def _note_baseline(exchange: Exchange, call: PaidCall, plan_tokens: int) -> None:
+    """Note the baseline: the usage and cost of this call without the guideline's tokens."""
     usage = call.usage or call.counted or Usage()
     prompt = max(0, usage.prompt_tokens - plan_tokens)
-    exchange.request_log.prompt_tokens, exchange.request_log.completion_tokens = (
-        prompt,
-        usage.completion_tokens,
+    plain = Usage(
+        prompt_tokens=prompt,
+        completion_tokens=usage.completion_tokens,
+        cached_tokens=min(usage.cached_tokens, prompt),
     )
-    cached = min(usage.cached_tokens, prompt)
-    plain = Usage(prompt_tokens=prompt, completion_tokens=usage.completion_tokens, cached_tokens=cached)
-    exchange.request_log.baseline = cost(exchange.state.prices[call.model.name], plain)
-
-
-def _with_facts(raw: bytes, facts: object) -> bytes:
-    """Add the `cope` object to an upstream's answer without decoding it: its bytes pass through."""
-    return raw.rstrip()[:-1] + b',"cope":' + msgspec.json.encode(facts) + b"}"
+    request_log = exchange.request_log
+    request_log.prompt_tokens, request_log.completion_tokens = prompt, usage.completion_tokens
+    request_log.baseline = cost(exchange.state.prices[call.model.name], plain)

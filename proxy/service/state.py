@@ -1,4 +1,4 @@
-"""The parts that all requests of one process share, opened and closed in order."""
+"""The parts that all requests of one process share."""
 
 import asyncio
 import logging
@@ -14,6 +14,7 @@ import aiohttp
 from proxy.backends.small_pool import SmallPool
 from proxy.backends.upstream import Account, Upstream
 from proxy.cascade.plan_cache import PlanCache
+from proxy.concurrency import reap
 from proxy.config.prices import resolve_prices, small_price
 from proxy.config.schema import Settings
 from proxy.config.schema import Upstream as UpstreamSettings
@@ -24,15 +25,16 @@ from proxy.ledger.journal import open_journal
 from proxy.ledger.writer import Writer
 from proxy.pricing.prices import Price
 from proxy.sandbox import Sandbox, SandboxError, open_sandbox
-from proxy.service.audit_queue import Audits
+from proxy.service.audit_queue import AuditQueue
 from proxy.service.guideline_value import GuidelineRecords
+from proxy.service.hooks import Hook, default_hooks
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AppState:
-    """One process's share of the proxy."""
+    """The parts of one process that its requests share."""
 
     settings: Settings
     prices: Mapping[str, Price]
@@ -41,18 +43,20 @@ class AppState:
     upstreams: Mapping[str, Upstream]
     plans: PlanCache
     sandbox: Sandbox | None
-    audits: Audits
+    audits: AuditQueue
     guidelines: GuidelineRecords
+    hooks: tuple[Hook, ...]
+    """Called in order with each finished request."""
     database: Database
     writer: Writer
     zone: ZoneInfo
-    """Whose midnight begins a day."""
+    """The time zone of budget windows."""
     opened: set[tuple[str | None, str | None, int | None]] = field(default_factory=set)
-    """Sessions, their owners and limits that are known to stand in the database."""
+    """Sessions with their owners and limits that are already in the database."""
 
 
 def accounts(settings: Settings) -> dict[str, Account]:
-    """Return how each upstream is reached, [large] as "", with its key from the environment.
+    """Return the account of each upstream, with its key from the environment. That of [large] is named "".
 
     Raises:
         ConfigError: a variable is not set.
@@ -89,7 +93,7 @@ def _account(upstream: UpstreamSettings, key: str) -> Account:
 
 @asynccontextmanager
 async def open_state(settings: Settings) -> AsyncIterator[AppState]:
-    """Open everything; on the way out settle, flush and close, in that order."""
+    """Open all parts. On exit, write the rest of the ledger and close them."""
     prices = resolve_prices(settings)
     reached = accounts(settings)
     small = settings.small
@@ -98,13 +102,15 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
     spool = Path(settings.ledger.spool_dir)
     journal = open_journal(spool, new_id("proc"), max_bytes=settings.ledger.spool_max_bytes)
     writer = Writer(database, journal, zone, drop_when_full=settings.ledger.on_outage == "continue")
-    # Uvicorn, and so vLLM, closes idle connections after 5 s: ours are gone before, or requests would meet the closing.
+    # Close idle connections before the server does (uvicorn, and so vLLM: 5 s). Otherwise a request could hit one
+    # that is being closed.
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=4)
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=settings.large.connect_timeout_s)
     try:
         async with aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=True) as session:
             pool = SmallPool.of(session, small)
             await pool.probe()
+            guidelines, audits = GuidelineRecords(), AuditQueue(settings.audit.share)
             state = AppState(
                 settings=settings,
                 prices=prices,
@@ -112,9 +118,10 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
                 small=pool,
                 upstreams={name: Upstream(session, account) for name, account in reached.items()},
                 plans=PlanCache(),
-                sandbox=await _sandbox(settings),
-                audits=Audits(settings.audit.share),
-                guidelines=GuidelineRecords(),
+                sandbox=await _open_sandbox(settings),
+                audits=audits,
+                guidelines=guidelines,
+                hooks=default_hooks(settings, writer, guidelines, audits),
                 database=database,
                 writer=writer,
                 zone=zone,
@@ -123,15 +130,14 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
             try:
                 yield state
             finally:
-                watch.cancel()
-                await asyncio.gather(watch, return_exceptions=True)
+                await reap(watch)
     finally:
         await writer.close(timeout_s=30)
         await database.dispose()
 
 
-async def _sandbox(settings: Settings) -> Sandbox | None:
-    """Open the sandbox if it is wanted and holds."""
+async def _open_sandbox(settings: Settings) -> Sandbox | None:
+    """Return the sandbox if it is enabled and works here."""
     if not settings.sandbox.enabled:
         return None
     try:

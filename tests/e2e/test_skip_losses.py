@@ -10,7 +10,7 @@ pytestmark = pytest.mark.slow
 MATH = "What is 6 times 7? Calculate the number."
 UNSURE = {"reply": {"contents": [f"\\boxed{{{n}}}" for n in range(97)]}}
 """No two samples of a request agree."""
-REASON = "guidelines for math tasks have lost money of late (cascade.skip_losses)"
+REASON = "guidelines for math tasks have lost money recently (cascade.skip_losses)"
 
 
 def ask(proxy, count, model="cope", **extra):
@@ -44,7 +44,7 @@ def test_losing_guidelines_are_skipped(make_proxy, small_server, large_server):
     small_server.say("\\boxed{42}")
     assert {(a["stage"], a["reason"]) for a in ask(proxy, 20)} == {(1, None)}
     proxy.stop()
-    assert f"guidelines for math tasks, before {LARGE_MODEL}, lost 0." in proxy.output()
+    assert f"guidelines for math tasks with {LARGE_MODEL} lost 0." in proxy.output()
 
 
 def test_paying_guidelines_continue(make_proxy, small_server, large_server):

@@ -1,4 +1,4 @@
-"""The watch over audits: it is seldom wrong, however often it looks, and it sees a real drop."""
+"""Drift detection: false alarms are rare, and a real drop is noticed."""
 
 import random
 from datetime import UTC, datetime, timedelta
@@ -43,19 +43,19 @@ def weeks(share, count=300, *, of=400):
     return [audits([lot.random() < share for _ in range(count)]) for _ in range(of)]
 
 
-def test_a_week_in_which_enough_agree_hardly_ever_counts_as_drift():
-    """Though each of its 300 audits is looked at; a 95 % interval at each one cries wolf in a quarter of such weeks."""
+def test_false_alarms_are_rare():
+    """Testing after each of 300 audits keeps the risk. A 95 % interval at each would raise one in a quarter of weeks."""
     alarmed = sum(any(drifting(week, EXPECTED)) for week in weeks(EXPECTED))
     assert alarmed / 400 <= RISK + 0.02
 
 
-def test_the_worst_order_of_agreement_is_no_way_around_it():
-    """Agreement may depend on what came before, as long as each next audit agrees often enough."""
+def test_the_worst_order():
+    """Agreement may depend on earlier audits, as long as each next one agrees with the expected probability."""
     lot, alarmed = random.Random(6), 0
     for _ in range(300):
         agreed, differed = [], 0
         for _ in range(200):
-            # Who wants an alarm keeps up the chance of one while it is near, and gives up when it is far.
+            # An adversary keeps disagreement likely while an alarm is near, and stops when it is far.
             chance = EXPECTED if differed > 0.1 * len(agreed) or len(agreed) < 20 else 1.0
             agreed.append(lot.random() < chance)
             differed += not agreed[-1]
@@ -65,34 +65,34 @@ def test_the_worst_order_of_agreement_is_no_way_around_it():
 
 @pytest.mark.parametrize(("share", "within"), [(0.5, 40), (0.7, 100), (0.8, 300)])
 def test_a_real_drop_is_noticed(share, within):
-    """The larger it is, the sooner."""
+    """A larger drop is noticed sooner."""
     noticed = sum(any(drifting(week, EXPECTED)) for week in weeks(share, within, of=200))
     assert noticed / 200 >= 0.9
 
 
-def test_what_has_recovered_is_no_drift():
-    """A bad beginning is made up for: the log must not say that 190 of 200 are fewer than 90 %."""
-    said = list(drifting(audits([False] * 8 + [True] * 192), EXPECTED))
-    assert any(said)
-    assert not said[-1]
+def test_recovery_ends_drift():
+    """After a bad beginning, 192 of 200 audits that agree are not fewer than 90 %."""
+    drift = list(drifting(audits([False] * 8 + [True] * 192), EXPECTED))
+    assert any(drift)
+    assert not drift[-1]
 
 
-def test_where_all_have_to_agree_one_that_differs_is_drift():
-    """And nothing is, where none have to."""
+def test_extreme_expectations():
+    """If all audits should agree, one that differs is drift. If none need to, nothing is."""
     assert list(drifting(audits([True, True, False]), 1.0)) == [False, False, True]
     assert not any(drifting(audits([False] * 50), 0.0))
 
 
-def test_the_first_alarm_of_a_day_is_found_each_day():
-    """Yesterday's has been told yesterday."""
+def test_first_alarm_of_a_day():
+    """Each day has its own first alarm; earlier days do not count."""
     found = audits([False] * 10) + audits([True, False, False], MONDAY + timedelta(days=1))
     assert first_alarm(found, EXPECTED, MONDAY) == 4
     assert first_alarm(found, EXPECTED, MONDAY + timedelta(days=1)) == 11
     assert first_alarm(found, EXPECTED, MONDAY + timedelta(days=2)) is None
 
 
-def test_each_week_kind_and_stage_is_tested_by_itself():
-    """Four and four that differ are chance twice; refused answers do not count; the last week with drift is told."""
+def test_weeks_are_tested_separately():
+    """Each week, task kind and stage is tested separately, refused answers do not count, and the latest week is returned."""
     later = MONDAY + timedelta(days=7)
     found = [
         *audits([False] * 4),
@@ -106,14 +106,14 @@ def test_each_week_kind_and_stage_is_tested_by_itself():
     found.sort(key=lambda a: a.created_at)
     utc = weeks_of_drift(found, EXPECTED, ZoneInfo("UTC"))
     assert utc == {("code", 1): MONDAY, ("code", 2): later}
-    # Where Monday begins an hour later, the first hour is of the week before.
+    # In a zone one hour behind UTC, the first hour belongs to the week before.
     (week,) = weeks_of_drift(audits([False] * 9), EXPECTED, ZoneInfo("Atlantic/Cape_Verde")).values()
     assert week == MONDAY - timedelta(days=7) + timedelta(hours=1)
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=60), st.floats(0.05, 0.95))
-def test_the_running_p_value_is_that_of_each_beginning(agreed, bound):
-    """It never rises, so that looking again takes nothing back."""
+def test_running_p_values(agreed, bound):
+    """Each running value is the p value of the audits so far, and the values never rise."""
     values = [float(one) for one in agreed]
     running = list(p_values(values, bound))
     assert running == [p_value(values[: i + 1], bound) for i in range(len(values))]

@@ -1,7 +1,6 @@
-"""The record of guidelines: what loses money is left out, tried now and then, and comes back."""
+"""The value of guidelines: those that lose money are skipped, tried now and then, and used again when they pay."""
 
 import random
-from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -13,89 +12,110 @@ from proxy.config.controls import Controls
 from proxy.config.schema import Cascade, Thresholds
 from proxy.pricing.prices import Price, Usage
 from proxy.records import CallRecord, StageRecord
-from proxy.service.guideline_value import ANSWERS, TRIES, WINDOW, GuidelineRecords, learn, undecided
-from proxy.service.request_log import RequestLog
+from proxy.service.finished import finish
+from proxy.service.guideline_value import (
+    MIN_ANSWERS,
+    TRY_SHARE,
+    WINDOW,
+    GuidelineRecords,
+    learn,
+    may_skip_guidelines,
+)
+from tests.support.requests import request_log
 
 KEY = "math", "gpt"
 
 
-def record(tries, answers=(1000,) * ANSWERS, lot=1.0):
-    guidelines = GuidelineRecords(lambda: lot)
+def record(guided, answers=(1000,) * MIN_ANSWERS, draw=1.0):
+    guidelines = GuidelineRecords(lambda: draw)
     for cost in answers:
-        guidelines.answered(*KEY, cost)
-    for accepted, paid in tries:
-        guidelines.tried(*KEY, accepted=accepted, paid=paid)
+        guidelines.add_answer(*KEY, cost)
+    for accepted, paid in guided:
+        guidelines.add_guideline(*KEY, accepted=accepted, paid=paid)
     return guidelines
 
 
 @given(st.integers(0, WINDOW), st.integers(0, 2000), st.integers(0, 10**6))
-def test_only_a_loss_leaves_guidelines_out(accepted, paid, before):
-    """However the accepted ones are strewn, and whatever there was before the last requests."""
-    tries = [(i < accepted, paid) for i in range(WINDOW)]
-    random.Random(before).shuffle(tries)
-    losing = record([(True, before % 500)] * 7 + tries).left_out(*KEY)
+def test_only_losses_skip(accepted, paid, before):
+    """The order of the accepted ones does not matter, nor do requests before the last ones."""
+    guided = [(i < accepted, paid) for i in range(WINDOW)]
+    random.Random(before).shuffle(guided)
+    losing = record([(True, before % 500)] * 7 + guided).skips(*KEY)
     assert not losing or accepted * 1000 < WINDOW * paid
     assert losing or accepted * 1000 > WINDOW * (paid - 75)  # two standard errors are 71 at most
 
 
 @pytest.mark.parametrize(
-    ("tries", "answers"), [([(False, 250)] * (WINDOW - 1), ANSWERS), ([(False, 250)] * WINDOW, ANSWERS - 1)]
+    ("guided", "answers"),
+    [([(False, 250)] * (WINDOW - 1), MIN_ANSWERS), ([(False, 250)] * WINDOW, MIN_ANSWERS - 1)],
 )
-def test_little_is_no_evidence(tries, answers):
-    """Neither few requests nor a price of which little is known."""
-    assert not record(tries, [1000] * answers).left_out(*KEY)
-    assert record([(False, 250)] * WINDOW).left_out(*KEY)
+def test_too_little_evidence(guided, answers):
+    """Guidelines are not judged by few requests, nor by the price of few answers."""
+    assert not record(guided, [1000] * answers).skips(*KEY)
+    assert record([(False, 250)] * WINDOW).skips(*KEY)
 
 
-def test_what_is_left_out_is_tried_again_and_comes_back():
-    """One request in twenty, drawn by lot; savings that outweigh the losses end it."""
-    assert not record([(False, 250)] * WINDOW, lot=TRIES / 2).left_out(*KEY)
-    back = record([(False, 250)] * WINDOW, lot=TRIES)
-    assert back.left_out(*KEY)
+def test_skipped_guidelines_return():
+    """One request in twenty still tries one; savings that outweigh the losses end the skipping."""
+    assert not record([(False, 250)] * WINDOW, draw=TRY_SHARE / 2).skips(*KEY)
+    back = record([(False, 250)] * WINDOW, draw=TRY_SHARE)
+    assert back.skips(*KEY)
     for _ in range(WINDOW // 2):
-        back.tried(*KEY, accepted=True, paid=250)
-    assert not back.left_out(*KEY)
+        back.add_guideline(*KEY, accepted=True, paid=250)
+    assert not back.skips(*KEY)
 
 
-def test_each_kind_and_model_has_its_own_record():
-    """Nothing follows for another."""
+def test_records_are_separate():
+    """Each task kind and large model has its own record."""
     losing = record([(False, 250)] * WINDOW)
-    assert not losing.left_out("agent", "gpt")
-    assert not losing.left_out("math", "o3")
+    assert not losing.skips("agent", "gpt")
+    assert not losing.skips("math", "o3")
 
 
 @pytest.mark.parametrize(("accepts", "least", "most"), [(0.085, 0.9, 0.96), (0.3, 0, 0.02), (0.4, 0, 0)])
-def test_a_stage_that_earns_its_price_is_not_left_out_by_chance(accepts, least, most):
-    """A guideline costs a quarter of an answer: a stage 2 that accepts three in ten earns, one in twelve does not."""
+def test_chance_skips_nothing(accepts, least, most):
+    """A guideline costs a quarter of an answer: stage 2 pays if it accepts three in ten, but not one in twelve."""
     lot = random.Random(6)
-    guidelines, out = GuidelineRecords(lot.random), 0
-    for _ in range(ANSWERS):
-        guidelines.answered(*KEY, 1000)
+    guidelines, skipped = GuidelineRecords(lot.random), 0
+    for _ in range(MIN_ANSWERS):
+        guidelines.add_answer(*KEY, 1000)
     for _ in range(20_000):
-        if guidelines.left_out(*KEY):
-            out += 1
+        if guidelines.skips(*KEY):
+            skipped += 1
         else:
-            guidelines.tried(*KEY, accepted=lot.random() < accepts, paid=250)
-    assert least <= out / 20_000 <= most
+            guidelines.add_guideline(*KEY, accepted=lot.random() < accepts, paid=250)
+    assert least <= skipped / 20_000 <= most
 
 
 def test_a_change_is_logged_once(caplog):
-    """With the amount, and where to turn it off."""
-    record([(False, 2_000_000)] * (WINDOW + 5) + [(True, 0)] * WINDOW, [10**9] * ANSWERS)
-    left, back = (r.getMessage() for r in caplog.records)
-    assert left == (
-        "guidelines for math tasks, before gpt, lost 0.4 USD in the last 200 requests that had one: tried once in 20 from "
+    """The message has the amount, and the option that turns this off."""
+    record([(False, 2_000_000)] * (WINDOW + 5) + [(True, 0)] * WINDOW, [10**9] * MIN_ANSWERS)
+    lost, back = (r.getMessage() for r in caplog.records)
+    assert lost == (
+        "guidelines for math tasks with gpt lost 0.4 USD in the last 200 guided requests: using one in 20 requests from "
         "now on (cascade.skip_losses)"
     )
-    assert back.endswith("they are back (cascade.skip_losses)")
+    assert back.endswith("using them again (cascade.skip_losses)")
 
 
 def call(stage, role, cost, tier="large"):
     return CallRecord(
-        id="c", request_id="r", key_id=None, started_at=datetime.now(UTC), stage=stage, role=role, tier=tier, model="m",
-        sample=None, usage=Usage(prompt_tokens=1, completion_tokens=1), cost=cost, price=Price(input=1, output=1),
-        latency_ms=1, finish_reason="stop", estimated=False,
-    )  # fmt: skip
+        id="c",
+        request_id="req_1",
+        key_id=None,
+        started_at=request_log().request.received_at,
+        stage=stage,
+        role=role,
+        tier=tier,
+        model="m",
+        sample=None,
+        usage=Usage(1, 1),
+        cost=cost,
+        price=Price(1, 1),
+        latency_ms=1,
+        finish_reason="stop",
+        estimated=False,
+    )
 
 
 def stage(number, *, accepted):
@@ -116,7 +136,7 @@ UNSURE, SURE = stage(1, accepted=False), stage(1, accepted=True)
     ("calls", "stages", "facts", "tried", "answered"),
     [
         pytest.param([LOCAL], [SURE], {"stage": 1, "baseline": 900}, None, None, id="stage 1"),
-        pytest.param([LOCAL, GUIDELINE], [SURE], {"stage": 1, "baseline": 900}, None, None, id="ahead, in vain"),
+        pytest.param([LOCAL, GUIDELINE], [SURE], {"stage": 1, "baseline": 900}, None, None, id="planned ahead, not needed"),
         pytest.param(
             [LOCAL, GUIDELINE, call(2, "executor", 5, "small")], [UNSURE, stage(2, accepted=True)],
             {"stage": 2, "baseline": 900}, (True, 255), None, id="stage 2",
@@ -145,24 +165,16 @@ UNSURE, SURE = stage(1, accepted=False), stage(1, accepted=True)
         pytest.param([GUIDELINE], [], {"status": 499}, None, None, id="before stage 1"),
     ],
 )  # fmt: skip
-def test_what_a_request_tells(calls, stages, facts, tried, answered):
-    """What was paid because of a guideline, and whether it made an answer needless; else what an answer costs."""
-    told = []
-
-    class Told(GuidelineRecords):
-        def tried(self, kind, large, *, accepted, paid):
-            told.append(((kind, large), "tried", (accepted, paid)))
-
-        def answered(self, kind, large, cost):
-            told.append(((kind, large), "answered", cost))
-
-    trace = RequestLog(None, "cascade", story=CascadeLog(stages=stages), calls=calls, task="math")
-    for name, value in facts.items():
-        setattr(trace, name, value)
-    learn(Told(), trace, "gpt")
-    assert told == [
-        (KEY, name, value) for name, value in (("answered", answered), ("tried", tried)) if value is not None
-    ]
+def test_learn(calls, stages, facts, tried, answered):
+    """A request adds the money paid because of its guideline, or the cost of its large answer, or nothing."""
+    guidelines = GuidelineRecords()
+    log = request_log(
+        task=TaskKind.MATH, cascade_log=CascadeLog(stages=list(stages)), calls=list(calls), **facts
+    )
+    learn(guidelines, Cascade(), finish(log))
+    record = guidelines._records[KEY]
+    assert list(record.guided) == ([] if tried is None else [tried])
+    assert list(record.answers) == ([] if answered is None else [answered])
 
 
 @pytest.mark.parametrize(
@@ -178,7 +190,17 @@ def test_what_a_request_tells(calls, stages, facts, tried, answered):
         (Cascade(), Controls(samples=2)),
     ],
 )
-def test_who_says_how_to_run_is_obeyed(cascade, controls):
-    """And does not count: a client that accepts nothing must not spoil the record for the others."""
-    assert not undecided(cascade, TaskKind("math"), controls)
-    assert undecided(Cascade(thresholds={"code": Thresholds(stage1=0.5)}), TaskKind("math"), Controls())
+def test_fixed_requests_keep_guidelines(cascade, controls):
+    """A config or a header that fixes how a request runs is obeyed, and such a request is not recorded."""
+    assert not may_skip_guidelines(cascade, TaskKind.MATH, controls)
+    other = Cascade(thresholds={"code": Thresholds(stage1=0.5)})
+    assert may_skip_guidelines(other, TaskKind.MATH, Controls())
+    guidelines = GuidelineRecords()
+    log = request_log(
+        task=TaskKind.MATH,
+        cascade_log=CascadeLog(stages=[UNSURE]),
+        calls=[LOCAL, GUIDELINE],
+        controls=controls,
+    )
+    learn(guidelines, cascade, finish(log))
+    assert not guidelines._records[KEY].guided

@@ -1,0 +1,79 @@
+"""The facts about a request that its client sees: the `X-COPE-*` response headers and the `cope` object.
+
+A new response header is one more row in `HEADERS` or `FINAL_HEADERS`, and one more member of the object.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from proxy.pricing.money import format_usd
+from proxy.records import StageRecord
+from proxy.service.request_log import RequestLog
+
+HEADERS = {
+    "x-cope-request-id": "request_id",
+    "x-cope-task": "task",
+    "x-cope-stage": "stage",
+    "x-cope-confidence": "confidence",
+    "x-cope-model": "model",
+    "x-cope-degraded": "degraded",
+}
+"""Headers of every answer, each with the member of the `cope` object that it repeats."""
+
+FINAL_HEADERS = {
+    "x-cope-cost-usd": "cost_usd",
+    "x-cope-baseline-usd": "baseline_usd",
+    "x-cope-budget-remaining-usd": "budget_remaining_usd",
+}
+"""Further headers of an answer that is complete when its headers are sent."""
+
+
+def cope_object(request_log: RequestLog) -> dict[str, object]:
+    """Return the `cope` object of the response body."""
+    return {
+        "request_id": request_log.request.id,
+        "task": request_log.task,
+        "mode": request_log.mode,
+        "stage": request_log.stage,
+        "confidence": None if request_log.confidence is None else round(request_log.confidence, 4),
+        "model": request_log.model,
+        "cost_usd": format_usd(request_log.cost),
+        "baseline_usd": _usd(request_log.baseline),
+        "budget_remaining_usd": _usd(request_log.remaining),
+        "degraded": request_log.degraded,
+        "reason": request_log.reason,
+        "stages": [_stage_object(stage) for stage in request_log.cascade_log.stages],
+    }
+
+
+def response_headers(request_log: RequestLog, *, final: bool) -> dict[str, str]:
+    """Return the response headers. Only a `final` answer knows its cost."""
+    members = cope_object(request_log)
+    names = HEADERS | FINAL_HEADERS if final else HEADERS
+    own = {header: str(members[name]) for header, name in names.items() if members[name] is not None}
+    return {"x-request-id": request_log.request.id, **request_log.upstream_headers, **own}
+
+
+def insert_cope_object(raw: bytes, cope: Mapping[str, object]) -> bytes:
+    """Add the `cope` object to a JSON object with members, without decoding it.
+
+    The upstream's bytes pass through: only the closing brace is moved.
+    """
+    return raw.rstrip()[:-1] + b',"cope":' + msgspec.json.encode(cope) + b"}"
+
+
+def _usd(amount: int | None) -> str | None:
+    return None if amount is None else format_usd(amount)
+
+
+def _stage_object(stage: StageRecord) -> dict[str, object]:
+    return {
+        "stage": stage.stage,
+        "drawn": stage.drawn,
+        "of": stage.planned,
+        "agreed": stage.agreed,
+        "confidence": round(stage.confidence, 4),
+        "threshold": stage.threshold,
+        "accepted": stage.accepted,
+    }

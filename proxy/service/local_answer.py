@@ -1,0 +1,88 @@
+"""Send an answer of the small model."""
+
+import asyncio
+from dataclasses import replace
+
+import msgspec
+
+from proxy.cascade.types import Accepted, Escalated, Sample
+from proxy.errors import ApiError, NoBudgetError
+from proxy.formats.base import Conversation, Local
+from proxy.formats.responses_render import output_items
+from proxy.pricing.prices import Usage, cost
+from proxy.pricing.tokens import count_prompt, count_text
+from proxy.service.conversations import input_items, remember
+from proxy.service.exchange import Exchange, end_stream, send_event
+from proxy.service.facts import cope_object, response_headers
+from proxy.spending.paid import no_money
+
+
+def degrade(exchange: Exchange, decision: Escalated, e: NoBudgetError) -> Escalated:
+    """Fall back to the best local answer when the budget does not cover the large model.
+
+    Raises:
+        ApiError: the client wants an error instead, or there is no local answer.
+    """
+    if exchange.request.controls.on_budget == "fail" or decision.best is None:
+        raise no_money(e) from e
+    exchange.request_log.degraded = "budget"
+    return decision
+
+
+async def answer_locally(exchange: Exchange, decision: Accepted | Escalated) -> None:
+    """Send the small model's answer.
+
+    Raises:
+        ApiError: there is no valid answer, or the budget was too small and the client wants an error then.
+    """
+    state, request, request_log = exchange.state, exchange.request, exchange.request_log
+    format_ = request.format
+    assert isinstance(format_, Conversation)
+    sample = _local_answer(exchange, decision)
+    request_log.model = state.small.model
+    usage = await _note_local_usage(exchange, format_, sample)
+    request_log.remaining = await exchange.budget.remaining()
+    local = Local(request.id, request.received_at, request_log.model, sample, usage, cope_object(request_log))
+    if format_.path == "/responses":
+        items = [*input_items(exchange.body), *output_items(local)]
+        local = replace(local, stored=await remember(state, request, f"resp_{request.id}", items=items))
+    headers = response_headers(request_log, final=True)
+    if not request.stream:
+        request_log.note_first_token()
+        await exchange.reply.json(200, headers, format_.render(request.body, local))
+        return
+    await exchange.reply.open(headers)
+    request_log.note_first_token()
+    for event in format_.events(request.body, local):
+        await send_event(exchange, event)
+    await end_stream(exchange)
+
+
+def _local_answer(exchange: Exchange, decision: Accepted | Escalated) -> Sample:
+    """Return the sample to send, and note its stage, its confidence, and how it is degraded."""
+    request_log = exchange.request_log
+    if isinstance(decision, Accepted):
+        request_log.stage = decision.stage
+        request_log.confidence = decision.confidence if exchange.route.mode == "cascade" else None
+        return decision.sample
+    if decision.best is None:
+        raise ApiError(
+            502, "The small model gave no valid answer.", type="server_error", code="no_local_answer"
+        )
+    request_log.stage, request_log.confidence = decision.best_stage, decision.confidence
+    request_log.degraded = request_log.degraded or ("budget" if decision.stopped else "max_stage")
+    if decision.stopped and exchange.request.controls.on_budget == "fail":
+        raise no_money(NoBudgetError(decision.stopped))
+    return decision.best
+
+
+async def _note_local_usage(exchange: Exchange, format_: Conversation, sample: Sample) -> Usage:
+    """Note the answer, and the usage and cost that the large model would have had for it."""
+    request_log, large = exchange.request_log, exchange.route.large
+    calls = sample.message.get("tool_calls")
+    request_log.answer = sample.text + (msgspec.json.encode(calls).decode() if calls else "")
+    prompt = await asyncio.to_thread(count_prompt, large.id, format_.as_chat(exchange.body))
+    usage = Usage(prompt_tokens=prompt, completion_tokens=count_text(large.id, request_log.answer))
+    request_log.prompt_tokens, request_log.completion_tokens = usage.prompt_tokens, usage.completion_tokens
+    request_log.baseline = cost(exchange.state.prices[large.name], usage)
+    return usage

@@ -1,0 +1,68 @@
+"""The facts that a client sees: response headers and the `cope` object."""
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.cascade.engine import CascadeLog
+from proxy.cascade.types import TaskKind
+from proxy.records import StageRecord
+from proxy.service.facts import FINAL_HEADERS, cope_object, insert_cope_object, response_headers
+from tests.support.requests import request_log
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(
+    st.dictionaries(st.text().filter(lambda name: name != "cope"), JSON, min_size=1),
+    st.sampled_from(["", "\n", " \r\n"]),
+)
+def test_insert_cope_object(answer, end):
+    """Any answer keeps its members and its bytes, and gains one member."""
+    raw = json.dumps(answer, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    got = insert_cope_object(raw + end.encode(), {"stage": 3})
+    assert got == raw[:-1] + b',"cope":{"stage":3}}'
+    assert json.loads(got) == answer | {"cope": {"stage": 3}}
+
+
+def test_headers_before_the_cost():
+    """The headers of a stream go out before its cost is known; None is left out."""
+    log = request_log(task=TaskKind.MATH, stage=3, model="gpt", baseline=900)
+    assert response_headers(log, final=False) == {
+        "x-request-id": "req_1",
+        "x-cope-request-id": "req_1",
+        "x-cope-task": "math",
+        "x-cope-stage": "3",
+        "x-cope-model": "gpt",
+    }
+    final = response_headers(log, final=True)
+    assert {name for name in final if name in FINAL_HEADERS} == {"x-cope-cost-usd", "x-cope-baseline-usd"}
+    assert final["x-cope-baseline-usd"] == "0.0000009"
+
+
+def test_upstream_headers_pass():
+    """The upstream's headers are passed on, but never instead of the proxy's own."""
+    log = request_log(upstream_headers={"openai-version": "2020-10-01", "x-cope-request-id": "theirs"})
+    headers = response_headers(log, final=False)
+    assert (headers["openai-version"], headers["x-cope-request-id"]) == ("2020-10-01", "req_1")
+
+
+def test_stages_in_cope_object():
+    """Each sampled stage is one object, with its confidence rounded."""
+    stage = StageRecord(
+        stage=1, drawn=3, planned=4, agreed=2, confidence=2 / 3, threshold=0.75, accepted=False
+    )
+    (seen,) = cope_object(request_log(cascade_log=CascadeLog(stages=[stage])))["stages"]
+    assert seen == {
+        "stage": 1,
+        "drawn": 3,
+        "of": 4,
+        "agreed": 2,
+        "confidence": 0.6667,
+        "threshold": 0.75,
+        "accepted": False,
+    }
