@@ -24,7 +24,7 @@ test: .venv/.ready .venv-vllm/.ready .venv-clients/.ready ## Lint, types, and ev
 	$(MAKE) coverage
 
 # The money and the verdicts are covered whole, the rest to nine tenths.
-WHOLE = proxy/pricing/*,proxy/spending/*,proxy/ledger/budgets.py,proxy/ledger/unsettled.py,proxy/cascade/confidence/votes.py,proxy/cascade/sampling.py
+WHOLE = proxy/pricing/*,proxy/spending/*,proxy/ledger/budgets.py,proxy/ledger/reservations.py,proxy/ledger/unsettled.py,proxy/cascade/confidence/votes.py,proxy/cascade/sampling.py
 
 coverage: ## Hold the coverage of the last test run to its floors
 	$(BIN)/coverage combine -q
