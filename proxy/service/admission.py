@@ -1,6 +1,6 @@
 """Whether a key may make this request now."""
 
-from proxy.errors import ApiError
+from proxy.errors import ApiError, ledger_unavailable
 from proxy.ledger.rate_limits import Admit, RateLimitExceededError
 from proxy.ledger.writer import LedgerUnavailableError
 from proxy.service.request import ModelRequest
@@ -50,10 +50,4 @@ async def admit(state: AppState, request: ModelRequest, way: Route) -> None:
             },
         ) from e
     except LedgerUnavailableError as e:
-        raise ApiError(
-            503,
-            "The ledger cannot be written at present.",
-            type="server_error",
-            code="ledger_unavailable",
-            headers={"retry-after": "5"},
-        ) from e
+        raise ledger_unavailable() from e

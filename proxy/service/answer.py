@@ -8,20 +8,20 @@ from proxy.errors import (
     NO_RETRY,
     ApiError,
     NoBudgetError,
-    unavailable,
+    ledger_unavailable,
 )
 from proxy.service.admission import admit
 from proxy.service.conversations import recall
 from proxy.service.exchange import Exchange
 from proxy.service.guideline_value import learn, undecided
 from proxy.service.local import answer_locally, decide_locally, degrade, local_only
+from proxy.service.payment import budget_of, spending_of
 from proxy.service.reply import Reply
 from proxy.service.request import ModelRequest
 from proxy.service.request_log import RequestLog
 from proxy.service.routing import route
 from proxy.service.stage3 import answer_with_large
 from proxy.service.state import AppState
-from proxy.spending.budget import RequestBudget
 
 log = logging.getLogger(__name__)
 
@@ -38,17 +38,16 @@ async def answer(state: AppState, request: ModelRequest, reply: Reply) -> None:
     settings = state.settings
     way = route(settings, request.body, request.controls.mode)
     if state.writer.full and settings.ledger.on_outage == "refuse":
-        raise unavailable(
-            "The ledger cannot be written at present.", code="ledger_unavailable", retry_after_s=5
-        )
+        raise ledger_unavailable()
     request_log = RequestLog(request, way.mode if request.audits is None else "audit")
-    budget = RequestBudget(state, request)
+    budget = budget_of(state, request)
+    spending = spending_of(state, request_log, budget)
     try:
         async with asyncio.timeout(settings.server.request_timeout_s):
             await admit(state, request, way)
             body, context = await recall(state, request)
             await budget.open()
-            exchange = Exchange(state, request, way, budget, request_log, body, context)
+            exchange = Exchange(state, request, way, budget, spending, request_log, body, context)
             decision = await decide_locally(exchange)
             if isinstance(decision, Escalated) and not local_only(exchange):
                 try:

@@ -12,6 +12,7 @@ from proxy.service.request_log import RequestLog
 from proxy.service.routing import Route
 from proxy.service.state import AppState
 from proxy.spending.budget import RequestBudget
+from proxy.spending.paid import Spending
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Exchange:
     request: ModelRequest
     way: Route
     budget: RequestBudget
+    spending: Spending
     request_log: RequestLog
     body: Json
     """The client's, with what `previous_response_id` stands for in it."""

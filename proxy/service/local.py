@@ -19,6 +19,7 @@ from proxy.errors import (
     SmallRefusedError,
     SmallUnavailableError,
     bad_request,
+    budget_exhausted,
     unavailable,
 )
 from proxy.formats.base import Conversation, Local, NotServedError
@@ -32,7 +33,6 @@ from proxy.service.guideline_value import undecided
 from proxy.service.reply import Reply
 from proxy.service.small_sampler import RecordedSmall
 from proxy.service.state import AppState
-from proxy.spending.paid import no_money
 from proxy.spending.planner import PaidPlanner
 
 
@@ -117,7 +117,7 @@ async def _try_small(exchange: Exchange, task: Task) -> Accepted | Escalated:
         how,
         estimator,
         small,
-        PaidPlanner(state, exchange.budget, request_log, exchange.way.large),
+        PaidPlanner(exchange.spending, exchange.way.large, settings.cascade.plan_max_tokens),
         request_log.cascade_log,
         settings.small.max_output_tokens,
         kept,
@@ -153,7 +153,7 @@ def degrade(exchange: Exchange, decision: Escalated, e: NoBudgetError) -> Escala
         ApiError: the client wants an error instead, or there is no local answer.
     """
     if exchange.request.controls.on_budget == "fail" or decision.best is None:
-        raise no_money(e) from e
+        raise budget_exhausted(e) from e
     exchange.request_log.degraded = "budget"
     return decision
 
@@ -182,7 +182,7 @@ async def answer_locally(exchange: Exchange, decision: Accepted | Escalated, rep
         )
         request_log.degraded = request_log.degraded or ("budget" if decision.stopped else "max_stage")
         if decision.stopped and request.controls.on_budget == "fail":
-            raise no_money(NoBudgetError(decision.stopped))
+            raise budget_exhausted(decision.stopped)
     request_log.model = state.small.model
     calls = sample.message.get("tool_calls")
     request_log.answer = sample.text + (msgspec.json.encode(calls).decode() if calls else "")

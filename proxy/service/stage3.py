@@ -55,21 +55,19 @@ async def _call_model(exchange: Exchange, model: LargeModel, decision: Escalated
         plan_tokens = count_text(model.id, decision.guideline)
     bound = await _request_limit(exchange, model, body)
     async with paid(
-        exchange.state,
-        exchange.budget,
-        request_log,
+        exchange.spending,
         stage=3,
         role="executor",
         model=model,
         format_=format_,
-        bound=bound,
+        limits=bound,
     ) as call:
         sent = bound.within(body, call.output)
         request_log.stage, request_log.model = 3, model.name
         if request.stream:
             last = await _relay(exchange, call, sent, reply)
         else:
-            raw = await complete(exchange.state, call, sent)
+            raw = await complete(call, sent)
     request_log.upstream_headers = call.headers
     _record_baseline(exchange, call, plan_tokens)
     request_log.remaining = await exchange.budget.remaining()
@@ -120,7 +118,7 @@ async def _request_limit(exchange: Exchange, model: LargeModel, body: Json) -> C
 async def _remember_response(exchange: Exchange, call: PaidCall, response: Any) -> None:
     """Note whose response of the upstream this is, and how long, for one that continues it."""
     if exchange.request.format.path == "/responses" and isinstance(response, dict) and response.get("id"):
-        used = call.usage or Usage(call.prompt_bound, call.output)
+        used = call.usage or Usage(call.prompt_limit, call.output)
         tokens = used.prompt_tokens + used.completion_tokens
         await remember(exchange.state, exchange.request, str(response["id"])[:128], context=tokens)
 
@@ -134,7 +132,7 @@ async def _relay(
         "include_usage"
     )
     last = None
-    async for data, chunk in stream(exchange.state, call, body):
+    async for data, chunk in stream(call, body):
         if format_.held_back(chunk):
             last = chunk
             continue

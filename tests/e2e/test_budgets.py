@@ -225,7 +225,7 @@ def test_an_upstream_that_ignores_its_bound_is_flagged_and_closes_the_budget(mak
     assert refused(proxy) == (429, "insufficient_quota")
     shown = proxy.cli("requests", "show", answer.cope["request_id"]).stdout
     assert "overrun" in shown
-    assert "ignored its bounds" in proxy.output()
+    assert "ignored its limits" in proxy.output()
 
 
 def call_row(proxy):
