@@ -51,11 +51,17 @@ def not_found(message: str, *, code: str | None = None, param: str | None = None
     return ApiError(404, message, code=code, param=param)
 
 
-def out_of_budget(message: str) -> ApiError:
-    """A budget leaves no room for the call; sending it again does not help."""
+def budget_exhausted(reason: Exception | str) -> ApiError:
+    """A budget leaves no room for the call. Sending the request again does not help."""
+    message = f"Budget exhausted: {reason}. Raise the budget, or leave X-COPE-On-Budget at degrade."
     return ApiError(
         429, message, type="insufficient_quota", code="insufficient_quota", headers=dict(NO_RETRY)
     )
+
+
+def ledger_unavailable() -> ApiError:
+    """The ledger cannot be written for now."""
+    return unavailable("The ledger cannot be written at present.", code="ledger_unavailable", retry_after_s=5)
 
 
 def unavailable(message: str, *, code: str, retry_after_s: int | None = None) -> ApiError:

@@ -1,6 +1,6 @@
 """Check whether a request may be made now."""
 
-from proxy.errors import ApiError, unavailable
+from proxy.errors import ApiError, ledger_unavailable
 from proxy.ledger.rate_limits import AdmissionRequest, RateLimitExceededError
 from proxy.ledger.writer import LedgerUnavailableError
 from proxy.service.request import ModelRequest
@@ -15,7 +15,7 @@ def require_ledger(state: AppState) -> None:
         ApiError: the spool is full, and `ledger.on_outage` is "refuse".
     """
     if state.writer.full and state.settings.ledger.on_outage == "refuse":
-        raise _ledger_unavailable()
+        raise ledger_unavailable()
 
 
 async def admit(state: AppState, request: ModelRequest, route: Route) -> None:
@@ -49,7 +49,7 @@ async def admit(state: AppState, request: ModelRequest, route: Route) -> None:
     except RateLimitExceededError as e:
         raise _rate_limited(e) from e
     except LedgerUnavailableError as e:
-        raise _ledger_unavailable() from e
+        raise ledger_unavailable() from e
 
 
 def _rate_limited(e: RateLimitExceededError) -> ApiError:
@@ -65,7 +65,3 @@ def _rate_limited(e: RateLimitExceededError) -> ApiError:
             f"x-ratelimit-reset-{e.unit}": f"{e.retry_after_s}s",
         },
     )
-
-
-def _ledger_unavailable() -> ApiError:
-    return unavailable("The ledger cannot be written at present.", code="ledger_unavailable", retry_after_s=5)

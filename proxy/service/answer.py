@@ -11,13 +11,13 @@ from proxy.service.finished import finish
 from proxy.service.hooks import run_hooks
 from proxy.service.local import decide_locally, local_only
 from proxy.service.local_answer import answer_locally, degrade
+from proxy.service.payment import budget_of, spending_of
 from proxy.service.reply import Reply
 from proxy.service.request import ModelRequest
 from proxy.service.request_log import RequestLog
 from proxy.service.routing import Route, choose_route
 from proxy.service.stage3 import answer_with_large
 from proxy.service.state import AppState
-from proxy.spending.budget import RequestBudget
 
 
 async def answer(state: AppState, request: ModelRequest, reply: Reply) -> None:
@@ -62,13 +62,14 @@ async def _open_exchange(
     """Admit the request, fill in its conversation, and open its budgets."""
     await admit(state, request, route)
     body, context_tokens = await recall(state, request)
-    budget = RequestBudget(state, request)
+    budget = budget_of(state, request)
     await budget.open()
     return Exchange(
         state=state,
         request=request,
         route=route,
         budget=budget,
+        spending=spending_of(state, request_log, budget),
         request_log=request_log,
         reply=reply,
         body=body,

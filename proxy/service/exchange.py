@@ -12,6 +12,7 @@ from proxy.service.request_log import RequestLog
 from proxy.service.routing import Route
 from proxy.service.state import AppState
 from proxy.spending.budget import RequestBudget
+from proxy.spending.paid import Spending
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +23,7 @@ class Exchange:
     request: ModelRequest
     route: Route
     budget: RequestBudget
+    spending: Spending
     request_log: RequestLog
     reply: Reply
     body: Json

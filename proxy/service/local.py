@@ -132,7 +132,7 @@ async def _run_cascade(exchange: Exchange, task: Task) -> Accepted | Escalated:
         how,
         estimator,
         small,
-        PaidPlanner(state, exchange.budget, request_log, exchange.route.large),
+        PaidPlanner(exchange.spending, exchange.route.large, settings.cascade.plan_max_tokens),
         request_log.cascade_log,
         settings.small.max_output_tokens,
         kept,

@@ -6,7 +6,7 @@ from dataclasses import replace
 import msgspec
 
 from proxy.cascade.types import Accepted, Escalated, Sample
-from proxy.errors import ApiError, NoBudgetError
+from proxy.errors import ApiError, NoBudgetError, budget_exhausted
 from proxy.formats.base import Conversation, Local
 from proxy.formats.responses_render import output_items
 from proxy.pricing.prices import Usage, cost
@@ -14,7 +14,6 @@ from proxy.pricing.tokens import count_prompt, count_text
 from proxy.service.conversations import input_items, remember
 from proxy.service.exchange import Exchange, end_stream, send_event
 from proxy.service.facts import cope_object, response_headers
-from proxy.spending.paid import no_money
 
 
 def degrade(exchange: Exchange, decision: Escalated, e: NoBudgetError) -> Escalated:
@@ -24,7 +23,7 @@ def degrade(exchange: Exchange, decision: Escalated, e: NoBudgetError) -> Escala
         ApiError: the client wants an error instead, or there is no local answer.
     """
     if exchange.request.controls.on_budget == "fail" or decision.best is None:
-        raise no_money(e) from e
+        raise budget_exhausted(e) from e
     exchange.request_log.degraded = "budget"
     return decision
 
@@ -72,7 +71,7 @@ def _local_answer(exchange: Exchange, decision: Accepted | Escalated) -> Sample:
     request_log.stage, request_log.confidence = decision.best_stage, decision.confidence
     request_log.degraded = request_log.degraded or ("budget" if decision.stopped else "max_stage")
     if decision.stopped and exchange.request.controls.on_budget == "fail":
-        raise no_money(NoBudgetError(decision.stopped))
+        raise budget_exhausted(decision.stopped)
     return decision.best
 
 

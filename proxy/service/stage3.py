@@ -57,21 +57,19 @@ async def _answer_with(exchange: Exchange, model: LargeModel, guideline: str | N
         plan_tokens = count_text(model.id, guideline)
     bound = await _call_limits(exchange, model, body)
     async with paid(
-        exchange.state,
-        exchange.budget,
-        request_log,
+        exchange.spending,
         stage=3,
         role="executor",
         model=model,
         format_=format_,
-        bound=bound,
+        limits=bound,
     ) as call:
         sent = bound.within(body, call.output)
         request_log.stage, request_log.model = 3, model.name
         if request.stream:
             held_back = await _relay_stream(exchange, call, sent)
         else:
-            raw = await complete(exchange.state, call, sent)
+            raw = await complete(call, sent)
     request_log.upstream_headers = call.headers
     _note_baseline(exchange, call, plan_tokens)
     request_log.remaining = await exchange.budget.remaining()
@@ -115,7 +113,7 @@ async def _relay_stream(exchange: Exchange, call: PaidCall, body: dict[str, Any]
         "include_usage"
     )
     held_back = None
-    async for data, chunk in stream(exchange.state, call, body):
+    async for data, chunk in stream(call, body):
         if format_.held_back(chunk):
             held_back = chunk
             continue
@@ -163,7 +161,7 @@ async def _send_complete(exchange: Exchange, call: PaidCall, raw: bytes, plan_to
 async def _remember_response(exchange: Exchange, call: PaidCall, response: Any) -> None:
     """Remember which key owns an upstream response, and how many tokens it adds to a request that continues it."""
     if exchange.request.format.path == "/responses" and isinstance(response, dict) and response.get("id"):
-        used = call.usage or Usage(prompt_tokens=call.prompt_bound, completion_tokens=call.output)
+        used = call.usage or Usage(prompt_tokens=call.prompt_limit, completion_tokens=call.output)
         tokens = used.prompt_tokens + used.completion_tokens
         await remember(exchange.state, exchange.request, str(response["id"])[:128], context_tokens=tokens)
 

@@ -1,0 +1,1 @@
+"""The money of one request: the budgets that pay for it, and its paid calls."""

@@ -1,29 +1,58 @@
-"""The money that one request may spend: reserve, then call, then settle."""
+"""The budgets of one request: reserve before a call, settle after it.
+
+If the ledger cannot be written, a reservation in a shared budget fails with 503. A call without a shared budget
+goes on if `ledger.on_outage` is "continue".
+"""
 
 import logging
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Protocol
+from zoneinfo import ZoneInfo
 
-from proxy.errors import ApiError, NoBudgetError, bad_header, unavailable
+from proxy.config.schema import Settings
+from proxy.errors import NoBudgetError, bad_header, ledger_unavailable
 from proxy.ids import now
 from proxy.ledger.budgets import BudgetExceededError, SessionOwnedError, remaining
+from proxy.ledger.database import Database
 from proxy.ledger.journal import JournalFullError
-from proxy.ledger.writer import LedgerUnavailableError
+from proxy.ledger.writer import LedgerUnavailableError, Writer
 from proxy.pricing.money import MAX_USD, NANO_PER_USD, format_usd
 from proxy.records import BudgetRef, CallRecord, Reservation, Settlement
-from proxy.service.request import ModelRequest
-from proxy.service.state import AppState
+from proxy.spending.payer import Payer
 from proxy.spending.scopes import budgets_of
 
 log = logging.getLogger(__name__)
 
 
-@dataclass
-class RequestBudget:
-    """The budgets of one request. State is its point; one request uses it from one task."""
+class Budget(Protocol):
+    """The money that `paid` may spend."""
 
-    state: AppState
-    request: ModelRequest
+    async def reserve(self, call_id: str, model: str, amount: int, least: int) -> int:
+        """Reserve nano-USD for a paid call. Return the reserved amount: `amount`, or less, but at least `least`.
+
+        Raises:
+            NoBudgetError: `least` does not fit, and nothing is reserved.
+        """
+        ...
+
+    def settle(self, call: CallRecord) -> None:
+        """Replace a call's reservation by its cost, and keep its record."""
+        ...
+
+
+@dataclass(kw_only=True)
+class RequestBudget:
+    """The budgets of one request. It has state, so only one task at a time may use it."""
+
+    settings: Settings
+    payer: Payer
+    request_id: str
+    writer: Writer
+    database: Database
+    zone: ZoneInfo
+    opened: set[tuple[str | None, str | None, int | None]]
+    """Sessions, their owners and their limits that the database is known to have. All requests share this set."""
     spent: int = 0
     reserved: int = 0
     _open: dict[str, int] = field(default_factory=dict)
@@ -32,70 +61,67 @@ class RequestBudget:
     @property
     def limited(self) -> bool:
         """Whether any budget may apply."""
-        return self.request.controls.budget is not None or bool(self._shared(now()))
+        return self.payer.budget is not None or bool(self._shared(now()))
 
     async def open(self) -> None:
-        """Let the session's limit stand before anything is spent.
+        """Write the session's limit into the database before anything is spent.
 
         Raises:
-            ApiError: the session belongs to another key, or the database is away.
+            ApiError: the session belongs to another key, or the ledger cannot be written.
         """
-        controls = self.request.controls
-        known = (controls.session, self.request.key_id, controls.session_budget)
-        if controls.session_budget is None or known in self.state.opened:
+        payer = self.payer
+        known = (payer.session, payer.key_id, payer.session_budget)
+        if payer.session_budget is None or known in self.opened:
             return
         try:
-            await self.state.writer.open_budgets(self._shared(now())[:1])
+            await self.writer.open_budgets(self._shared(now())[:1])
         except SessionOwnedError as e:
             raise bad_header("X-COPE-Session", "this session belongs to another key") from e
         except LedgerUnavailableError as e:
-            raise _away() from e
-        self.state.opened.add(known)
+            raise ledger_unavailable() from e
+        self.opened.add(known)
 
-    async def hold(self, call_id: str, model: str, amount: int, least: int) -> int:
-        """Reserve a paid call in every budget, and return how much: `amount`, or what is left of it, but `least`.
+    async def reserve(self, call_id: str, model: str, amount: int, least: int) -> int:
+        """Reserve money for a paid call in every budget that applies. See `Budget.reserve`.
 
-        Where a budget is shared, the reservation is in the database on return; else in the journal.
+        The reservation is durable on return: in the database if a budget is shared, otherwise in the journal.
 
         Raises:
-            NoBudgetError: it does not fit; nothing is reserved.
+            NoBudgetError: `least` does not fit, and nothing is reserved.
             ApiError: the session belongs to another key, or the ledger cannot be written.
         """
-        # A client may ask for more tokens than there is money in any budget, or room in a column.
+        # A client may request more tokens than any budget can pay for, or a database column can hold.
         amount = min(amount, MAX_USD * NANO_PER_USD)
-        own = self.request.controls.budget
-        if own is not None:
-            left = max(0, own - self.spent - self.reserved)
-            if left < least:
+        if (own := self._own()) is not None:
+            if own < least:
                 raise NoBudgetError(
-                    f"X-COPE-Budget-USD leaves {format_usd(left)} USD and the call may cost {format_usd(least)}"
+                    f"X-COPE-Budget-USD leaves {format_usd(own)} USD and the call may cost {format_usd(least)}"
                 )
-            amount = min(amount, left)
+            amount = min(amount, own)
         created = now()
-        lease = timedelta(seconds=2 * self.state.settings.server.request_timeout_s)
-        hold = Reservation(
-            id=call_id, request_id=self.request.id, model=model, amount=amount, created_at=created,
-            expires_at=created + lease,
-        )  # fmt: skip
-        shared = self._shared(created)
-        if shared:
-            amount = await self._reserve(hold, shared, least)
+        expires = created + timedelta(seconds=2 * self.settings.server.request_timeout_s)
+        reservation = Reservation(
+            id=call_id,
+            request_id=self.request_id,
+            model=model,
+            amount=amount,
+            created_at=created,
+            expires_at=expires,
+        )
+        if shared := self._shared(created):
+            amount = await self._reserve_shared(reservation, shared, least)
         else:
-            try:
-                self.state.writer.submit(hold)
-            except JournalFullError as e:
-                if self.state.settings.ledger.on_outage == "refuse":
-                    raise _away() from e
-                log.critical("%s; going on without evidence, as ledger.on_outage says", e)
+            self._note(reservation)
         self.reserved += amount
         self._open[call_id] = amount
         return amount
 
-    async def _reserve(self, hold: Reservation, shared: tuple[BudgetRef, ...], least: int) -> int:
+    async def _reserve_shared(
+        self, reservation: Reservation, shared: tuple[BudgetRef, ...], least: int
+    ) -> int:
+        wait_s = self.settings.budgets.wait_s
         try:
-            grant = await self.state.writer.reserve(
-                hold, shared, least=least, wait_s=self.state.settings.budgets.wait_s
-            )
+            granted = await self.writer.reserve(reservation, shared, least=least, wait_s=wait_s)
         except BudgetExceededError as e:
             raise NoBudgetError(
                 f"the {e.ref.scope} budget leaves {format_usd(e.available)} of {format_usd(e.limit)} USD "
@@ -104,35 +130,43 @@ class RequestBudget:
         except SessionOwnedError as e:
             raise bad_header("X-COPE-Session", "this session belongs to another key") from e
         except LedgerUnavailableError as e:
-            raise _away() from e
-        self._left = grant.remaining
-        return grant.amount
+            raise ledger_unavailable() from e
+        self._left = granted.remaining
+        return granted.amount
+
+    def _note(self, reservation: Reservation) -> None:
+        """Write a reservation that no shared budget limits into the journal."""
+        try:
+            self.writer.submit(reservation)
+        except JournalFullError as e:
+            if self.settings.ledger.on_outage == "refuse":
+                raise ledger_unavailable() from e
+            log.critical("%s; the call is made without a record of its reservation (ledger.on_outage)", e)
 
     def settle(self, call: CallRecord) -> None:
-        """Turn a reservation into what the call has really cost, and keep the call's record."""
+        """Replace a call's reservation by its cost, and keep its record."""
         amount = self._open.pop(call.id)
         self.reserved -= amount
         self.spent += call.cost
         if self._left is not None:
             self._left += amount - call.cost
-        self.state.writer.submit_end(Settlement(call.id, call.cost), call)
+        self.writer.submit_end(Settlement(call.id, call.cost), call)
 
     async def remaining(self) -> int | None:
-        """Return what is left in nano-USD over all budgets that apply; `None` when none does."""
-        own = self.request.controls.budget
-        left = [own - self.spent - self.reserved] if own is not None else []
+        """Return the nano-USD that all applicable budgets leave, or `None` if no budget applies."""
         shared = self._left
         if shared is None and (refs := self._shared(now())):
             try:
-                shared = await remaining(self.state.database, refs)
-            except Exception as e:  # noqa: BLE001  (whatever the driver raises: the answer is worth more than this)
-                log.warning("what is left of the budgets cannot be read (%s)", type(e).__name__)
-        left += [shared] if shared is not None else []
+                shared = await remaining(self.database, refs)
+            except Exception as e:  # noqa: BLE001  (a driver may raise anything, and the answer goes out without it)
+                log.warning("the remaining budget cannot be read (%s)", type(e).__name__)
+        left = [amount for amount in (self._own(), shared) if amount is not None]
         return max(0, min(left)) if left else None
 
+    def _own(self) -> int | None:
+        """Return the rest of the request's own budget, or `None` if it has none."""
+        own = self.payer.budget
+        return None if own is None else max(0, own - self.spent - self.reserved)
+
     def _shared(self, at: datetime) -> tuple[BudgetRef, ...]:
-        return budgets_of(self.state, self.request, at)
-
-
-def _away() -> ApiError:
-    return unavailable("The ledger cannot be written at present.", code="ledger_unavailable", retry_after_s=5)
+        return budgets_of(self.settings.budgets, self.payer, self.zone, at)

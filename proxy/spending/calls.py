@@ -1,4 +1,4 @@
-"""Paid calls to an upstream, whole or streamed."""
+"""HTTP calls to an upstream within `paid`: complete or streamed."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -13,50 +13,41 @@ from proxy.errors import ApiError
 from proxy.formats.sse import DONE, events
 from proxy.pricing.prices import Usage
 from proxy.pricing.tokens import count_text, hides_reasoning
-from proxy.service.state import AppState
 from proxy.spending.paid import PaidCall
 
 DRAIN_S = 0.8
-"""How long a paid call may still report its usage after its client has left: it is billed anyway."""
+"""How long a paid call may still report its usage after its client has disconnected. It is billed anyway."""
 
 
 @asynccontextmanager
-async def _post(
-    state: AppState, call: PaidCall, body: Mapping[str, Any]
-) -> AsyncIterator[aiohttp.ClientResponse]:
+async def _post(call: PaidCall, body: Mapping[str, Any]) -> AsyncIterator[aiohttp.ClientResponse]:
     sent = {k: v for k, v in call.format.outgoing(body).items() if k != "models"} | {"model": call.model.id}
-    upstream = state.upstreams[call.model.upstream]
-    async with upstream.post(call.format.path, sent, call.deadline) as response:
+    async with call.upstream.post(call.format.path, sent, call.deadline) as response:
         call.headers = passed_on(response)
         yield response
 
 
-async def complete(state: AppState, call: PaidCall, body: Mapping[str, Any]) -> bytes:
-    """Make one unstreamed call; return the response's bytes, with the usage noted in `call`.
+async def complete(call: PaidCall, body: Mapping[str, Any]) -> bytes:
+    """Make one call without streaming. Return the response body, and set the usage in `call`.
 
-    A cancelled call gets `DRAIN_S` to report its usage.
+    If this coroutine is cancelled, the call gets `DRAIN_S` to report its usage.
 
     Raises:
-        ApiError: what the client should see.
+        ApiError: the upstream has failed.
     """
 
     async def fetch() -> bytes:
-        async with _post(state, call, body) as response:
+        async with _post(call, body) as response:
             raw = await response.read()
         try:
             call.usage, call.finish_reason, generated = call.format.whole(msgspec.json.decode(raw))
             if call.usage is None:
                 call.counted = Usage(
-                    prompt_tokens=await _prompt(call, body),
+                    prompt_tokens=await _count_prompt(call, body),
                     completion_tokens=count_text(call.model.id, generated),
                 )
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as e:
-            raise ApiError(
-                502,
-                "The upstream's answer is not what this endpoint gives.",
-                "server_error",
-                "upstream_invalid",
-            ) from e
+            raise invalid_answer() from e
         return raw
 
     task = asyncio.ensure_future(fetch())
@@ -72,16 +63,14 @@ async def complete(state: AppState, call: PaidCall, body: Mapping[str, Any]) -> 
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def stream(
-    state: AppState, call: PaidCall, body: Mapping[str, Any]
-) -> AsyncIterator[tuple[bytes, dict[str, Any]]]:
-    """Make one streamed call; yield each chunk as its bytes and decoded, usage noted in `call`.
+async def stream(call: PaidCall, body: Mapping[str, Any]) -> AsyncIterator[tuple[bytes, dict[str, Any]]]:
+    """Make one streamed call. Yield each chunk as bytes and decoded, and set the usage in `call`.
 
-    The upstream is read by a task of its own, so that a client that leaves does not cut it off before
-    `DRAIN_S`; the queue between them is short, so that a slow client holds no memory.
+    A separate task reads the upstream. If the client disconnects, that task gets `DRAIN_S` to read the usage.
+    The queue between them is short, so a slow client uses little memory.
 
     Raises:
-        ApiError: what the client should see.
+        ApiError: the upstream has failed.
     """
     total = call.format.tally()
     done = False
@@ -91,7 +80,7 @@ async def stream(
     async def pump() -> None:
         nonlocal done
         try:
-            async with _post(state, call, body) as response:
+            async with _post(call, body) as response:
                 async for data in events(response.content):
                     if data == DONE:
                         done = True
@@ -123,12 +112,22 @@ async def stream(
         call.finish_reason = total.finish_reason or call.finish_reason
         if total.usage is None and (total.chunks or total.finish_reason):
             visible = max(total.chunks, count_text(call.model.id, total.generated))
-            # What was thought before the first visible token is billed and cannot be counted from here.
+            # Hidden reasoning is billed, and only the upstream can count it.
             hidden = not total.complete and hides_reasoning(call.model.id, body)
             output = call.output if hidden else min(visible, call.output)
-            call.counted = Usage(prompt_tokens=await _prompt(call, body), completion_tokens=output)
+            call.counted = Usage(prompt_tokens=await _count_prompt(call, body), completion_tokens=output)
 
 
-async def _prompt(call: PaidCall, body: Mapping[str, Any]) -> int:
-    """Count a prompt whose usage was not reported, within the bound that was reserved."""
-    return min(call.prompt_bound, await asyncio.to_thread(call.format.count, call.model.id, body))
+async def _count_prompt(call: PaidCall, body: Mapping[str, Any]) -> int:
+    """Count a prompt whose usage was not reported. The reserved limit is the most it can be."""
+    return min(call.prompt_limit, await asyncio.to_thread(call.format.count, call.model.id, body))
+
+
+def invalid_answer() -> ApiError:
+    """Return the error of an answer that does not have the endpoint's form."""
+    return ApiError(
+        502,
+        "The upstream's answer does not have the form of this endpoint.",
+        "server_error",
+        "upstream_invalid",
+    )

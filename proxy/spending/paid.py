@@ -1,81 +1,104 @@
-"""Paid calls: reserve, call, settle. Every cent that leaves goes through `paid`."""
+"""Paid calls: reserve, call, settle. All money that is spent goes through `paid`."""
 
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from proxy.backends.upstream import Upstream
 from proxy.config.schema import LargeModel
-from proxy.errors import ApiError, NoBudgetError, out_of_budget
+from proxy.errors import ApiError
 from proxy.formats.base import CallLimits, Format
 from proxy.ids import new_id, now
 from proxy.pricing.prices import Price, Usage, cost, output_that_fits, worst_case
 from proxy.records import CallRecord, Role, Stage
-from proxy.service.request_log import RequestLog
-from proxy.service.state import AppState
-from proxy.spending.budget import RequestBudget
+from proxy.spending.budget import Budget
 
 log = logging.getLogger(__name__)
 
 _MAYBE_BILLED = frozenset({"upstream_timeout", "upstream_broken", "upstream_invalid"})
-"""Errors after which the upstream may have generated something; after all others it has not."""
+"""Errors after which the upstream may have generated something. After all others it has not."""
 _GATEWAY_TIMEOUTS = frozenset({504, 524})
-"""Somebody on the way gave up; the model behind may have gone on."""
+"""A gateway before the model timed out. The model may have gone on."""
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
+class Spending:
+    """The parts that every paid call of one request needs."""
+
+    prices: Mapping[str, Price]
+    """By the name of the large model."""
+    upstreams: Mapping[str, Upstream]
+    """By name. [large] is ""."""
+    budget: Budget
+    request_id: str
+    key_id: str | None
+    deadline: float
+    """When the request times out (`time.monotonic`)."""
+    calls: list[CallRecord] = field(default_factory=list)
+    """The records of all calls that are settled."""
+
+
+@dataclass(kw_only=True)
 class PaidCall:
-    """One paid call under way. Whoever makes the call fills in what it learns; `paid` settles it."""
+    """One paid call in progress. `complete` and `stream` fill in its result, and `paid` settles it."""
 
     id: str
     model: LargeModel
+    upstream: Upstream
     format: Format
     deadline: float  # time.monotonic
-    price: Price
-    prompt_bound: int
-    output: int  # the bound of everything generated, in tokens
+    prompt_limit: int
+    output: int  # the limit of all generated tokens
     reserved: int
     started_at: datetime
     usage: Usage | None = None
-    counted: Usage | None = None  # counted here, for an answer that broke off before its usage came
+    counted: Usage | None = None  # the proxy's own count, if the upstream has reported no usage
     finish_reason: str | None = None
     refused: bool = False  # the upstream answered with an error and bills nothing
     headers: dict[str, str] = field(default_factory=dict)  # of its response, for the client
 
+    @property
+    def known_usage(self) -> Usage | None:
+        """The reported usage, or else the counted one. `None` if neither is known."""
+        return self.usage or (Usage() if self.refused else self.counted)
+
 
 @asynccontextmanager
 async def paid(
-    state: AppState,
-    budget: RequestBudget,
-    request_log: RequestLog,
-    *,
-    stage: Stage,
-    role: Role,
-    model: LargeModel,
-    format_: Format,
-    bound: CallLimits,
+    spending: Spending, *, stage: Stage, role: Role, model: LargeModel, format_: Format, limits: CallLimits
 ) -> AsyncIterator[PaidCall]:
-    """Reserve a call's worst case, and settle it on the way out whatever happens inside.
+    """Reserve the worst case of a call. Settle it on exit, however the block ends.
 
-    Where the budgets hold less, the output is bounded by what they hold, down to `bound.least` tokens: the caller
-    has to send `PaidCall.output` upstream.
+    If the budgets hold less, the output limit shrinks to fit, but never below `limits.least` tokens. The caller has
+    to send `PaidCall.output` upstream.
 
-    Settled at the reported usage; else at what was counted; else, when nothing is known of a call that may
-    have been billed, at the worst case. The last two are marked `estimated`.
+    A call is settled at the reported usage. If there is none, it is settled at the counted usage. If nothing is
+    known and the upstream may bill it, it is settled at the worst case. The last two are marked `estimated`.
 
     Raises:
-        NoBudgetError: the worst case does not fit.
+        NoBudgetError: not even `limits.least` tokens fit, and nothing is reserved.
+        ApiError: the reservation cannot be written.
     """
-    price = state.prices[model.name]
-    most, least = (worst_case(price, bound.prompt, output) for output in (bound.asked, bound.least))
-    deadline = request_log.clock + state.settings.server.request_timeout_s
-    call = PaidCall(new_id("call"), model, format_, deadline, price, bound.prompt, bound.asked, most, now())
-    call.reserved = await budget.hold(call.id, model.name, most, least)
-    fits = output_that_fits(price, bound.prompt, call.reserved)
-    call.output = bound.asked if fits is None else min(bound.asked, fits)
+    price = spending.prices[model.name]
+    most, least = (worst_case(price, limits.prompt, output) for output in (limits.asked, limits.least))
+    id_, started_at = new_id("call"), now()
+    reserved = await spending.budget.reserve(id_, model.name, most, least)
+    fits = output_that_fits(price, limits.prompt, reserved)
+    call = PaidCall(
+        id=id_,
+        model=model,
+        upstream=spending.upstreams[model.upstream],
+        format=format_,
+        deadline=spending.deadline,
+        prompt_limit=limits.prompt,
+        output=limits.asked if fits is None else min(limits.asked, fits),
+        reserved=reserved,
+        started_at=started_at,
+    )
     clock = time.monotonic()
     problem: str | None = None
     try:
@@ -88,19 +111,19 @@ async def paid(
         call.finish_reason = call.finish_reason or "disconnected"
         raise
     finally:
-        usage = call.usage or (Usage() if call.refused else call.counted)
+        usage = call.known_usage
         spent = call.reserved if usage is None else cost(price, usage)
         record = CallRecord(
             id=call.id,
-            request_id=request_log.request.id,
-            key_id=request_log.request.key_id,
+            request_id=spending.request_id,
+            key_id=spending.key_id,
             started_at=call.started_at,
             stage=stage,
             role=role,
             tier="large",
             model=model.name,
             sample=None,
-            usage=usage or Usage(prompt_tokens=bound.prompt, completion_tokens=call.output),
+            usage=usage or Usage(prompt_tokens=limits.prompt, completion_tokens=call.output),
             cost=spent,
             price=price,
             latency_ms=round((time.monotonic() - clock) * 1000),
@@ -110,18 +133,14 @@ async def paid(
             overrun=spent > call.reserved,
         )
         if record.overrun:
+            over = spent - call.reserved
             log.error(
-                "%s: %s ignored its bounds; %d nano-USD over", call.id, model.name, spent - call.reserved
+                "%s: %s ignored its limits; the call cost %d nano-USD too much", call.id, model.name, over
             )
-        budget.settle(record)
-        request_log.calls.append(record)
+        spending.budget.settle(record)
+        spending.calls.append(record)
 
 
 def may_be_billed(e: ApiError) -> bool:
-    """Whether the upstream may have generated something before the error."""
+    """Return True if the upstream may have generated something before the error."""
     return e.code in _MAYBE_BILLED or e.status in _GATEWAY_TIMEOUTS
-
-
-def no_money(e: NoBudgetError) -> ApiError:
-    """Return the error of a request that its budget stopped."""
-    return out_of_budget(f"Budget exhausted: {e}. Raise the budget, or leave X-COPE-On-Budget at degrade.")

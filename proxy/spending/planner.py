@@ -1,4 +1,4 @@
-"""The large planner: one guideline, paid."""
+"""The large planner: one paid guideline."""
 
 import asyncio
 from collections.abc import Mapping
@@ -13,14 +13,11 @@ from proxy.errors import ApiError
 from proxy.formats.base import CallLimits
 from proxy.formats.chat import Chat
 from proxy.pricing.tokens import hides_reasoning
-from proxy.service.request_log import RequestLog
-from proxy.service.state import AppState
-from proxy.spending.budget import RequestBudget
 from proxy.spending.calls import complete
-from proxy.spending.paid import paid
+from proxy.spending.paid import Spending, paid
 
 REASONING_ROOM = 1024
-"""Tokens that a reasoning planner may think beside the guideline that it writes."""
+"""Tokens that a reasoning model may think in addition to the text that it writes."""
 
 
 _PLAN_FIELDS = (
@@ -34,36 +31,33 @@ _PLAN_FIELDS = (
 
 
 class PaidPlanner:
-    """The cascade's `LargePlanner`: pays for one guideline."""
+    """The cascade's `LargePlanner`: it pays for each guideline."""
 
-    def __init__(
-        self, state: AppState, budget: RequestBudget, request_log: RequestLog, model: LargeModel
-    ) -> None:
-        self._state, self._budget, self._request_log, self._model = state, budget, request_log, model
+    def __init__(self, spending: Spending, model: LargeModel, max_tokens: int) -> None:
+        self._spending, self._model, self._max_tokens = spending, model, max_tokens
 
     async def guideline(self, body: Mapping[str, Any]) -> str | None:
-        """Pay for one guideline; see `proxy.cascade.protocols.LargePlanner`."""
-        chat, limit = Chat(), self._state.settings.cascade.plan_max_tokens
-        asked, limit = plan_request(self._model.id, body, limit)
-        prompt = await asyncio.to_thread(chat.count, self._model.id, asked)
-        # Whole or not at all: half a guideline is none.
-        bound = CallLimits(limit, limit, "max_completion_tokens", prompt=prompt)
+        """Pay for one guideline. See `proxy.cascade.protocols.LargePlanner`."""
+        chat = Chat()
+        request, limit = plan_request(self._model.id, body, self._max_tokens)
+        prompt = await asyncio.to_thread(chat.count, self._model.id, request)
+        # The budget has to cover the complete guideline, because half of one is of no use.
+        limits = CallLimits(limit, limit, "max_completion_tokens", prompt=prompt)
         try:
             async with paid(
-                self._state, self._budget, self._request_log,
-                stage=2, role="planner", model=self._model, format_=chat, bound=bound,
-            ) as call:  # fmt: skip
-                answer = msgspec.json.decode(await complete(self._state, call, bound.within(asked, limit)))
+                self._spending, stage=2, role="planner", model=self._model, format_=chat, limits=limits
+            ) as call:
+                answer = msgspec.json.decode(await complete(call, limits.within(request, limit)))
         except ApiError:
-            return None  # stage 3 follows without it; should the upstream be down, that call says so
+            return None  # Stage 3 follows without a guideline. If the upstream is down, that call reports it.
         written = answer["choices"][0]["message"].get("content") or ""
         return plan_in(written) or ("" if written.strip() else None)
 
 
 def plan_request(model: str, body: Json, limit: int) -> tuple[dict[str, Any], int]:
-    """Return what is asked of a planner, and its output bound in tokens, what it thinks unseen included."""
-    asked = {k: body[k] for k in _PLAN_FIELDS if k in body}
-    if not hides_reasoning(model, asked):
-        return asked | {"stop": [PLAN_ENDS]}, limit
-    asked.setdefault("reasoning_effort", "low")
-    return asked, limit + REASONING_ROOM
+    """Return the planner's request body and its output limit, including room for hidden reasoning tokens."""
+    request = {k: body[k] for k in _PLAN_FIELDS if k in body}
+    if not hides_reasoning(model, request):
+        return request | {"stop": [PLAN_ENDS]}, limit
+    request.setdefault("reasoning_effort", "low")
+    return request, limit + REASONING_ROOM

@@ -225,7 +225,7 @@ def test_overrun_closes_the_budget(make_proxy, large_server):
     assert refused(proxy) == (429, "insufficient_quota")
     shown = proxy.cli("requests", "show", answer.cope["request_id"]).stdout
     assert "overrun" in shown
-    assert "ignored its bounds" in proxy.output()
+    assert "ignored its limits" in proxy.output()
 
 
 def call_row(proxy):
