@@ -15,13 +15,15 @@ import msgspec
 
 from proxy.audits.drift import first_alarm
 from proxy.cascade.confidence.agent import TEXT
+from proxy.cascade.kinds import KINDS
+from proxy.cascade.prompts import judge_request
 from proxy.cascade.toolcalls import with_calls
 from proxy.cascade.types import Json, Sample, TaskKind
 from proxy.config.controls import Controls
 from proxy.errors import ApiError
 from proxy.formats.chat import Chat
 from proxy.ids import new_id, now
-from proxy.ledger.audits import Audited, Models, keep, verdicts
+from proxy.ledger.audits import NO_ANSWER, Audited, Models, keep, verdicts
 from proxy.ledger.database import DatabaseError
 from proxy.ledger.windows import window_start
 from proxy.pricing.prices import Usage, cost
@@ -36,10 +38,6 @@ log = logging.getLogger(__name__)
 
 _JUDGED_TOKENS = 256  # room for models that think in their text
 _AT_ONCE = timedelta(seconds=1)
-_JUDGE = (
-    "Judge the answer above, which another assistant gave: is it correct, and as helpful as a very good one? Write only "
-    "yes or no."
-)
 _VERDICT = re.compile(r"[\W_]*(yes|no)(?![^\W_])", re.IGNORECASE)
 _LEFT_OUT = frozenset(
     {"stream", "stream_options", "metadata", "store", "user", "safety_identifier", "models"}
@@ -94,7 +92,7 @@ async def _work(state: AppState) -> None:
 
 
 async def _carry_out(state: AppState, audit: Audit) -> None:
-    if audit.task.kind is TaskKind.OPEN:
+    if KINDS[audit.task.kind].audited_by == "judge":
         for local in audit.answers:
             await _judge(state, audit, local, None)
         return
@@ -138,9 +136,7 @@ async def _ask(state: AppState, audit: Audit, asked: Json) -> tuple[str, Json, i
 
 def _judging(audit: Audit, local: Local) -> Json:
     """Ask about an answer where it was given: after the whole conversation."""
-    answer = {"role": "assistant", "content": local.answer}
-    messages = [*audit.task.body["messages"], answer, {"role": "user", "content": _JUDGE}]
-    asked = {"messages": messages}
+    asked = {"messages": judge_request(audit.task.body["messages"], local.answer)}
     room = REASONING_ROOM if hides_reasoning(audit.model.id, asked) else 0
     return asked | {"max_completion_tokens": _JUDGED_TOKENS + room}
 
@@ -156,7 +152,13 @@ def _judged(choice: Json) -> bool | None:
 async def _vote(audit: Audit, local: Local, choice: Json) -> str | None:
     """Return what the large model's answer stands for; `None` when it is nothing to compare with."""
     message = with_calls(choice["message"], audit.task.body.get("tools"))
-    theirs = Sample(0, message, choice.get("finish_reason") or "stop", None, Usage())
+    theirs = Sample(
+        index=0,
+        message=message,
+        finish_reason=choice.get("finish_reason") or "stop",
+        logprob=None,
+        usage=Usage(),
+    )
     known = () if local.vote is None else (local.vote,)
     return await audit.estimator.vote(audit.task, theirs, known)
 
@@ -170,7 +172,7 @@ async def _note(
         created_at=now(),
         task=audit.task.kind,
         stage=local.stage,
-        confidence=local.confidence,
+        confidence=NO_ANSWER if local.confidence is None else local.confidence,
         accepted=local.accepted,
         agreed=agreed,
         small_model=audit.small,

@@ -105,7 +105,7 @@ class Sandbox:
             "scratch": SCRATCH_BYTES,
         }
         async with self.slots:
-            return await _run(self.walls, job) or Behaviour(loaded=False, passed=False)
+            return await _run(self.walls, job) or Behaviour(passed=False)
 
 
 async def open_sandbox() -> Sandbox:

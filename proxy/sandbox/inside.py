@@ -101,13 +101,13 @@ def _filter() -> None:
 def _perform(job: dict[str, Any]) -> dict[str, Any]:
     namespace = _load(job["sources"])
     if namespace is None:
-        return {"loaded": False, "passed": False, "outcomes": []}
+        return {"passed": False, "outcomes": []}
     passed = all(_check(check, namespace) for check in job["checks"])
     began, outcomes = time.process_time(), []
     for probe in job["probes"]:
         late = time.process_time() - began > SECONDS_PROBES
         outcomes.append(_TOO_LONG if late else _probe(probe, namespace))
-    return {"loaded": True, "passed": passed, "outcomes": outcomes}
+    return {"passed": passed, "outcomes": outcomes}
 
 
 def _load(sources: list[str]) -> dict[str, Any] | None:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 
-from proxy.cascade.types import Escalated, TaskKind
+from proxy.cascade.types import Accepted, TaskKind
 from proxy.errors import (
     NO_RETRY,
     ApiError,
@@ -50,7 +50,7 @@ async def answer(state: AppState, request: ModelRequest, reply: Reply) -> None:
             await budget.open()
             exchange = Exchange(state, request, way, budget, request_log, body, context)
             decision = await decide_locally(exchange)
-            if isinstance(decision, Escalated) and not local_only(exchange):
+            if not isinstance(decision, Accepted) and not local_only(exchange):
                 try:
                     await answer_with_large(exchange, decision, reply)
                     return

@@ -11,7 +11,6 @@ from proxy.cascade.engine import CascadeLog
 from proxy.cascade.protocols import Estimator
 from proxy.cascade.types import Task
 from proxy.config.schema import LargeModel
-from proxy.ledger.audits import NO_ANSWER
 from proxy.records import CallRecord, Stage
 
 log = logging.getLogger(__name__)
@@ -24,13 +23,13 @@ WAITING = 64
 class Local:
     """A stage's answer: what it stood for in its ballot, how sure that was, and whether the client got it.
 
-    `answer` is `None` where no sample was valid; `spent` is what the stage cost, in nano-USD.
+    `answer` and `confidence` are `None` if no sample was valid. `spent` is what the stage cost, in nano-USD.
     """
 
     stage: Stage
     answer: str | None
     vote: str | None
-    confidence: float
+    confidence: float | None
     accepted: bool
     spent: int
 
@@ -79,7 +78,7 @@ def answers(cascade_log: CascadeLog, calls: Sequence[CallRecord]) -> Iterator[Lo
     for stage, verdict in cascade_log.verdicts.items():
         spent = sum(call.cost for call in calls if call.stage == stage)
         if (winner := verdict.standing.winner) is None:
-            yield Local(stage, None, None, NO_ANSWER, False, spent)
+            yield Local(stage, None, None, None, False, spent)
         else:
             vote = cascade_log.vote(stage, winner.index)
             yield Local(stage, winner.text, vote, verdict.standing.low, verdict.accepted, spent)

@@ -83,7 +83,7 @@ class GuidelineRecords:
 
 def undecided(cascade: Cascade, kind: TaskKind, controls: Controls) -> bool:
     """Whether neither the config nor the request says how this kind of task is to run, so that the record may."""
-    said = cascade.plans is not None or kind.value in cascade.thresholds
+    said = cascade.plans is not None or kind in cascade.thresholds
     asked = (controls.mode, controls.budget, controls.thresholds, controls.samples) != (None,) * 4
     return cascade.skip_losses and not said and not asked and controls.max_stage == 3
 

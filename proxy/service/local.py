@@ -6,12 +6,21 @@ from dataclasses import replace
 import msgspec
 
 from proxy.cascade import tasks
-from proxy.cascade.confidence import estimator_for
 from proxy.cascade.engine import decide
 from proxy.cascade.fields import small_body, unserved
+from proxy.cascade.kinds import estimator_for
 from proxy.cascade.plan_cache import goes_on, page_of
 from proxy.cascade.protocols import SmallRequest
-from proxy.cascade.types import Accepted, Escalated, Json, Kept, MissingLogprobsError, Task, TaskKind
+from proxy.cascade.types import (
+    Accepted,
+    Json,
+    KeptPlans,
+    MissingLogprobsError,
+    NotTried,
+    Task,
+    TaskKind,
+    Unsure,
+)
 from proxy.config.policy import policy
 from proxy.errors import (
     ApiError,
@@ -41,11 +50,11 @@ def local_only(exchange: Exchange) -> bool:
     return exchange.way.mode == "small" or exchange.request.controls.max_stage < 3
 
 
-async def decide_locally(exchange: Exchange) -> Accepted | Escalated:
-    """Let the small tier try; an `Escalated` says that it could not answer, or was not asked."""
+async def decide_locally(exchange: Exchange) -> Accepted | Unsure | NotTried:
+    """Let the small model try to answer."""
     state, request_log, format_ = exchange.state, exchange.request_log, exchange.request.format
     if exchange.way.mode == "large":
-        return Escalated()
+        return NotTried("the request asks for the large model")
     settings = state.settings
     try:
         if not isinstance(format_, Conversation):
@@ -72,12 +81,12 @@ async def decide_locally(exchange: Exchange) -> Accepted | Escalated:
             "forbid the large one.",
             code="small_model_cannot_serve",
         )
-    return Escalated()
+    return NotTried(request_log.reason)
 
 
 def _skipped(exchange: Exchange, kind: TaskKind) -> bool:
     """Whether the cascade does not pay for this kind of task; who asks for a cascade by name gets one."""
-    table = exchange.state.settings.cascade.thresholds.get(kind.value)
+    table = exchange.state.settings.cascade.thresholds.get(kind)
     return table is not None and bool(table.skip) and exchange.request.controls.mode != "cascade"
 
 
@@ -86,7 +95,7 @@ def _task(exchange: Exchange, chat: Json) -> Task:
     return task if forced is None else tasks.with_kind(task, forced)
 
 
-async def _try_small(exchange: Exchange, task: Task) -> Accepted | Escalated:
+async def _try_small(exchange: Exchange, task: Task) -> Accepted | Unsure:
     state, request_log, settings = exchange.state, exchange.request_log, exchange.state.settings
     small = RecordedSmall(state, request_log)
     if exchange.way.mode == "small":
@@ -97,13 +106,13 @@ async def _try_small(exchange: Exchange, task: Task) -> Accepted | Escalated:
     owner = exchange.request.key_id, exchange.request.controls.session, exchange.way.large.name
     page = page_of(owner, task.kind, task.body)
     estimator = estimator_for(task, state.sandbox)
-    how = policy(settings.cascade, task.kind, estimator.usual, exchange.request.controls)
+    how = policy(settings.cascade, task.kind, estimator.default_thresholds, exchange.request.controls)
     # What has to stay on the machine is not sent to be audited, either.
     audited = not local_only(exchange) and exchange.request.controls.budget != 0 and state.audits.drawn()
     if audited:
         # Where sampling stops early, a confidence is a bound; calibration needs the whole vote's.
         how = replace(how, early_stop=False)
-    kept = state.plans.find(page) if goes_on(task.kind, task.body) else Kept()
+    kept = state.plans.find(page) if goes_on(task.kind, task.body) else KeptPlans()
     unguided = (
         how.plans == "all"
         and kept.guideline is None
@@ -115,20 +124,20 @@ async def _try_small(exchange: Exchange, task: Task) -> Accepted | Escalated:
     decision = await decide(
         task,
         how,
-        estimator,
-        small,
-        PaidPlanner(state, exchange.budget, request_log, exchange.way.large),
-        request_log.cascade_log,
-        settings.small.max_output_tokens,
-        kept,
+        estimator=estimator,
+        small=small,
+        planner=PaidPlanner(state, exchange.budget, request_log, exchange.way.large),
+        cascade_log=request_log.cascade_log,
+        max_output_tokens=settings.small.max_output_tokens,
+        kept=kept,
     )
-    if unguided and isinstance(decision, Escalated):
+    if unguided and isinstance(decision, Unsure):
         request_log.reason = f"guidelines for {task.kind} tasks have lost money of late (cascade.skip_losses)"
     if page is not None:
         goal = next(
             (p.text for p in request_log.cascade_log.plans if p.kind == "goal" and p.chosen), kept.goal
         )
-        state.plans.keep(page, Kept(goal, request_log.cascade_log.guideline))
+        state.plans.keep(page, KeptPlans(goal, request_log.cascade_log.guideline))
     if audited and (found := tuple(answers(request_log.cascade_log, request_log.calls))):
         small_model, large_model = state.small.model, exchange.way.large
         state.audits.add(
@@ -146,19 +155,23 @@ async def _small_unavailable(state: AppState, *, local_only: bool) -> str | None
     raise unavailable("The small model is not available.", code="small_unavailable", retry_after_s=5)
 
 
-def degrade(exchange: Exchange, decision: Escalated, e: NoBudgetError) -> Escalated:
+def degrade(exchange: Exchange, decision: Unsure | NotTried, e: NoBudgetError) -> Unsure:
     """Fall back to the best local answer when the budget does not cover the large model.
 
     Raises:
         ApiError: the client wants an error instead, or there is no local answer.
     """
-    if exchange.request.controls.on_budget == "fail" or decision.best is None:
+    if (
+        exchange.request.controls.on_budget == "fail"
+        or isinstance(decision, NotTried)
+        or decision.best is None
+    ):
         raise no_money(e) from e
     exchange.request_log.degraded = "budget"
     return decision
 
 
-async def answer_locally(exchange: Exchange, decision: Accepted | Escalated, reply: Reply) -> None:
+async def answer_locally(exchange: Exchange, decision: Accepted | Unsure | NotTried, reply: Reply) -> None:
     """Send the small model's answer."""
     state, request, request_log, format_ = (
         exchange.state,
@@ -171,7 +184,7 @@ async def answer_locally(exchange: Exchange, decision: Accepted | Escalated, rep
         sample, request_log.stage = decision.sample, decision.stage
         request_log.confidence = decision.confidence if exchange.way.mode == "cascade" else None
     else:
-        if decision.best is None:
+        if isinstance(decision, NotTried) or decision.best is None:
             raise ApiError(
                 502, "The small model gave no valid answer.", type="server_error", code="no_local_answer"
             )

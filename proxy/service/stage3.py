@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from proxy.cascade.types import Escalated, Json
+from proxy.cascade.types import Json, NotTried, Unsure
 from proxy.config.schema import LargeModel
 from proxy.errors import (
     ApiError,
@@ -25,7 +25,7 @@ from proxy.spending.paid import PaidCall, may_be_billed, paid
 log = logging.getLogger(__name__)
 
 
-async def answer_with_large(exchange: Exchange, decision: Escalated, reply: Reply) -> None:
+async def answer_with_large(exchange: Exchange, decision: Unsure | NotTried, reply: Reply) -> None:
     """Stage 3: one answer of the large model, with the guideline where there is one.
 
     Where the model is away and nothing was billed, the next one of the route answers.
@@ -47,12 +47,15 @@ def _another_model_may_answer(e: ApiError) -> bool:
     return e.status >= 500 or e.status in (404, 408, 409, 429)
 
 
-async def _call_model(exchange: Exchange, model: LargeModel, decision: Escalated, reply: Reply) -> None:
+async def _call_model(
+    exchange: Exchange, model: LargeModel, decision: Unsure | NotTried, reply: Reply
+) -> None:
     request, request_log, format_ = exchange.request, exchange.request_log, exchange.request.format
     body, plan_tokens = exchange.body, 0
-    if decision.guideline is not None and isinstance(format_, Conversation):
-        body = format_.guided(body, decision.guideline)
-        plan_tokens = count_text(model.id, decision.guideline)
+    guideline = decision.guideline if isinstance(decision, Unsure) else None
+    if guideline is not None and isinstance(format_, Conversation):
+        body = format_.guided(body, guideline)
+        plan_tokens = count_text(model.id, guideline)
     bound = await _request_limit(exchange, model, body)
     async with paid(
         exchange.state,

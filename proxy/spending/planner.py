@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from proxy.cascade.prompts import PLAN_ENDS, plan_in
-from proxy.cascade.types import Json
+from proxy.cascade.types import NO_GUIDELINE_NEEDED, Guideline, Json
 from proxy.config.schema import LargeModel
 from proxy.errors import ApiError
 from proxy.formats.base import CallLimits
@@ -41,7 +41,7 @@ class PaidPlanner:
     ) -> None:
         self._state, self._budget, self._request_log, self._model = state, budget, request_log, model
 
-    async def guideline(self, body: Mapping[str, Any]) -> str | None:
+    async def guideline(self, body: Mapping[str, Any]) -> Guideline | None:
         """Pay for one guideline; see `proxy.cascade.protocols.LargePlanner`."""
         chat, limit = Chat(), self._state.settings.cascade.plan_max_tokens
         asked, limit = plan_request(self._model.id, body, limit)
@@ -57,7 +57,7 @@ class PaidPlanner:
         except ApiError:
             return None  # stage 3 follows without it; should the upstream be down, that call says so
         written = answer["choices"][0]["message"].get("content") or ""
-        return plan_in(written) or ("" if written.strip() else None)
+        return plan_in(written) or (NO_GUIDELINE_NEEDED if written.strip() else None)
 
 
 def plan_request(model: str, body: Json, limit: int) -> tuple[dict[str, Any], int]:

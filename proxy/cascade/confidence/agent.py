@@ -4,16 +4,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from proxy.cascade.confidence.canonical import conforms, dumps, parse, short
-from proxy.cascade.confidence.votes import cut_off, share_standing, votes_needed, votes_wanted
-from proxy.cascade.types import Ballot, Json, Sample, Standing, Task
+from proxy.cascade.confidence.vote_share import VoteShare
+from proxy.cascade.confidence.votes import cut_off
+from proxy.cascade.types import Json, Sample, Task
 
 TEXT = "text"
 
 
-class AgentEstimator:
+class AgentEstimator(VoteShare):
     """Confidence = vote share of the next action: tool names and arguments, or an answer in text."""
 
-    usual = (0.85, 0.85)
+    default_thresholds = (0.85, 0.85)
 
     async def vote(self, task: Task, sample: Sample, groups: Sequence[str]) -> str | None:
         """Label a sample with its action; `None` when the action cannot be carried out as asked."""
@@ -26,18 +27,6 @@ class AgentEstimator:
         actions = [await _action(call, schemas) for call in calls]
         valid = sorted(a for a in actions if a is not None)
         return short("; ".join(valid)) if len(valid) == len(actions) else None
-
-    def standing(self, ballot: Ballot, total: int) -> Standing:
-        """See `Estimator.standing`."""
-        return share_standing(ballot, total)
-
-    def needed(self, total: int, threshold: float, *, inclusive: bool) -> int:
-        """See `Estimator.needed`."""
-        return votes_needed(threshold, total, inclusive=inclusive)
-
-    def wanted(self, ballot: Ballot, total: int, threshold: float, *, inclusive: bool) -> int:
-        """See `Estimator.wanted`."""
-        return votes_wanted(ballot, total, self.needed(total, threshold, inclusive=inclusive))
 
 
 def _calls(message: Json) -> list[Any]:

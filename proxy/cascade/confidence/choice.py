@@ -3,9 +3,10 @@
 import re
 from collections.abc import Sequence
 
-from proxy.cascade.confidence.votes import cut_off, share_standing, votes_needed, votes_wanted
+from proxy.cascade.confidence.vote_share import VoteShare
+from proxy.cascade.confidence.votes import cut_off
 from proxy.cascade.tasks import ALPHABETS, halfwidth, options
-from proxy.cascade.types import Ballot, Sample, Standing, Task
+from proxy.cascade.types import Sample, Task
 
 _ANY = ALPHABETS[0]  # when a header says "choice" and the options are in a form we do not read
 _BIG, _SMALL = r"A-Z\u0410-\u041a", r"a-j\u0430-\u043a"  # Latin and Cyrillic
@@ -43,26 +44,14 @@ _NAMED = tuple(
 _BARE = re.compile(rf"[\s*_\"'`$(\[]*([{_BIG}{_SMALL}])[\s*_\"'`$)\].:。]*")
 
 
-class ChoiceEstimator:
+class ChoiceEstimator(VoteShare):
     """Confidence = vote share of the letter."""
 
-    usual = (0.75, 0.5)
+    default_thresholds = (0.75, 0.5)
 
     async def vote(self, task: Task, sample: Sample, groups: Sequence[str]) -> str | None:
         """Label a sample with its letter; `None` when it names none of the options."""
         return None if cut_off(sample) else letter(sample.text, options(task.text) or tuple(_ANY))
-
-    def standing(self, ballot: Ballot, total: int) -> Standing:
-        """See `Estimator.standing`."""
-        return share_standing(ballot, total)
-
-    def needed(self, total: int, threshold: float, *, inclusive: bool) -> int:
-        """See `Estimator.needed`."""
-        return votes_needed(threshold, total, inclusive=inclusive)
-
-    def wanted(self, ballot: Ballot, total: int, threshold: float, *, inclusive: bool) -> int:
-        """See `Estimator.wanted`."""
-        return votes_wanted(ballot, total, self.needed(total, threshold, inclusive=inclusive))
 
 
 def letter(text: str, offered: Sequence[str]) -> str | None:

@@ -22,7 +22,7 @@ _EQUAL = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Specification:
     """What is known of a wanted Python function.
 
@@ -61,7 +61,7 @@ def specification(text: str) -> Specification | None:
     if not probes:
         return None
     before = _before(shown, signatures[-1]) if signatures else ""
-    return Specification(entry, before, opened, checks, probes)
+    return Specification(entry=entry, before=before, opened=opened, checks=checks, probes=probes)
 
 
 def _parses(source: str) -> bool:

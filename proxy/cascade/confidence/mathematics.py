@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from proxy.cascade.confidence.canonical import short
-from proxy.cascade.confidence.votes import cut_off, share_standing, votes_needed, votes_wanted
+from proxy.cascade.confidence.vote_share import VoteShare
+from proxy.cascade.confidence.votes import cut_off
 from proxy.cascade.confidence.worker import Worker
-from proxy.cascade.types import Ballot, Sample, Standing, Task
+from proxy.cascade.types import Sample, Task
 
 _LONGEST_COMPARED = 80  # what `short` leaves whole
 _READ = 8000  # letters at the end of a solution, where the answer is
@@ -28,10 +29,10 @@ _FORMULA_WORDS = {"pi", "sqrt", "sin", "cos", "tan", "log", "ln", "exp", "frac",
 ALGEBRA = Worker("equal")
 
 
-class MathEstimator:
+class MathEstimator(VoteShare):
     """Confidence = share of the largest group of equivalent final answers."""
 
-    usual = (0.75, 0.75)
+    default_thresholds = (0.75, 0.75)
 
     async def vote(self, task: Task, sample: Sample, groups: Sequence[str]) -> str | None:
         """Join the group with an equivalent answer, else open one; `None` when there is no answer."""
@@ -45,18 +46,6 @@ class MathEstimator:
             if await equivalent(label, group):
                 return group
         return label
-
-    def standing(self, ballot: Ballot, total: int) -> Standing:
-        """See `Estimator.standing`."""
-        return share_standing(ballot, total)
-
-    def needed(self, total: int, threshold: float, *, inclusive: bool) -> int:
-        """See `Estimator.needed`."""
-        return votes_needed(threshold, total, inclusive=inclusive)
-
-    def wanted(self, ballot: Ballot, total: int, threshold: float, *, inclusive: bool) -> int:
-        """See `Estimator.wanted`."""
-        return votes_wanted(ballot, total, self.needed(total, threshold, inclusive=inclusive))
 
 
 async def equivalent(one: str, other: str) -> bool:

@@ -1,7 +1,7 @@
 """The program that answers one kind of question, given by name: pairs of JSON lines in, verdicts out.
 
-It runs as a process of its own (see `worker`), because algebra and schemas can take forever and because
-math_verify's time limits are signals, which only reach a main thread.
+It runs in its own process (see `worker`), because algebra and schemas can take for ever. The time limits of math_verify are
+signals, which only reach a main thread.
 """
 
 import json

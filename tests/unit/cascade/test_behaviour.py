@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.cascade.confidence import estimator_for
 from proxy.cascade.confidence.behaviour import BehaviourEstimator
 from proxy.cascade.confidence.examples import specification
 from proxy.cascade.confidence.program import program_label
+from proxy.cascade.kinds import estimator_for
 from proxy.cascade.types import Ballot, Sample, Task, TaskKind
 from proxy.pricing.prices import Usage
 from proxy.sandbox import Sandbox
@@ -35,7 +35,13 @@ def task(text):
 
 
 def sample(content, index=0, finish="stop"):
-    return Sample(index, {"role": "assistant", "content": content}, finish, -0.1 * (index + 1), Usage())
+    return Sample(
+        index=index,
+        message={"role": "assistant", "content": content},
+        finish_reason=finish,
+        logprob=-0.1 * (index + 1),
+        usage=Usage(),
+    )
 
 
 def vote(text, content, finish="stop"):

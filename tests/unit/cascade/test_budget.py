@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from proxy.cascade.confidence.choice import ChoiceEstimator
 from proxy.cascade.engine import CascadeLog, decide
-from proxy.cascade.types import Accepted, Kept, Policy, Sample, Task, TaskKind
+from proxy.cascade.types import Accepted, KeptPlans, Policy, Sample, StagePolicy, Task, TaskKind
 from proxy.errors import NoBudgetError
 from proxy.pricing.prices import Usage
 
@@ -29,7 +29,11 @@ class Small:
             else f"The answer is {self.letters[request.stage][request.index]}"
         )
         return Sample(
-            request.index, {"role": "assistant", "content": text}, "stop", -0.1 * request.index, Usage()
+            index=request.index,
+            message={"role": "assistant", "content": text},
+            finish_reason="stop",
+            logprob=-0.1 * request.index,
+            usage=Usage(),
         )
 
 
@@ -47,15 +51,26 @@ def answered(letters, policy, planner, kept=None):
     """What stages 1 and 2 come to."""
     small = Small({1: letters[0], 2: letters[1]})
     return asyncio.run(
-        decide(TASK, policy, ChoiceEstimator(), small, planner, CascadeLog(), 100, kept or Kept())
+        decide(
+            TASK,
+            policy,
+            estimator=ChoiceEstimator(),
+            small=small,
+            planner=planner,
+            cascade_log=CascadeLog(),
+            max_output_tokens=100,
+            kept=kept or KeptPlans(),
+        )
     )
 
 
+THRESHOLDS = st.sampled_from([0.25, 0.5, 0.75, 1.0])
 POLICIES = st.builds(
     Policy,
     samples=st.just(4),
-    threshold1=st.sampled_from([0.25, 0.5, 0.75, 1.0]),
-    threshold2=st.sampled_from([0.25, 0.5, 0.75, 1.0]),
+    stages=st.tuples(
+        st.builds(StagePolicy, THRESHOLDS, st.just(0.4)), st.builds(StagePolicy, THRESHOLDS, st.just(0.8))
+    ),
     inclusive=st.booleans(),
     max_stage=st.sampled_from([1, 2, 3]),
     plans=st.sampled_from(["all", "goals", "none"]),
@@ -64,8 +79,6 @@ POLICIES = st.builds(
     stop_error=st.sampled_from([0.0, 0.2]),
     speculate_from=st.sampled_from([0.0, 0.5, 2.0]),
     plan_temperature=st.just(0.8),
-    temperature1=st.just(0.4),
-    temperature2=st.just(0.8),
 )
 
 
@@ -81,7 +94,7 @@ def test_no_budget_changes_an_answer_that_stage_1_accepts(letters, policy):
 @given(st.tuples(LETTERS, LETTERS), POLICIES)
 def test_without_money_stage_2_runs_only_under_a_guideline_that_is_there(letters, policy):
     """One that an earlier turn has paid for gives the very answer that a budget would have given."""
-    kept = Kept("Find it.", "Look twice.")
+    kept = KeptPlans("Find it.", "Look twice.")
     rich, poor = (answered(letters, policy, planner, kept) for planner in (Rich(), Poor()))
     assert rich == poor
     bare = answered(letters, policy, Poor())

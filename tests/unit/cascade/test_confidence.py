@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.cascade.confidence import ESTIMATORS, shutdown
+from proxy.cascade.confidence import shutdown
 from proxy.cascade.confidence.canonical import conforms, dumps, parse, short
 from proxy.cascade.confidence.code import CodeEstimator
 from proxy.cascade.confidence.mathematics import equivalent, final_answer
 from proxy.cascade.confidence.program import program_label
 from proxy.cascade.confidence.worker import Worker
+from proxy.cascade.kinds import KINDS
 from proxy.cascade.types import Ballot, Sample, Task, TaskKind
 from proxy.pricing.prices import Usage
 
@@ -25,13 +26,21 @@ def no_worker_left():
 
 
 def vote(kind, content, *, body=None, text="", groups=(), finish="stop", **message):
-    said = Sample(0, {"role": "assistant", "content": content, **message}, finish, -0.1, Usage())
-    return asyncio.run(ESTIMATORS[TaskKind(kind)].vote(Task(TaskKind(kind), body or {}, text), said, groups))
+    said = Sample(
+        index=0,
+        message={"role": "assistant", "content": content, **message},
+        finish_reason=finish,
+        logprob=-0.1,
+        usage=Usage(),
+    )
+    return asyncio.run(
+        KINDS[TaskKind(kind)].estimator.vote(Task(TaskKind(kind), body or {}, text), said, groups)
+    )
 
 
 def test_every_kind_has_an_estimator():
     """No task kind is without a confidence."""
-    assert set(ESTIMATORS) == set(TaskKind)
+    assert set(KINDS) == set(TaskKind)
 
 
 @pytest.mark.parametrize("kind", ["math", "choice", "code", "agent", "structured"])
@@ -280,7 +289,9 @@ def test_other_languages_are_compared_as_text():
 
 def test_code_confidence_is_a_blend():
     """Half the share of the group, half the mean token probability of its best sample."""
-    samples = tuple(Sample(i, {}, "stop", 0.0, Usage()) for i in range(4))
+    samples = tuple(
+        Sample(index=i, message={}, finish_reason="stop", logprob=0.0, usage=Usage()) for i in range(4)
+    )
     standing = CodeEstimator().standing(Ballot(samples, ("a", "a", "b", None)), 4)
     assert standing.low == standing.high == 0.75
 

@@ -3,6 +3,7 @@
 import asyncio
 import math
 import random
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -45,7 +46,14 @@ ESTIMATORS = {
 
 def sample(index: int, logprob: float | None = -0.5) -> Sample:
     message = {"role": "assistant", "content": ""}
-    return Sample(index, message, "stop", logprob, Usage(), lowest_logprob=logprob)
+    return Sample(
+        index=index,
+        message=message,
+        finish_reason="stop",
+        logprob=logprob,
+        usage=Usage(),
+        lowest_logprob=logprob,
+    )
 
 
 @st.composite
@@ -282,11 +290,11 @@ def decided(votes, threshold, *, inclusive=True, **how):
     """The verdict of a ballot whose samples say these things."""
 
     async def one(index):
-        return Sample(index, {"role": "assistant", "content": votes[index] or ""}, "stop", -0.5, Usage())
+        return replace(sample(index, -0.5), message={"role": "assistant", "content": votes[index] or ""})
 
     task = Task(TaskKind.MATH, {}, "")
     return asyncio.run(
-        draw(task, Labelled(), one, total=len(votes), threshold=threshold, inclusive=inclusive, **how)
+        draw(task, Labelled(), sample=one, total=len(votes), threshold=threshold, inclusive=inclusive, **how)
     )
 
 
@@ -314,14 +322,14 @@ def test_samples_are_not_drawn_one_at_a_time(total, says):
         for _ in range(total - index):  # the last to begin is the first to end
             await asyncio.sleep(0)
         finished += 1
-        return Sample(index, {"role": "assistant", "content": says or ""}, "stop", -0.5, Usage())
+        return replace(sample(index, -0.5), message={"role": "assistant", "content": says or ""})
 
     class NoneAlone(Labelled):
         def standing(self, ballot, total):
             return share_standing(ballot, total, lone_may_win=False)
 
     how = {"threshold": 1 / total, "inclusive": True, "early_stop": True}
-    verdict = asyncio.run(draw(Task(TaskKind.CODE, {}, ""), NoneAlone(), one, total=total, **how))
+    verdict = asyncio.run(draw(Task(TaskKind.CODE, {}, ""), NoneAlone(), sample=one, total=total, **how))
     assert len(verdict.ballot.samples) == (total / 2 if says else total)
     assert len(launched_after) == len(verdict.ballot.samples)
     assert max(launched_after) <= (0 if says else total / 2)
