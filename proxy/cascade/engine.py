@@ -154,7 +154,7 @@ def _unsure(
 
 
 def _sample_with_the_goal(first: Verdict, goals: Mapping[int, str]) -> int:
-    """Return the sample whose goal stage 2 uses: stage 1's winner, else the first sample with a goal."""
+    """Return the sample that gives stage 2 its goal: the winner of stage 1, else the first one with a goal."""
     return first.standing.winner.index if first.standing.winner else min(goals, default=0)
 
 

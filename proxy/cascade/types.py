@@ -108,7 +108,7 @@ class Program:
     Attributes:
         sources: the source text and alternative readings of it. The first one that runs is used.
         checks: statements that must run without an error after the program.
-        probes: calls of a function, `name(arguments)`, whose effects are reported.
+        probes: calls of a function, `name(arguments)`. Their effects are reported.
     """
 
     sources: tuple[str, ...]

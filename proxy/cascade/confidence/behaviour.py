@@ -64,7 +64,7 @@ class BehaviourEstimator(VoteShare):
 
 
 def behaviour_estimator(task: Task, runner: Runner) -> BehaviourEstimator | None:
-    """Return the estimator of a task whose programs can be run, or `None` if the request shows nothing to call."""
+    """Return the estimator of a task if its programs can be run, or `None` if the request shows nothing to call."""
     wanted = specification(task.text)
     return None if wanted is None else BehaviourEstimator(runner, shown=bool(wanted.checks))
 

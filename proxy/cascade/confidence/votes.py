@@ -22,14 +22,14 @@ def reaches(confidence: float, threshold: float, *, inclusive: bool) -> bool:
 
 
 def votes_needed(threshold: float, total: int, *, inclusive: bool) -> int:
-    """Return the least number of votes out of `total` whose share reaches the threshold, or `total + 1` if none does."""
+    """Return the least number of votes out of `total` that reaches the threshold, or `total + 1` if none does."""
     return least_votes(lambda agreed: agreed, threshold, total, inclusive=inclusive)
 
 
 def least_votes(
     confidence: Callable[[float], float], threshold: float, total: int, *, inclusive: bool
 ) -> int:
-    """Return the least number of votes whose confidence reaches the threshold, or `total + 1` if none does.
+    """Return the least number of votes with a confidence that reaches the threshold, or `total + 1` if none does.
 
     `confidence` maps a share of the votes to a confidence.
     """
@@ -94,8 +94,8 @@ def votes_wanted(ballot: Ballot, total: int, needed: int) -> int:
 def odds(leading: int, drawn: int, total: int, needed: int) -> float:
     """Return the probability that a group ends with the votes that it needs.
 
-    Each outstanding sample joins the group with an unknown probability whose prior is uniform (Laplace), so the number of
-    votes to come is beta-binomial. Source of the idea: adaptive consistency, arXiv 2305.11860.
+    Each outstanding sample joins the group with the same unknown probability. Its prior is uniform (Laplace), so the number
+    of further votes is beta-binomial. Source of the idea: adaptive consistency, arXiv 2305.11860.
 
     Args:
         leading: the votes of the group so far.
