@@ -38,13 +38,13 @@ def vote(kind, content, *, body=None, text="", groups=(), finish="stop", **messa
     )
 
 
-def test_every_kind_has_an_estimator():
+def test_every_kind_has_row():
     """No task kind is without a confidence."""
     assert set(KINDS) == set(TaskKind)
 
 
 @pytest.mark.parametrize("kind", ["math", "choice", "code", "agent", "structured"])
-def test_an_answer_that_was_cut_off_stands_alone(kind):
+def test_cut_off_answer(kind):
     """A sample that ended at its token limit joins no group."""
     assert vote(kind, "1", finish="length") is None
 
@@ -104,7 +104,7 @@ def test_final_answers(text, answer):
         ("9^{9^{9^9}}", "10^{50}", False),
     ],
 )
-def test_equivalence(one, other, same):
+def test_equivalent_answers(one, other, same):
     """Answers are compared by value, in either order."""
 
     async def both():
@@ -113,7 +113,7 @@ def test_equivalence(one, other, same):
     assert asyncio.run(both()) == (same, same)
 
 
-def test_an_equivalent_answer_joins_its_group():
+def test_equivalent_answer_joins_group():
     """The label of the group that came first is kept."""
     assert vote("math", "\\boxed{0.5}", groups=("3", "1/2")) == "1/2"
     assert vote("math", "\\boxed{1+x}", groups=("3", "x+1")) == "x+1"
@@ -122,7 +122,7 @@ def test_an_equivalent_answer_joins_its_group():
 
 
 @given(st.text(max_size=60) | st.text("\\boxed{}$().,=0123456789 frac^", max_size=60))
-def test_any_text_has_an_answer_or_none(text):
+def test_any_text_is_read(text):
     """Extraction never fails, and what it finds is not empty."""
     assert final_answer(text) != ""
 
@@ -144,7 +144,7 @@ def test_answers_take_no_time(text, answer):
     assert time.monotonic() - started < 2
 
 
-def test_a_comparison_that_takes_too_long_counts_as_different():
+def test_slow_comparison_is_different():
     """The worker is killed in time, the loop stays free, and the next question is answered by a new one."""
     worker = Worker("equal", answer_seconds=1.5)
 
@@ -167,7 +167,7 @@ def test_a_comparison_that_takes_too_long_counts_as_different():
     assert time.monotonic() - started < 30
 
 
-def test_a_worker_that_died_is_replaced():
+def test_dead_worker_is_replaced():
     """A process that was killed from outside costs one question at most."""
     worker = Worker("equal")
     try:
@@ -197,7 +197,7 @@ def test_a_worker_that_died_is_replaced():
         ("Which planet(s)? (B)", "B"),
     ],
 )  # fmt: skip
-def test_letters(text, letter):
+def test_letters_of_answers(text, letter):
     """The letter is read from each of the usual forms, and has to be on offer."""
     assert vote("choice", text, text="Which?\nA) x\nB) y\nC) z") == letter
 
@@ -210,7 +210,7 @@ def test_cyrillic_letters():
 
 
 @pytest.mark.parametrize("text", ["answer " * 10**5, "answer" + " " * 10**6, "option:" * 10**5, "(" * 10**6])
-def test_letters_take_no_time(text):
+def test_letters_are_fast(text):
     """An answer that invites backtracking is read in well under a second."""
     started = time.monotonic()
     vote("choice", text, text="Which?\nA) x\nB) y")
@@ -237,7 +237,7 @@ SUM = "def add(a, b):\n    total = a + b\n    return total"
         ("def add(a, b):\n    total = a + c\n    return total", False),
     ],
 )
-def test_programs_are_equal_up_to_names_and_layout(other, same):
+def test_names_and_layout(other, same):
     """Local names, docstrings, annotations and comments do not count; the function's name does."""
     assert (program_label(fenced(other)) == program_label(fenced(SUM))) is same
 
@@ -252,18 +252,18 @@ def test_programs_are_equal_up_to_names_and_layout(other, same):
          "def f(b):\n    match b:\n        case {'k': u, **v}: return u, v\n        case [w, *t]: return w, t"),
     ],
 )  # fmt: skip
-def test_nested_scopes_are_renamed(one, other):
+def test_nested_scopes(one, other):
     """Lambdas, comprehensions, handlers, patterns and inner functions are part of the renaming."""
     assert program_label(fenced(one)) == program_label(fenced(other)) is not None
 
 
-def test_globals_keep_their_names():
+def test_globals_keep_names():
     """A global variable is not local, and its name counts."""
     one, other = (f"def f():\n    global {n}\n    {n} = 1" for n in "ab")
     assert program_label(fenced(one)) != program_label(fenced(other))
 
 
-def test_where_a_program_is_found():
+def test_program_in_answer():
     """The longest Python block counts, else the whole text; broken Python and prose are no program."""
     bare = program_label(SUM)
     assert bare is not None
@@ -278,7 +278,7 @@ def test_where_a_program_is_found():
     assert vote("code", fenced(SUM)) == bare
 
 
-def test_other_languages_are_compared_as_text():
+def test_other_languages_as_text():
     """Comments and layout do not count, strings do."""
     one = fenced('int f() { return 1; } // one\nchar *s = "a//b";', "c")
     same = fenced('/* two */ int f() {\n  return 1; }\nchar *s = "a//b";', "c")
@@ -287,7 +287,7 @@ def test_other_languages_are_compared_as_text():
     assert program_label(one) != program_label(different)
 
 
-def test_code_confidence_is_a_blend():
+def test_code_confidence_is_blend():
     """Half the share of the group, half the mean token probability of its best sample."""
     samples = tuple(
         Sample(index=i, message={}, finish_reason="stop", logprob=0.0, usage=Usage()) for i in range(4)
@@ -323,12 +323,12 @@ def call(name, arguments):
         (["odd"], None),
     ],
 )
-def test_actions(calls, label):
+def test_labels_of_actions(calls, label):
     """An action is its calls in a canonical form; one that cannot be carried out stands alone."""
     assert vote("agent", None, body={"tools": TOOLS}, tool_calls=calls) == label
 
 
-def test_actions_in_text_and_the_old_form():
+def test_actions_in_other_forms():
     """Text is an action of its own unless a call was demanded; `function_call` counts as a call."""
     assert vote("agent", "It is sunny.", body={"tools": TOOLS}) == "text"
     assert vote("agent", "It is sunny.", body={"tools": TOOLS, "tool_choice": "required"}) is None
@@ -367,7 +367,7 @@ def asked(schema):
         (asked({"type": "string"}), '"\\ud800"', None),
     ],
 )
-def test_documents(body, content, label):
+def test_labels_of_documents(body, content, label):
     """A document counts when it is strict JSON of the requested form; an invalid schema demands nothing."""
     assert vote("structured", content, body=body) == label
 
@@ -395,7 +395,7 @@ def nested(depth):
         ({"anyOf": [{"$ref": "#"}, {"$ref": "#"}]}, True),
     ],
 )
-def test_a_schema_never_stops_the_event_loop(schema, valid):
+def test_schemas_leave_loop_free(schema, valid):
     """One that doubles, backtracks or nests without end gives no vote, and others are served meanwhile."""
 
     async def ask():
@@ -417,7 +417,7 @@ def test_a_schema_never_stops_the_event_loop(schema, valid):
         st.text(max_size=3), st.integers() | st.floats(allow_nan=False, allow_infinity=False), max_size=4
     )
 )
-def test_canonical_json_knows_no_layout(value):
+def test_canonical_json(value):
     """Order, spaces and the way a number is written do not count."""
     turned = json.dumps(dict(reversed(value.items())), indent=2)
     assert dumps(parse(turned)) == dumps(parse(json.dumps(value)))
