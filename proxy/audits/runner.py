@@ -14,11 +14,11 @@ from datetime import timedelta
 import msgspec
 
 from proxy.audits.drift import first_alarm
-from proxy.cascade.confidence.agent import TEXT
+from proxy.cascade.confidence.agent import is_text, without_tools
 from proxy.cascade.kinds import KINDS
 from proxy.cascade.prompts import judge_request
 from proxy.cascade.toolcalls import with_calls
-from proxy.cascade.types import Json, Sample, TaskKind
+from proxy.cascade.types import Json, Sample, Task, TaskKind
 from proxy.config.controls import Controls
 from proxy.errors import ApiError
 from proxy.formats.chat import Chat
@@ -100,11 +100,20 @@ async def _carry_out(state: AppState, audit: Audit) -> None:
     id_, choice, price = await _ask(state, audit, audit.task.body)
     for local in audit.answers:
         theirs = await _vote(audit, local, choice)
-        if audit.task.kind is TaskKind.AGENT and theirs == local.vote == TEXT:
-            await _judge(state, audit, local, price)  # texts have one label, whatever they say
+        if theirs != local.vote and _are_open_texts(audit.task, theirs, local.vote):
+            await _judge(state, audit, local, price)  # they may say the same in other words
         else:
             agreed = None if theirs is None or local.answer is None else theirs == local.vote
             await _note(state, audit, local, id_, agreed, price)
+
+
+def _are_open_texts(task: Task, *votes: str | None) -> bool:
+    """Say whether an agent's answers are texts of a kind without votes."""
+    return (
+        task.kind is TaskKind.AGENT
+        and all(map(is_text, votes))
+        and KINDS[without_tools(task).kind].audited_by == "judge"
+    )
 
 
 async def _judge(state: AppState, audit: Audit, local: Local, price: int | None) -> None:

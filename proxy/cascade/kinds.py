@@ -41,7 +41,7 @@ class Kind:
     audited_by: Literal["vote", "judge"] = "vote"
 
 
-KINDS: Mapping[TaskKind, Kind] = MappingProxyType(
+_WITHOUT_TOOLS: Mapping[TaskKind, Kind] = MappingProxyType(
     {
         TaskKind.MATH: Kind(estimator=MathEstimator(), answer_form=prompts.MATH_FORM),
         TaskKind.CHOICE: Kind(estimator=ChoiceEstimator(), answer_form=prompts.CHOICE_FORM),
@@ -50,7 +50,6 @@ KINDS: Mapping[TaskKind, Kind] = MappingProxyType(
             estimator_with_runner=behaviour_estimator,
             plans="goals",  # a guideline costs too much beside an answer as short as a function
         ),
-        TaskKind.AGENT: Kind(estimator=AgentEstimator()),
         TaskKind.STRUCTURED: Kind(
             estimator=StructuredEstimator(), plans="none"
         ),  # plans did not improve documents
@@ -60,6 +59,10 @@ KINDS: Mapping[TaskKind, Kind] = MappingProxyType(
             audited_by="judge",
         ),
     }
+)
+_OF_TEXTS = {kind: row.estimator for kind, row in _WITHOUT_TOOLS.items() if row.audited_by == "vote"}
+KINDS: Mapping[TaskKind, Kind] = MappingProxyType(
+    {**_WITHOUT_TOOLS, TaskKind.AGENT: Kind(estimator=AgentEstimator(_OF_TEXTS))}
 )
 
 

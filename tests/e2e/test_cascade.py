@@ -44,6 +44,29 @@ def test_agreement_at_stage_1_sends_nothing_upstream(proxy, small_server, large_
     assert large_server.state()["connections_opened"] == before
 
 
+TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}]
+
+
+@pytest.mark.parametrize(
+    ("question", "answers", "stage"),
+    [
+        (MATH, ["\\boxed{1}", "\\boxed{2}", "\\boxed{3}", "\\boxed{4}"], 3),
+        (MATH, ["It is 42.", "\\boxed{42}", "So 42.0", "The answer is 42."], 1),
+        ("Tell me about the sea.", ["Wide.", "Deep.", "Blue.", "Salty."], 3),
+        ("Tell me about the sea.", ["Wide."] * 4, 1),
+    ],
+)
+def test_texts_beside_tools_agree_only_when_they_say_the_same(
+    make_proxy, small_server, large_server, question, answers, stage
+):
+    """With tools on offer, different answers in text escalate, and equivalent ones are accepted."""
+    small_server.script(*goals_and(*answers))
+    large_server.say("It is 42.")
+    with make_proxy(small={"tools": True}).client() as client:
+        answer = ask(client, question, tools=TOOLS)
+    assert (answer.cope["task"], answer.cope["stage"]) == ("agent", stage)
+
+
 def test_early_stop_draws_only_what_the_verdict_needs(proxy, small_server):
     """With n = 4 and a threshold of 0.75, three agreeing samples close the ballot."""
     small_server.script(*goals_and("\\boxed{42}"))

@@ -124,9 +124,9 @@ def test_a_killed_server_comes_back(engine: EngineProcess, until: Callable[..., 
 
 OWNER = """
 import sys, msgspec
-from proxy.backends import vllm
+from proxy.vllm import launch
 from proxy.config.schema import Small
-engine = vllm.start(msgspec.json.decode(sys.argv[1], type=Small), progress=lambda line: None)
+engine = launch.start(msgspec.json.decode(sys.argv[1], type=Small), progress=lambda line: None)
 print(engine.supervisor_pid, flush=True)
 sys.stdin.read()
 """

@@ -330,11 +330,37 @@ def test_labels_of_actions(calls, label):
 
 def test_actions_in_other_forms():
     """Text is an action of its own unless a call was demanded; `function_call` counts as a call."""
-    assert vote("agent", "It is sunny.", body={"tools": TOOLS}) == "text"
+    assert vote("agent", "It  is\nsunny.", body={"tools": TOOLS}) == "text: It is sunny."
     assert vote("agent", "It is sunny.", body={"tools": TOOLS, "tool_choice": "required"}) is None
     assert vote("agent", "", body={"tools": TOOLS}) is None
     old = {"functions": [{"name": "f"}]}
     assert vote("agent", None, body=old, function_call={"name": "f", "arguments": "{}"}) == "f({})"
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "label"),
+    [
+        ("What is 6 times 7? Calculate the number.", "It is \\boxed{42.0}.", "text: 42"),
+        ("What is 6 times 7? Calculate the number.", "It is \\boxed{43}.", "text: 43"),
+        ("What is 6 times 7? Calculate the number.", "I cannot tell.", None),
+        ("Which?\nA) x\nB) y", "Answer: B", "text: B"),
+        ("Write a Python function that adds.", SUM, "text: " + str(program_label(SUM))),
+        ("Write a Python function that adds.", "def add(:", None),
+        ("Tell me about the sea.", "It is wide.", "text: It is wide."),
+    ],
+)
+def test_a_text_beside_tools_is_compared_as_its_own_kind(question, answer, label):
+    """Different answers in text are different votes, and equivalent ones are equal."""
+    body = {"tools": TOOLS, "messages": [{"role": "user", "content": question}]}
+    groups = ("f({})", "42", "text: 42")
+    assert vote("agent", answer, body=body, text=question, groups=groups) == label
+
+
+def test_a_document_beside_tools_is_compared_as_one():
+    """The format that a request wants holds for the texts of an agent, too."""
+    body = {"tools": TOOLS, **asked({"type": "object", "required": ["a"]})}
+    assert vote("agent", '{"a": 1.0}', body=body) == 'text: {"a":1}'
+    assert vote("agent", "{}", body=body) is None
 
 
 def asked(schema):
