@@ -80,8 +80,8 @@ async def decide(
             goal := kept.goal or await _goal(small, policy, messages, tools, index)
         ):
             goals[index] = goal
-        asked = prompts.execution_request(messages, form, goal=goals.get(index), guideline=None)
-        body = fields | {"messages": asked, "temperature": policy.stages[0].temperature}
+        prompt = prompts.execution_request(messages, form, goal=goals.get(index), guideline=None)
+        body = fields | {"messages": prompt, "temperature": policy.stages[0].temperature}
         return await small.generate(SmallRequest(1, "executor", index, body))
 
     request = GuidelineRequest(planner, {**task.body, "messages": prompts.guideline_request(messages, tools)})
@@ -113,8 +113,8 @@ async def decide(
     cascade_log.plans.append(Plan(kind="guideline", text=guideline, stage=2, chosen=True))
 
     async def with_guideline(index: int) -> Sample:
-        asked = prompts.execution_request(messages, form, goal=goals.get(chosen), guideline=guideline)
-        body = fields | {"messages": asked, "temperature": policy.stages[1].temperature}
+        prompt = prompts.execution_request(messages, form, goal=goals.get(chosen), guideline=guideline)
+        body = fields | {"messages": prompt, "temperature": policy.stages[1].temperature}
         return await small.generate(SmallRequest(2, "executor", index, body))
 
     second = await stage(2, sample=with_guideline)
@@ -126,13 +126,13 @@ async def decide(
 
 
 async def _goal(small: SmallTier, policy: Policy, messages: Messages, tools: str, index: int) -> str | None:
-    asked = {
+    body = {
         "messages": prompts.goal_request(messages, tools),
         "max_tokens": policy.plan_max_tokens,
         "stop": [prompts.PLAN_ENDS],
         "temperature": policy.plan_temperature,
     }
-    written = await small.generate(SmallRequest(1, "planner", index, asked))
+    written = await small.generate(SmallRequest(1, "planner", index, body))
     return prompts.plan_in(written.text)
 
 

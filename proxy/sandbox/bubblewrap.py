@@ -47,7 +47,7 @@ class SandboxError(Exception):
     """The sandbox cannot be used on this machine. The message gives the reason and a remedy."""
 
 
-def walls(*, root: bool) -> tuple[str, ...]:
+def command(*, root: bool) -> tuple[str, ...]:
     """Return the command line that builds the sandbox.
 
     Args:
@@ -93,7 +93,7 @@ def _folders(path: Path) -> list[str]:
 class Sandbox:
     """Runs programs, at most two at a time."""
 
-    walls: tuple[str, ...] = field(default_factory=lambda: walls(root=os.geteuid() == 0))
+    command: tuple[str, ...] = field(default_factory=lambda: command(root=os.geteuid() == 0))
     slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
 
     async def run(self, program: Program) -> Behaviour:
@@ -107,7 +107,7 @@ class Sandbox:
             "scratch": SCRATCH_BYTES,
         }
         async with self.slots:
-            return await _run(self.walls, job) or Behaviour(passed=False)
+            return await _run(self.command, job) or Behaviour(passed=False)
 
 
 async def open_sandbox() -> Sandbox:
@@ -127,9 +127,9 @@ async def open_sandbox() -> Sandbox:
     return sandbox
 
 
-async def _run(walls: tuple[str, ...], job: Mapping[str, Any]) -> Behaviour | None:
+async def _run(command: tuple[str, ...], job: Mapping[str, Any]) -> Behaviour | None:
     process = await asyncio.create_subprocess_exec(
-        *walls,
+        *command,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,

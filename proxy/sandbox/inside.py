@@ -26,12 +26,12 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 SECONDS_LOAD, SECONDS_CHECK, SECONDS_PROBE = 2.0, 3.0, 0.25
-"""Processor time, not the clock's: a busy machine must not change what a program is said to do."""
+"""Processor time, so that a busy machine does not change the report on a program."""
 SECONDS_PROBES = 2.0
 MOST_CHARACTERS, MOST_PRINTED, MOST_YIELDED = 2000, 1000, 100
 
-# System calls that start processes, reach the network, hold memory that no limit counts, or widen what the kernel lets
-# one do; their numbers on x86-64 and on AArch64 ("-": it has none).
+# System calls that start processes, reach the network, take memory that no limit counts, or gain privileges. The numbers are
+# those of x86-64 and AArch64. "-": AArch64 has no such call.
 _REFUSED = """
 fork 57 -, vfork 58 -, clone 56 220, clone3 435 435, execve 59 221, execveat 322 281,
 socket 41 198, socketpair 53 199, bind 49 200, listen 50 201, connect 42 203, accept 43 202, accept4 288 242,

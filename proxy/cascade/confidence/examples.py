@@ -196,10 +196,10 @@ def _before(text: str, signature: re.Match[str]) -> str:
 
 def _probes(entry: str, arguments: list[tuple[Any, ...]], seed: str) -> Iterator[str]:
     """Yield calls with the given arguments, then with changed ones. The same request always gives the same calls."""
-    lot = random.Random(seed)  # noqa: S311
+    rng = random.Random(seed)  # noqa: S311
     seen: set[str] = set()
     candidates = itertools.chain(
-        arguments, (_changed(lot.choice(arguments), lot) for _ in range(4 * MOST_PROBES) if arguments)
+        arguments, (_changed(rng.choice(arguments), rng) for _ in range(4 * MOST_PROBES) if arguments)
     )
     for given in candidates:
         call = f"{entry}({', '.join(map(repr, given))})"
@@ -210,54 +210,54 @@ def _probes(entry: str, arguments: list[tuple[Any, ...]], seed: str) -> Iterator
             return
 
 
-def _changed(arguments: tuple[Any, ...], lot: random.Random) -> tuple[Any, ...]:
+def _changed(arguments: tuple[Any, ...], rng: random.Random) -> tuple[Any, ...]:
     if not arguments:
         return arguments
     out = list(arguments)
-    for index in lot.sample(range(len(out)), lot.randint(1, len(out))):
-        out[index] = _mutated(out[index], lot)
+    for index in rng.sample(range(len(out)), rng.randint(1, len(out))):
+        out[index] = _mutated(out[index], rng)
     return tuple(out)
 
 
-def _mutated(value: Any, lot: random.Random) -> Any:
+def _mutated(value: Any, rng: random.Random) -> Any:
     """Return a value of the same type, near the given one or at a limit of its type."""
     match value:
         case bool():
             return not value
         case int():
-            return lot.choice([value + 1, value - 1, -value, 0, 1, value * 2, value + 10, abs(value) // 2])
+            return rng.choice([value + 1, value - 1, -value, 0, 1, value * 2, value + 10, abs(value) // 2])
         case float():
-            return lot.choice([value + 0.5, -value, 0.0, value * 2, round(value), value / 3])
+            return rng.choice([value + 0.5, -value, 0.0, value * 2, round(value), value / 3])
         case str():
-            return lot.choice(_strings(lot))(value)
+            return rng.choice(_strings(rng))(value)
         case list() | tuple():
-            return type(value)(_resized(list(value), lot))
+            return type(value)(_resized(list(value), rng))
         case set() | frozenset():
-            return type(value)(_resized(sorted(value, key=repr), lot))
+            return type(value)(_resized(sorted(value, key=repr), rng))
         case dict():
             return {
-                k: (_mutated(v, lot) if lot.random() < 0.5 else v)
+                k: (_mutated(v, rng) if rng.random() < 0.5 else v)
                 for k, v in value.items()
-                if lot.random() < 0.8
+                if rng.random() < 0.8
             }
         case _:
             return value
 
 
-def _strings(lot: random.Random) -> list[Callable[[str], str]]:
+def _strings(rng: random.Random) -> list[Callable[[str], str]]:
     return [
         lambda s: s[::-1],
         lambda s: s + s,
         lambda _: "",
         str.swapcase,
         lambda s: s[: len(s) // 2],
-        lambda s: "".join(lot.sample(s, len(s))),
-        lambda s: s + lot.choice("abc XYZ019,"),
+        lambda s: "".join(rng.sample(s, len(s))),
+        lambda s: s + rng.choice("abc XYZ019,"),
     ]
 
 
-def _resized(values: list[Any], lot: random.Random) -> list[Any]:
-    match lot.randrange(6):
+def _resized(values: list[Any], rng: random.Random) -> list[Any]:
+    match rng.randrange(6):
         case 0:
             return values[::-1]
         case 1:
@@ -265,11 +265,11 @@ def _resized(values: list[Any], lot: random.Random) -> list[Any]:
         case 2:
             return values + values
         case 3:
-            return lot.sample(values, len(values))
+            return rng.sample(values, len(values))
         case 4:
             return []
         case _:
-            return [_mutated(v, lot) if lot.random() < 0.5 else v for v in values]
+            return [_mutated(v, rng) if rng.random() < 0.5 else v for v in values]
 
 
 _SEEDS: dict[str, list[Any]] = {

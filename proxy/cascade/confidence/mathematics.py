@@ -59,7 +59,7 @@ async def equivalent(one: str, other: str) -> bool:
         return False
     if one.isalpha() and other.isalpha():
         return one.casefold() == other.casefold()
-    return await ALGEBRA.holds(min(one, other), max(one, other))
+    return await ALGEBRA.ask(min(one, other), max(one, other))
 
 
 def final_answer(text: str) -> str | None:
@@ -132,15 +132,15 @@ def _unwrapped(answer: str) -> str:
 def _boxed(text: str) -> str | None:
     r"""Return the content of the last complete \boxed{...} or \fbox{...}."""
     opened: list[int] = []
-    whole = (-1, -1)
+    found = (-1, -1)
     boxes = {match.end() for match in re.finditer(r"\\f?boxed\s*\{|\\fbox\s*\{", text)}
     for brace in re.finditer(r"[{}]", text):
         if brace.group() == "{":
             opened.append(brace.end())
         elif opened and (begun := opened.pop()) in boxes:
-            whole = max(whole, (begun, brace.start()))
-    if whole[0] >= 0:
-        return text[slice(*whole)]
+            found = max(found, (begun, brace.start()))
+    if found[0] >= 0:
+        return text[slice(*found)]
     bare = re.findall(r"\\boxed\s+(\S+?)[.,]?(?=[\s$]|$)", text)
     return bare[-1] if bare else None
 

@@ -1,4 +1,4 @@
-"""The sandbox holds, and tells what programs do."""
+"""The sandbox isolates programs and reports their behaviour."""
 
 import asyncio
 import os
@@ -12,7 +12,7 @@ import pytest
 
 from proxy.cascade.types import Behaviour, Program
 from proxy.sandbox import Sandbox, SandboxError, open_sandbox
-from proxy.sandbox.bubblewrap import WALL_SECONDS, walls
+from proxy.sandbox.bubblewrap import WALL_SECONDS, command
 from proxy.sandbox.selftest import SECRET, attempts, find_holes
 
 SQUARE = "def f(x):\n    return x * x\n"
@@ -42,8 +42,8 @@ for folder, _, names in os.walk("/proc/sys/kernel"):
         opened.append(name)
 def writable(): return opened
 """
-    told = run(source, checks=("assert 'core_pattern' in tried",), probes=("writable()",))
-    assert told == Behaviour(passed=True, outcomes=("[]",))
+    report = run(source, checks=("assert 'core_pattern' in tried",), probes=("writable()",))
+    assert report == Behaviour(passed=True, outcomes=("[]",))
 
 
 def test_program_is_not_root():
@@ -63,16 +63,16 @@ def holes(*given):
 
 
 def before(option, *more):
-    standing = walls(root=os.geteuid() == 0)
-    place = standing.index(option)
-    return (*standing[:place], *more, *standing[place:])
+    options = command(root=os.geteuid() == 0)
+    place = options.index(option)
+    return (*options[:place], *more, *options[place:])
 
 
 def test_writable_proc_is_found():
-    """Walls that leave /proc as it is are told from those that stand."""
-    standing = walls(root=os.geteuid() == 0)
-    place = next(i for i, pair in enumerate(pairwise(standing)) if pair == ("--remount-ro", "/proc"))
-    found = holes(*standing[:place], *standing[place + 2 :])
+    """The self-test reports a sandbox with a writable /proc."""
+    options = command(root=os.geteuid() == 0)
+    place = next(i for i, pair in enumerate(pairwise(options)) if pair == ("--remount-ro", "/proc"))
+    found = holes(*options[:place], *options[place + 2 :])
     assert found
     assert all(hole.startswith("a program in the sandbox can write to /proc/") for hole in found)
 
@@ -88,7 +88,7 @@ def test_writable_folder_is_found(tmp_path):
 
 def test_root_is_found():
     """Behind the user namespace that root makes, every user is root."""
-    found = holes(*walls(root=False))
+    found = holes(*command(root=False))
     root = ["a program in the sandbox can be root outside of the sandbox"]
     assert found == (root if os.geteuid() == 0 else [])
 
@@ -168,8 +168,8 @@ def test_hostile_programs(source):
 )
 def test_malformed_report(report):
     """It is neither an error of ours nor a verdict."""
-    told = run(f"import os\nos.write(3, {report!r}.encode() + b'\\n')\nos._exit(0)")
-    assert told == Behaviour(passed=False)
+    report = run(f"import os\nos.write(3, {report!r}.encode() + b'\\n')\nos._exit(0)")
+    assert report == Behaviour(passed=False)
 
 
 def test_endless_report():
@@ -224,11 +224,11 @@ def test_programs_share_nothing():
 def test_equal_values_read_alike():
     """Values are written the one way; an error is told by its kind, an endless one by its length."""
     source = "def f(x):\n    return x\ndef loop():\n    while True: pass\ndef fail():\n    return 1 / 0\n"
-    told = run(
+    report = run(
         source,
         probes=("f(2.0)", "f(2)", "f({3, 1, 2})", "f({'b': 1, 'a': 2})", "loop()", "fail()", "missing"),
     )
-    assert told.outcomes == (
+    assert report.outcomes == (
         "2",
         "2",
         "{1, 2, 3}",
@@ -287,16 +287,16 @@ def test_opaque_values():
     """An address would differ from run to run; what has a text of its own is told by it."""
     source = "from fractions import Fraction\nclass Thing: pass\ndef f(n): return [Thing(), Fraction(1, 2), range(3), f][n]\n"
     probes = ("f(0)", "f(1)", "f(2)", "f(3)", "print('x' * 9999)")
-    told = run(source, probes=probes).outcomes
-    assert told[:4] == ("?Thing", "Fraction(1, 2)", "range(0, 3)", "?function")
-    assert told[4].startswith("None, printed 'xxx")
+    report = run(source, probes=probes).outcomes
+    assert report[:4] == ("?Thing", "Fraction(1, 2)", "range(0, 3)", "?function")
+    assert report[4].startswith("None, printed 'xxx")
     assert len(told[4]) < 2100
 
 
 def test_first_running_source_counts():
     """A body alone is read as the continuation of what the request began."""
-    told = run("    return x * x\n", f"{SQUARE}", checks=("assert f(2) == 4",))
-    assert told.passed
+    report = run("    return x * x\n", f"{SQUARE}", checks=("assert f(2) == 4",))
+    assert report.passed
 
 
 def test_all_checks_needed():
@@ -305,7 +305,7 @@ def test_all_checks_needed():
 
 
 def test_bubblewrap_missing(monkeypatch):
-    """A machine that lacks it is told what to install."""
+    """The error names the package to install."""
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(SandboxError, match="apt-get install bubblewrap"):
         asyncio.run(open_sandbox())
