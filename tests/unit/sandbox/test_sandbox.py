@@ -222,7 +222,7 @@ def test_programs_share_nothing():
 
 
 def test_equal_values_read_alike():
-    """Values are written the one way; an error is told by its kind, an endless one by its length."""
+    """Equal values have equal texts. An error is written as its type, an endless iterator up to a limit."""
     source = "def f(x):\n    return x\ndef loop():\n    while True: pass\ndef fail():\n    return 1 / 0\n"
     report = run(
         source,
@@ -284,13 +284,13 @@ def flood():
 
 
 def test_opaque_values():
-    """An address would differ from run to run; what has a text of its own is told by it."""
+    """An address would differ from run to run, so such a value is written as its type."""
     source = "from fractions import Fraction\nclass Thing: pass\ndef f(n): return [Thing(), Fraction(1, 2), range(3), f][n]\n"
     probes = ("f(0)", "f(1)", "f(2)", "f(3)", "print('x' * 9999)")
     report = run(source, probes=probes).outcomes
     assert report[:4] == ("?Thing", "Fraction(1, 2)", "range(0, 3)", "?function")
     assert report[4].startswith("None, printed 'xxx")
-    assert len(told[4]) < 2100
+    assert len(report[4]) < 2100
 
 
 def test_first_running_source_counts():
