@@ -222,7 +222,7 @@ def test_programs_share_nothing():
 
 
 def test_equal_values_read_alike():
-    """Equal values have equal texts. An error is written as its type, an endless iterator up to a limit."""
+    """Equal values have equal texts. An error is written as its type, a call without end as too long."""
     source = "def f(x):\n    return x\ndef loop():\n    while True: pass\ndef fail():\n    return 1 / 0\n"
     report = run(
         source,
