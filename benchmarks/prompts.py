@@ -14,6 +14,7 @@ from pathlib import Path
 import openai
 
 from proxy.cascade import prompts
+from proxy.cascade.kinds import KINDS
 from proxy.cascade.types import Json, TaskKind
 from proxy.evals.grading import passes, same_value
 from proxy.evals.items import Item, chosen, load
@@ -70,7 +71,7 @@ async def answered(small: Model, item: Item, runner: Sandbox | None, asked: str 
     """Let the model plan, where it is asked to, and answer."""
     messages = item.request()["messages"]
     goal, planned = (None, 0) if asked is None else await small.plan(prompts.appended(messages, asked))
-    messages = prompts.execution_request(messages, item.task, goal=goal, guideline=None)
+    messages = prompts.execution_request(messages, KINDS[item.task].answer_form, goal=goal, guideline=None)
     text, tokens = await small.write(messages, max_tokens=400, temperature=0.4)
     return Row(await right(item, text, runner), planned, tokens)
 

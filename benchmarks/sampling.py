@@ -11,7 +11,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from proxy.cascade import tasks
-from proxy.cascade.confidence import estimator_for
+from proxy.cascade.kinds import estimator_for
 from proxy.cascade.protocols import Estimator
 from proxy.cascade.sampling import draw
 from proxy.cascade.types import Sample
@@ -52,11 +52,17 @@ async def main() -> None:
 
             async def sample(index: int, drawn=drawn) -> Sample:
                 usage = Usage(completion_tokens=drawn[index].tokens)
-                return Sample(index, {"content": ""}, "stop", drawn[index].logprob, usage)
+                return Sample(
+                    index=index,
+                    message={"content": ""},
+                    finish_reason="stop",
+                    logprob=drawn[index].logprob,
+                    usage=usage,
+                )
 
             verdicts = {
                 rule: await draw(
-                    task, Replayed(real, [d.vote for d in drawn]), sample,
+                    task, Replayed(real, [d.vote for d in drawn]), sample=sample,
                     total=len(drawn), threshold=one.usual[stage], inclusive=True, **how,
                 )
                 for rule, how in RULES.items()

@@ -23,7 +23,8 @@ from pathlib import Path
 from confidence import grade, lowest_window, plain
 
 from proxy.cascade import tasks
-from proxy.cascade.confidence import estimator_for, shutdown
+from proxy.cascade.confidence import shutdown
+from proxy.cascade.kinds import estimator_for
 from proxy.cascade.types import Ballot, Sample, TaskKind
 from proxy.evals.items import Item, load
 from proxy.evals.record import Call, calls
@@ -38,7 +39,14 @@ async def ballot_of(item: Item, answers: list[Call], runner) -> tuple[Ballot, fl
     """Vote as the proxy does; return the ballot, its confidence and its winner."""
     task = tasks.with_kind(tasks.detect(item.request()), item.task)
     samples = [
-        Sample(i, a.message, a.finish_reason, a.logprob, a.usage, lowest_logprob=lowest_window(a))
+        Sample(
+            index=i,
+            message=a.message,
+            finish_reason=a.finish_reason,
+            logprob=a.logprob,
+            usage=a.usage,
+            lowest_logprob=lowest_window(a),
+        )
         for i, a in enumerate(answers)
     ]
     estimator, votes = estimator_for(task, runner), []

@@ -16,6 +16,8 @@ import msgspec
 
 from proxy.audits.drift import first_alarm
 from proxy.cascade.confidence.agent import is_text, without_tools
+from proxy.cascade.kinds import KINDS
+from proxy.cascade.prompts import judge_request
 from proxy.cascade.toolcalls import with_calls
 from proxy.cascade.types import Json, Sample, Task, TaskKind
 from proxy.concurrency import reap
@@ -23,7 +25,7 @@ from proxy.config.controls import Controls
 from proxy.errors import ApiError
 from proxy.formats.chat import Chat
 from proxy.ids import new_id, now
-from proxy.ledger.audits import Audited, Models, store_audit, verdicts
+from proxy.ledger.audits import NO_ANSWER, Audited, Models, store_audit, verdicts
 from proxy.ledger.database import DatabaseError
 from proxy.ledger.windows import window_start
 from proxy.pricing.prices import Usage, cost
@@ -38,10 +40,6 @@ log = logging.getLogger(__name__)
 
 _VERDICT_TOKENS = 256  # room for models that think in their text
 _SAME_MOMENT = timedelta(seconds=1)
-_JUDGE = (
-    "Judge the answer above, which another assistant gave: is it correct, and as helpful as a very good one? Write only "
-    "yes or no."
-)
 _VERDICT = re.compile(r"[\W_]*(yes|no)(?![^\W_])", re.IGNORECASE)
 _DROPPED_FIELDS = frozenset(
     {"stream", "stream_options", "metadata", "store", "user", "safety_identifier", "models"}
@@ -112,7 +110,7 @@ async def _audit_forever(state: AppState) -> None:
 
 
 async def _carry_out(state: AppState, job: AuditJob) -> None:
-    if job.task.kind is TaskKind.OPEN:
+    if KINDS[job.task.kind].audited_by == "judge":
         for local in job.answers:
             await _judge_answer(state, job, local, None)
         return
@@ -130,7 +128,9 @@ async def _carry_out(state: AppState, job: AuditJob) -> None:
 def _are_open_texts(task: Task, *votes: str | None) -> bool:
     """Return True if an agent's answers are texts of a kind without votes."""
     return (
-        task.kind is TaskKind.AGENT and all(map(is_text, votes)) and without_tools(task).kind is TaskKind.OPEN
+        task.kind is TaskKind.AGENT
+        and all(map(is_text, votes))
+        and KINDS[without_tools(task).kind].audited_by == "judge"
     )
 
 
@@ -172,9 +172,7 @@ async def _ask_large(state: AppState, job: AuditJob, asked: Json) -> _LargeAnswe
 
 def _verdict_request(job: AuditJob, local: StageAnswer) -> Json:
     """Return a request for a verdict: the whole conversation, the answer, and the question."""
-    answered = {"role": "assistant", "content": local.answer}
-    messages = [*job.task.body["messages"], answered, {"role": "user", "content": _JUDGE}]
-    asked = {"messages": messages}
+    asked = {"messages": judge_request(job.task.body["messages"], local.answer)}
     room = REASONING_ROOM if hides_reasoning(job.large_model.id, asked) else 0
     return asked | {"max_completion_tokens": _VERDICT_TOKENS + room}
 
@@ -190,7 +188,13 @@ def _read_verdict(choice: Json) -> bool | None:
 async def _vote_of_large(job: AuditJob, local: StageAnswer, choice: Json) -> str | None:
     """Return the vote of the large model's answer, or None if it cannot be compared."""
     message = with_calls(choice["message"], job.task.body.get("tools"))
-    sample = Sample(0, message, choice.get("finish_reason") or "stop", None, Usage())
+    sample = Sample(
+        index=0,
+        message=message,
+        finish_reason=choice.get("finish_reason") or "stop",
+        logprob=None,
+        usage=Usage(),
+    )
     known = () if local.vote is None else (local.vote,)
     return await job.estimator.vote(job.task, sample, known)
 
@@ -205,7 +209,7 @@ async def _record_audit(
         created_at=now(),
         task=job.task.kind,
         stage=local.stage,
-        confidence=local.confidence,
+        confidence=NO_ANSWER if local.confidence is None else local.confidence,
         accepted=local.accepted,
         agreed=agreed,
         small_model=job.small_model,

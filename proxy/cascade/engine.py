@@ -1,19 +1,31 @@
-"""Stages 1 and 2 of COPE (arXiv 2506.11578): decide whether the small tier can answer.
+"""Stages 1 and 2 of COPE (arXiv 2506.11578): decide whether the small model can answer.
 
-Stage 3, one answer of the large model with the guideline of stage 2, is a plain upstream call that the
-service makes with the `Escalated` returned here.
+Stage 3 is one answer of the large model under the guideline of stage 2. It is a plain upstream call, which the service
+makes with the `Unsure` returned here.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from proxy.cascade import prompts
 from proxy.cascade.fields import small_body
-from proxy.cascade.guideline import Guideline
+from proxy.cascade.guideline import GuidelineRequest
+from proxy.cascade.kinds import KINDS
 from proxy.cascade.prompts import Messages
 from proxy.cascade.protocols import Estimator, LargePlanner, SmallRequest, SmallTier
 from proxy.cascade.sampling import Verdict, draw
-from proxy.cascade.types import Accepted, Ballot, Escalated, Kept, Plan, Policy, Sample, Task
+from proxy.cascade.types import (
+    Accepted,
+    Ballot,
+    Guideline,
+    KeptPlans,
+    Plan,
+    Policy,
+    Sample,
+    Task,
+    Unsure,
+)
 from proxy.errors import NoBudgetError
 from proxy.records import Stage, StageRecord
 
@@ -22,16 +34,18 @@ Sampler = Callable[[int], Awaitable[Sample]]
 
 @dataclass
 class CascadeLog:
-    """What has happened so far in one cascade; also readable when it was cut short."""
+    """The facts of one cascade so far. It can also be read after the cascade was cancelled.
+
+    `guideline` is the reply of the planner in this turn or an earlier one, whether or not stage 2 needed it.
+    """
 
     stages: list[StageRecord] = field(default_factory=list)
     plans: list[Plan] = field(default_factory=list)
     verdicts: dict[Stage, Verdict] = field(default_factory=dict)
-    guideline: str | None = None
-    """The one that was paid for, now or in an earlier turn, whether or not it was needed; see `Kept`."""
+    guideline: Guideline | None = None
 
     def vote(self, stage: Stage, index: int) -> str | None:
-        """Return what a sample stands for in its ballot; `None` when it stands alone, or was never drawn."""
+        """Return the vote of a sample, or `None` if the sample has no vote or was not drawn."""
         verdict = self.verdicts.get(stage)
         ballot = Ballot() if verdict is None else verdict.ballot
         pairs = zip(ballot.samples, ballot.votes, strict=True)
@@ -41,21 +55,23 @@ class CascadeLog:
 async def decide(
     task: Task,
     policy: Policy,
+    *,
     estimator: Estimator,
     small: SmallTier,
     planner: LargePlanner,
     cascade_log: CascadeLog,
     max_output_tokens: int,
-    kept: Kept,
-) -> Accepted | Escalated:
-    """Run stages 1 and 2. What was planned in an earlier turn is not planned again.
+    kept: KeptPlans,
+) -> Accepted | Unsure:
+    """Run stages 1 and 2. Plans that an earlier turn made (`kept`) are used again.
 
     Raises:
-        SmallRefusedError, SmallUnavailableError: the small tier cannot serve the request.
+        SmallRefusedError, SmallUnavailableError: the small model cannot serve the request.
         MissingLogprobsError: the confidence cannot be computed.
     """
     messages = task.body["messages"]
     tools = prompts.tools_text(task.body)
+    form = KINDS[task.kind].answer_form
     fields = small_body(task.body, max_output_tokens)
     goals: dict[int, str] = {}
 
@@ -64,50 +80,44 @@ async def decide(
             goal := kept.goal or await _goal(small, policy, messages, tools, index)
         ):
             goals[index] = goal
-        body = fields | {
-            "messages": prompts.execution_request(messages, task.kind, goal=goals.get(index), guideline=None),
-            "temperature": policy.temperature1,
-        }
+        prompt = prompts.execution_request(messages, form, goal=goals.get(index), guideline=None)
+        body = fields | {"messages": prompt, "temperature": policy.stages[0].temperature}
         return await small.generate(SmallRequest(1, "executor", index, body))
 
-    plan = Guideline(planner, {**task.body, "messages": prompts.guideline_request(messages, tools)})
+    request = GuidelineRequest(planner, {**task.body, "messages": prompts.guideline_request(messages, tools)})
     may_plan = policy.plans == "all" and policy.max_stage > 1
 
-    def foresee(chance: float) -> None:
-        # Where the late samples will hardly agree, the large planner need not wait for them.
+    def plan_ahead(chance: float) -> None:
+        # If stage 1 will probably escalate, planning can run beside its last samples.
         if may_plan and kept.guideline is None and 1 - chance >= policy.speculate_from:
-            plan.begin()
+            request.start()
 
+    stage = partial(_stage, task=task, policy=policy, estimator=estimator, cascade_log=cascade_log)
     try:
-        first = await _stage(
-            1, task, policy, estimator, with_own_goal, policy.threshold1, cascade_log, foresee
-        )
-        chosen = _carried(first, goals, cascade_log, once=kept.goal is not None)
+        first = await stage(1, sample=with_own_goal, on_odds=plan_ahead)
+        chosen = _sample_with_the_goal(first, goals)
+        cascade_log.plans += _goal_plans(goals, chosen, all_samples=kept.goal is None)
         if accepted := _accepted(1, first):
             return accepted
         if not may_plan:
             return _unsure(1, first)
         try:
-            guideline = await plan.written() if kept.guideline is None else kept.guideline
+            guideline = await request.result() if kept.guideline is None else kept.guideline
         except NoBudgetError as e:
             return _unsure(1, first, stopped=str(e))
     finally:
-        written = await plan.drop()
+        written = await request.cancel()
         cascade_log.guideline = kept.guideline if written is None else written
-    if not guideline:
+    if not isinstance(guideline, str):
         return _unsure(1, first)
-    cascade_log.plans.append(Plan("guideline", guideline, 2, chosen=True))
+    cascade_log.plans.append(Plan(kind="guideline", text=guideline, stage=2, chosen=True))
 
     async def with_guideline(index: int) -> Sample:
-        body = fields | {
-            "messages": prompts.execution_request(
-                messages, task.kind, goal=goals.get(chosen), guideline=guideline
-            ),
-            "temperature": policy.temperature2,
-        }
+        prompt = prompts.execution_request(messages, form, goal=goals.get(chosen), guideline=guideline)
+        body = fields | {"messages": prompt, "temperature": policy.stages[1].temperature}
         return await small.generate(SmallRequest(2, "executor", index, body))
 
-    second = await _stage(2, task, policy, estimator, with_guideline, policy.threshold2, cascade_log)
+    second = await stage(2, sample=with_guideline)
     if accepted := _accepted(2, second):
         return accepted
     if second.standing.winner is None and first.standing.winner is not None:
@@ -116,13 +126,13 @@ async def decide(
 
 
 async def _goal(small: SmallTier, policy: Policy, messages: Messages, tools: str, index: int) -> str | None:
-    asked = {
+    body = {
         "messages": prompts.goal_request(messages, tools),
         "max_tokens": policy.plan_max_tokens,
         "stop": [prompts.PLAN_ENDS],
         "temperature": policy.plan_temperature,
     }
-    written = await small.generate(SmallRequest(1, "planner", index, asked))
+    written = await small.generate(SmallRequest(1, "planner", index, body))
     return prompts.plan_in(written.text)
 
 
@@ -131,37 +141,54 @@ def _accepted(stage: Stage, verdict: Verdict) -> Accepted | None:
     return Accepted(stage, winner, verdict.standing.low) if verdict.accepted and winner is not None else None
 
 
-def _carried(first: Verdict, goals: Mapping[int, str], cascade_log: CascadeLog, *, once: bool) -> int:
-    """Choose the goal that stage 2 is shown, one whose solution gave the majority answer; note all in the cascade_log."""
-    chosen = first.standing.winner.index if first.standing.winner else min(goals, default=0)
-    cascade_log.plans += [
-        Plan("goal", text, 1, i, chosen=i == chosen)
-        for i, text in sorted(goals.items())
-        if i == chosen or not once
+def _unsure(
+    stage: Stage, verdict: Verdict, *, guideline: str | None = None, stopped: str | None = None
+) -> Unsure:
+    return Unsure(
+        best=verdict.standing.winner,
+        best_stage=stage,
+        confidence=verdict.standing.low,
+        guideline=guideline,
+        stopped=stopped,
+    )
+
+
+def _sample_with_the_goal(first: Verdict, goals: Mapping[int, str]) -> int:
+    """Return the sample that gives stage 2 its goal: the winner of stage 1, else the first one with a goal."""
+    return first.standing.winner.index if first.standing.winner else min(goals, default=0)
+
+
+def _goal_plans(goals: Mapping[int, str], chosen: int, *, all_samples: bool) -> list[Plan]:
+    """Return the goals to log. Samples that share a kept goal count once, with the chosen sample."""
+    return [
+        Plan(kind="goal", text=text, stage=1, sample=index, chosen=index == chosen)
+        for index, text in sorted(goals.items())
+        if all_samples or index == chosen
     ]
-    return chosen
 
 
 async def _stage(
     stage: Stage,
+    *,
     task: Task,
     policy: Policy,
     estimator: Estimator,
     sample: Sampler,
-    threshold: float,
     cascade_log: CascadeLog,
-    told: Callable[[float], None] = lambda _: None,
+    on_odds: Callable[[float], None] = lambda _: None,
 ) -> Verdict:
+    """Draw the samples of one stage and log the result."""
+    threshold = policy.stages[stage - 1].threshold
     verdict = await draw(
         task,
         estimator,
-        sample,
+        sample=sample,
         total=policy.samples,
         threshold=threshold,
         inclusive=policy.inclusive,
         early_stop=policy.early_stop,
         stop_error=policy.stop_error,
-        told=told,
+        on_odds=on_odds,
     )
     cascade_log.verdicts[stage], ballot = verdict, verdict.ballot
     sizes = [len(g) for g in ballot.groups().values()]
@@ -177,15 +204,3 @@ async def _stage(
         )
     )
     return verdict
-
-
-def _unsure(
-    stage: Stage, verdict: Verdict, *, guideline: str | None = None, stopped: str | None = None
-) -> Escalated:
-    return Escalated(
-        guideline=guideline,
-        best=verdict.standing.winner,
-        best_stage=stage,
-        confidence=verdict.standing.low,
-        stopped=stopped,
-    )

@@ -1,12 +1,15 @@
-"""What the small model cannot do, told from the request alone, and what becomes of each field of a chat request."""
+"""How each field of a chat request is treated, and which requests the small model cannot serve."""
 
 from typing import Literal
 
 from proxy.cascade.types import Json
 
 Treatment = Literal["both", "proxy", "hint", "large"]
-"""What becomes of a field: it holds for both tiers; the proxy itself acts on it; it is a hint for the upstream, passed
-on to it, without which a local answer is as good; or it is a reason to go straight to the large model."""
+"""The treatment of a field.
+
+`both`: it is sent to both models. `proxy`: the proxy itself acts on it. `hint`: it is sent to the upstream, but a local
+answer is as good without it. `large`: the request goes straight to the large model.
+"""
 
 FIELDS: dict[str, Treatment] = {
     "audio": "large",
@@ -48,8 +51,10 @@ FIELDS: dict[str, Treatment] = {
     "verbosity": "hint",
     "web_search_options": "large",
 }
-"""Every field of OpenAI's chat completions (August 2026), and `models`, which is ours; docs/compatibility.md says why.
-Any other field is "large"."""
+"""The fields of OpenAI's chat completions (August 2026) and our own `models`. Any other field is "large".
+
+docs/compatibility.md gives the reasons.
+"""
 
 _REASONS = {
     "audio": "audio output",
@@ -63,11 +68,11 @@ _ANSWER_FIELDS = ("response_format", "tools", "tool_choice", "parallel_tool_call
 
 
 def unserved(body: Json, *, tools: bool) -> str | None:
-    """Return why a request has to go straight to the large model; `None` when the small one can serve it.
+    """Return why a request must go straight to the large model, or `None` if the small one can serve it.
 
     Args:
         body: the client's request.
-        tools: whether the served small model can call tools.
+        tools: True if the small model can call tools.
     """
     for name, value in body.items():
         if value and FIELDS.get(name) == "large":
@@ -100,9 +105,9 @@ def _unserved_message(body: Json) -> str | None:
 
 
 def small_body(body: Json, max_tokens: int) -> dict[str, object]:
-    """Return the fields of a request that hold for the small executor too.
+    """Return the fields of a request that are sent to the small model too.
 
-    `seed` is left out on purpose: a seeded request among others kills vLLM's CPU engine.
+    `seed` is not among them, because a seeded request among others crashes the CPU engine of vLLM.
     """
     out = {k: body[k] for k in (*_SAMPLING_FIELDS, *_ANSWER_FIELDS) if body.get(k) is not None}
     if isinstance(out.get("stop"), list):

@@ -1,37 +1,37 @@
-"""The large planner's guideline, which may be begun before it is known to be needed."""
+"""The large planner's guideline, which may be requested before it is known to be needed."""
 
 import asyncio
 
 from proxy.cascade.protocols import LargePlanner
-from proxy.cascade.types import Json
+from proxy.cascade.types import Guideline, Json
 
 
-class Guideline:
-    """One guideline: asked for once, whether ahead of time or when it is wanted. State is its point."""
+class GuidelineRequest:
+    """A request for one guideline, sent to the planner at most once."""
 
-    def __init__(self, planner: LargePlanner, request: Json) -> None:
+    def __init__(self, planner: LargePlanner, body: Json) -> None:
         self._planner = planner
-        self._request = request
-        self._task: asyncio.Task[str | None] | None = None
+        self._body = body
+        self._task: asyncio.Task[Guideline | None] | None = None
 
-    def begin(self) -> None:
-        """Start planning, if that has not begun."""
-        self._task = self._task or asyncio.ensure_future(self._planner.guideline(self._request))
+    def start(self) -> None:
+        """Send the request in the background, unless it was sent before."""
+        self._task = self._task or asyncio.ensure_future(self._planner.guideline(self._body))
 
-    async def written(self) -> str | None:
-        """Return the guideline; see `LargePlanner.guideline`.
+    async def result(self) -> Guideline | None:
+        """Send the request, unless it was sent before, and return its result as `LargePlanner.guideline` does.
 
         Raises:
-            NoBudgetError: the worst case of the call does not fit.
+            NoBudgetError: the budget does not cover the worst case of the call.
         """
-        self.begin()
+        self.start()
         assert self._task is not None
         return await self._task
 
-    async def drop(self) -> str | None:
-        """Stop planning, if it goes on: nobody waits for it any more. Return what was written all the same."""
+    async def cancel(self) -> Guideline | None:
+        """Cancel the request if it is still running. Return its result if it has one."""
         if self._task is None:
             return None
         self._task.cancel()
-        (written,) = await asyncio.gather(self._task, return_exceptions=True)
-        return None if isinstance(written, BaseException) else written
+        (result,) = await asyncio.gather(self._task, return_exceptions=True)
+        return None if isinstance(result, BaseException) else result

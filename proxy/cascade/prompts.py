@@ -1,7 +1,7 @@
-"""What the planners and executors are told. The one place to change a prompt.
+"""All prompts of the proxy. This is the one place to change a prompt.
 
-Every prompt is *appended* to the last user message: all calls of a request then share the client's own
-messages as a prefix, which both tiers' prefix caches reuse. Source of the roles: COPE, arXiv 2506.11578.
+Every prompt is appended to the last user message. All calls of a request then start with the client's own messages, so
+that the prefix caches of both models can be used. The roles come from COPE, arXiv 2506.11578.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,30 +17,34 @@ GUIDELINE = (
 WITH_GOAL = "Goal: {goal}"
 WITH_GUIDELINE = "Guideline: {guideline}"
 WITH_PLAN = "Answer now, in exactly the form asked for above."
-"""Without it a small model answers the plan that it was shown: longer, and in a form that nobody asked for."""
-ANSWER_FORM = {
-    "math": "Reason step by step, then put the final answer within \\boxed{}.",
-    "choice": 'Reason briefly, then end with "The answer is (X)", X being the letter of your choice.',
-}
+"""Without this sentence a small model replies to the plan: its answer is longer, and in another form."""
+MATH_FORM = "Reason step by step, then put the final answer within \\boxed{}."
+CHOICE_FORM = 'Reason briefly, then end with "The answer is (X)", X being the letter of your choice.'
+JUDGE = (
+    "Judge the answer above, which another assistant gave: is it correct, and as helpful as a very good one? Write only "
+    "yes or no."
+)
 
 Messages = list[dict[str, Any]]
 
 
 def goal_request(messages: Sequence[Mapping[str, Any]], tools: str) -> Messages:
-    """The messages that ask the small planner for a goal."""
+    """Return the messages that ask the small planner for a goal."""
     return appended(messages, _lines(tools, GOAL))
 
 
 def guideline_request(messages: Sequence[Mapping[str, Any]], tools: str) -> Messages:
-    """The messages that ask the large planner for a guideline."""
+    """Return the messages that ask the large planner for a guideline."""
     return appended(messages, _lines(tools, GUIDELINE))
 
 
 def execution_request(
-    messages: Sequence[Mapping[str, Any]], kind: str, *, goal: str | None, guideline: str | None
+    messages: Sequence[Mapping[str, Any]], form: str, *, goal: str | None, guideline: str | None
 ) -> Messages:
-    """The messages of a small executor: the task with its goal and guideline, and the form of the answer."""
-    form = ANSWER_FORM.get(kind, "")
+    """Return the messages for a small executor: the task, its plans and the form of the answer.
+
+    The form is not repeated if the last message already contains it.
+    """
     asked = messages[-1].get("content") if messages else None
     return appended(
         messages,
@@ -54,22 +58,28 @@ def execution_request(
 
 
 def guided_request(messages: Sequence[Mapping[str, Any]], guideline: str) -> Messages:
-    """The messages of the large executor: the client's own, and the guideline."""
+    """Return the messages for the large executor: the client's own and the guideline."""
     return appended(messages, _lines(WITH_GUIDELINE.format(guideline=guideline), WITH_PLAN))
 
 
+def judge_request(messages: Sequence[Mapping[str, Any]], answer: str | None) -> Messages:
+    """Return the messages that ask the large model for a verdict on an answer, after the whole conversation."""
+    given = {"role": "assistant", "content": answer}
+    return [*(dict(m) for m in messages), given, {"role": "user", "content": JUDGE}]
+
+
 PLAN_ENDS = "\n\n"
-"""A plan is one paragraph: what planners write after it is the solution that they were told not to give."""
+"""A plan is one paragraph. The next paragraph of a planner is the solution that it was told not to give."""
 
 
 def plan_in(text: str) -> str | None:
-    """Return the plan that a planner wrote, on one line; `None` when it wrote none, or that none is needed."""
+    """Return the plan in a planner's reply, on one line, or `None` if there is no plan or none is needed."""
     plan = " ".join(text.strip().split(PLAN_ENDS)[0].split())
     return None if plan.strip(" .").lower() in ("", NO_PLAN) else plan
 
 
 def tools_text(body: Mapping[str, Any]) -> str:
-    """Name the request's tools for a planner, which is not given the tools themselves."""
+    """Return a list of the request's tools for a planner, which does not get the tools themselves."""
     functions = [t.get("function") or {} for t in body.get("tools") or () if isinstance(t, Mapping)]
     functions += [f for f in body.get("functions") or () if isinstance(f, Mapping)]
     lines = [f"- {f.get('name', '')}: {f.get('description', '')}" for f in functions]
@@ -79,7 +89,7 @@ def tools_text(body: Mapping[str, Any]) -> str:
 def appended(messages: Sequence[Mapping[str, Any]], text: str) -> Messages:
     """Return a copy of the messages with a paragraph added to the last user message.
 
-    A conversation that has none, or that goes on after it (tool results), gets a user message of its own.
+    If the last message is not a user message (a tool result, for example), a new user message is added.
     """
     out = [dict(m) for m in messages]
     if not text:

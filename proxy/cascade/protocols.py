@@ -1,63 +1,68 @@
-"""The cascade's ports: what it needs from estimators, the sandbox and both tiers."""
+"""The cascade's ports: estimators, the sandbox and both models.
+
+The stages and their roles come from COPE, arXiv 2506.11578. Each estimator names the source of its confidence.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from proxy.cascade.types import Ballot, Behaviour, Json, Program, Sample, Standing, Task
+from proxy.cascade.types import Ballot, Behaviour, Guideline, Json, Program, Sample, Standing, Task
 from proxy.records import Role, Stage
 
 
 class Estimator(Protocol):
-    """A task kind's confidence. New kinds plug in here.
+    """Computes the confidence of one task kind. An estimator holds no state of a request."""
 
-    An estimator holds no state of a request.
-    """
-
-    usual: tuple[float, float]
-    """From which confidence on stages 1 and 2 accept, where nobody has said: each estimator has a scale of its own."""
+    default_thresholds: tuple[float, float]
+    """The thresholds of stages 1 and 2 if the config sets none. Each estimator has its own scale."""
 
     async def vote(self, task: Task, sample: Sample, groups: Sequence[str]) -> str | None:
-        """Say which group a sample belongs to: one of `groups`, a new label, or `None` (stands alone).
+        """Return the group of a sample: one of `groups`, a new label, or `None` if the sample joins no group.
 
-        A label is short and readable (it is shown to operators): "42", "B", "get_weather({...})".
+        Labels are short and readable, because operators see them: "42", "B", "get_weather({...})".
+
+        Args:
+            task: the request.
+            sample: the sample to place.
+            groups: the labels of the groups so far, in order of first appearance.
         """
         ...
 
     def standing(self, ballot: Ballot, total: int) -> Standing:
-        """Bound the final confidence (0..1) of a ballot of `total` samples from those drawn so far.
+        """Return bounds of the final confidence (0..1) of `total` samples from the samples drawn so far.
 
         Raises:
-            MissingLogprobsError: the estimate needs log-probabilities and a sample has none.
+            MissingLogprobsError: the confidence needs log-probabilities, and a sample has none.
         """
         ...
 
     def needed(self, total: int, threshold: float, *, inclusive: bool) -> int | None:
-        """Return how many of `total` votes for one group reach the threshold; `total` + 1 when none do.
+        """Return the number of votes for one group that reaches the threshold, or `total` + 1 if none does.
 
-        `None`: the confidence is more than a count of votes, and nobody can tell.
+        Return `None` if the confidence depends on more than the number of votes.
         """
         ...
 
     def wanted(self, ballot: Ballot, total: int, threshold: float, *, inclusive: bool) -> int:
-        """Return how many samples should be in flight now, 0..`total` - drawn.
+        """Return how many samples should be in flight now, from 0 to the number of outstanding samples.
 
-        For votes: as many as end the ballot if all of them agree with the leader, so that nothing is drawn in vain then.
+        A vote share asks for the fewest samples that can end the ballot if all of them join the leading group.
         """
         ...
 
 
 class Runner(Protocol):
-    """Runs programs that a model wrote, in a sandbox."""
+    """Runs programs of a model in a sandbox."""
 
     async def run(self, program: Program) -> Behaviour:
-        """Run a program and tell what it did. Whatever the program does, this raises nothing."""
+        """Run a program and return its behaviour. A program that fails or breaks a limit raises nothing here."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class SmallRequest:
-    """One generation asked of the small model."""
+    """One generation of the small model. `body` is a chat completions request without `model`."""
 
     stage: Stage
     role: Role
@@ -66,10 +71,10 @@ class SmallRequest:
 
 
 class SmallTier(Protocol):
-    """The small model. Every call, whole or cancelled, is recorded by the implementation."""
+    """The small model. The implementation records every call, including cancelled ones."""
 
     async def generate(self, request: SmallRequest) -> Sample:
-        """Generate one answer. Cancelling this coroutine stops the generation in the engine.
+        """Generate one answer. Cancelling this coroutine stops the generation in the server.
 
         Raises:
             SmallRefusedError: the model cannot serve this request (context too long, unknown parameter).
@@ -79,12 +84,14 @@ class SmallTier(Protocol):
 
 
 class LargePlanner(Protocol):
-    """The large model as planner."""
+    """The large model in COPE's role of the planner."""
 
-    async def guideline(self, body: Json) -> str | None:
-        """Pay for one guideline. Empty: the planner says that none is needed. `None`: it failed, go on without one.
+    async def guideline(self, body: Json) -> Guideline | None:
+        """Pay for one guideline. Return `None` if the call failed, so that the request continues without one.
+
+        `body` is the client's request with the prompt for a guideline appended to its messages.
 
         Raises:
-            NoBudgetError: the worst case of the call does not fit.
+            NoBudgetError: the budget does not cover the worst case of the call.
         """
         ...

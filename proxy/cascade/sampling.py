@@ -1,4 +1,4 @@
-"""Draw samples until the verdict is certain, then stop the rest."""
+"""Draw samples until the verdict is certain, then stop the others."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -11,7 +11,7 @@ from proxy.cascade.types import Ballot, Sample, Standing, Task
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A closed ballot: whether it reached the threshold, and how it stood."""
+    """The result of a ballot: whether it reached the threshold, its samples and its final standing."""
 
     accepted: bool
     ballot: Ballot
@@ -21,38 +21,38 @@ class Verdict:
 async def draw(
     task: Task,
     estimator: Estimator,
-    sample: Callable[[int], Awaitable[Sample]],
     *,
+    sample: Callable[[int], Awaitable[Sample]],
     total: int,
     threshold: float,
     inclusive: bool,
     early_stop: bool,
     stop_error: float = 0.0,
-    told: Callable[[float], None] = lambda _: None,
+    on_odds: Callable[[float], None] = lambda _: None,
 ) -> Verdict:
-    """Run up to `total` samples concurrently and close the ballot as soon as its verdict cannot change.
+    """Run up to `total` samples concurrently and end the ballot as soon as its verdict cannot change.
 
-    The verdict is that of full voting: accepted once even the worst outcome of the outstanding samples
-    reaches the threshold with the same winner, refused once their best outcome does not. While all agree, no more
-    are begun than that takes. Samples that are no longer needed are cancelled, which reaches the engine. An error
-    of one sample cancels the others.
+    The verdict equals that of drawing all samples. The ballot is accepted once the worst outcome of the outstanding
+    samples still reaches the threshold with the same winner. It is refused once their best outcome does not reach it.
+    While all samples agree, no more are started than acceptance needs. Samples that are no longer needed are cancelled,
+    which also stops them in the server. If one sample fails, the others are cancelled.
 
     Args:
-        task: what is asked.
-        estimator: gives the votes and the confidence.
-        sample: draws the sample of an index.
-        total: how many samples are drawn at most.
+        task: the request.
+        estimator: computes the votes and the confidence.
+        sample: draws the sample with the given index.
+        total: the number of samples to draw at most.
         threshold: the confidence to reach.
-        inclusive: whether equality is enough.
-        early_stop: whether to stop before all are drawn.
-        stop_error: for votes by share: also stop once the verdict or the answer of full voting would differ with no
-            more than this chance (see `outlook`); 0 stops for certainty alone.
-        told: is told the odds of acceptance after each sample of a vote by share.
+        inclusive: True if equality is enough.
+        early_stop: True to stop before all samples are drawn.
+        stop_error: for vote shares, also stop once the verdict or the answer of all samples would differ with at most
+            this probability (see `outlook`). With 0 the ballot ends on certainty alone.
+        on_odds: called after each sample of a vote share with the probability that the leading group is accepted.
     """
     ballot = Ballot()
     running: set[asyncio.Task[Sample]] = set()
     done: set[asyncio.Task[Sample]] = set()
-    launched = 0
+    started = 0
     needed = estimator.needed(total, threshold, inclusive=inclusive)
     try:
         while True:
@@ -65,21 +65,21 @@ async def draw(
                 return Verdict(accepted and standing.winner is not None, ballot, standing)
             if needed is not None and ballot.samples:
                 chance = outlook(ballot, total, needed)
-                told(chance.leads)
+                on_odds(chance.leads)
                 refused, certain = chance.reached <= stop_error, 1 - chance.kept <= stop_error
                 if early_stop and stop_error and (refused or certain):
-                    # On the estimator's own scale, as if no more had been asked for.
+                    # The confidence on the estimator's own scale, as if no more samples had been planned.
                     so_far = estimator.standing(ballot, len(ballot.samples))
                     return Verdict(certain and so_far.winner is not None, ballot, so_far)
-            wanted = outstanding
+            in_flight = outstanding
             if early_stop:
-                # The more differ, the more of the rest are needed, too, and together they take hardly longer than one.
-                astray = len(ballot.samples) - max(map(len, ballot.groups().values()), default=0)
-                lacking = estimator.wanted(ballot, total, threshold, inclusive=inclusive)
-                wanted = max(1, lacking, 2 * astray)
-            while launched < total and len(running) < wanted:
-                running.add(asyncio.ensure_future(sample(launched)))
-                launched += 1
+                # The more samples differ, the more of the rest are needed. Together they take hardly longer than one.
+                differing = len(ballot.samples) - max(map(len, ballot.groups().values()), default=0)
+                wanted = estimator.wanted(ballot, total, threshold, inclusive=inclusive)
+                in_flight = max(1, wanted, 2 * differing)
+            while started < total and len(running) < in_flight:
+                running.add(asyncio.ensure_future(sample(started)))
+                started += 1
             done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             for drawn in sorted((d.result() for d in done), key=lambda s: s.index):
                 vote = await estimator.vote(task, drawn, tuple(ballot.groups()))
@@ -87,5 +87,5 @@ async def draw(
     finally:
         for rest in running:
             rest.cancel()
-        # Of several samples that failed together one is raised; the others are taken note of here.
+        # If several samples failed together, one error is raised. The others are retrieved here.
         await asyncio.gather(*running, *done, return_exceptions=True)

@@ -1,6 +1,6 @@
-"""Tool calls that a small model writes as text, where its server's parser does not find them.
+"""Tool calls in the text of a small model that the parser of its server does not find.
 
-Qwen2.5-Coder, for one, answers a request with tools by a fenced JSON object, which no parser of vLLM reads.
+Qwen2.5-Coder, for example, answers with a fenced JSON object, which no parser of vLLM reads.
 """
 
 import hashlib
@@ -17,9 +17,9 @@ _MOST = 16
 
 
 def with_calls(message: Json, tools: Any) -> Json:
-    """Return an assistant message with the calls that its text holds as calls; any other message as it is.
+    """Return an assistant message with the calls in its text as `tool_calls`. Return any other message unchanged.
 
-    Only a text that is nothing but calls of tools on offer counts: bare JSON, in a fence, or in <tool_call> tags.
+    The text must contain nothing but calls of the offered tools: bare JSON, in a fence, or in <tool_call> tags.
     """
     text = message.get("content")
     if not tools or message.get("tool_calls") or not isinstance(text, str) or not text.strip():
@@ -36,7 +36,7 @@ def with_calls(message: Json, tools: Any) -> Json:
 
 
 def _values(piece: str) -> Iterable[Any]:
-    """Yield the JSON values of a piece: one, an array of them, or one a line."""
+    """Yield the JSON values of a piece: a single value, the items of an array, or one value per line."""
     parts = [piece] if _decoded(piece) is not None else piece.strip().splitlines()
     for part in parts:
         value = _decoded(part)

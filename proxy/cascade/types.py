@@ -1,20 +1,20 @@
-"""What flows through the cascade, and the protocols by which it reaches the outside."""
+"""The records that flow through the cascade."""
 
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any, Literal
+from enum import Enum, StrEnum
+from typing import Any, Final, Literal
 
 from proxy.pricing.prices import Usage
 from proxy.records import Stage
 
 Json = Mapping[str, Any]
-"""A decoded JSON object, not to be changed in place."""
+"""A decoded JSON object. Do not change it in place."""
 
 
 class TaskKind(StrEnum):
-    """Task kinds. Each has an estimator of its own in `proxy.cascade.confidence`."""
+    """The task kinds. Each one has a row in `proxy.cascade.kinds`."""
 
     MATH = "math"
     CHOICE = "choice"
@@ -28,7 +28,7 @@ class TaskKind(StrEnum):
 class Task:
     """A chat request as the cascade sees it.
 
-    `body` is the client's request, decoded. `text` is the last user message as plain text.
+    `body` is the client's decoded request. `text` is the last user message as plain text.
     """
 
     kind: TaskKind
@@ -36,18 +36,17 @@ class Task:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One whole answer of the small model.
+    """One complete answer of the small model.
 
     Attributes:
-        index: which of the n samples of its stage, from 0.
-        message: the assistant message (`role`, `content`, maybe `tool_calls`), as OpenAI shapes it.
+        index: the position among the n samples of its stage, from 0.
+        message: the assistant message (`role`, `content`, perhaps `tool_calls`) in OpenAI's form.
         finish_reason: "stop", "length", "tool_calls", ...
-        logprob: mean log-probability of the generated tokens (natural log, <= 0); `None` when the model
-            sent none.
-        usage: tokens, as the model reported them.
-        logprobs: the `logprobs` object for the client, when it asked for it.
+        logprob: mean log-probability of the generated tokens (natural log, <= 0), or `None` if the model sent none.
+        usage: tokens as the model reported them.
+        logprobs: the `logprobs` object for the client, if the client asked for it.
         lowest_logprob: the same mean over the least likely run of tokens (see `confidence.open`).
     """
 
@@ -61,7 +60,7 @@ class Sample:
 
     @property
     def text(self) -> str:
-        """The answer's text; empty when it is a tool call."""
+        """The text of the answer. It is empty if the answer is a tool call."""
         return self.message.get("content") or ""
 
 
@@ -69,15 +68,15 @@ class Sample:
 class Ballot:
     """The samples drawn so far and the group that each one joined.
 
-    `votes[i]` is the group label of `samples[i]`; `None` means that it stands alone (no answer found,
-    invalid, cut off). Samples are in the order in which they finished.
+    `votes[i]` is the group label of `samples[i]`. It is `None` if the sample joins no group, because it has no answer, is
+    invalid or was cut off. Samples are in the order in which they finished.
     """
 
     samples: tuple[Sample, ...] = ()
     votes: tuple[str | None, ...] = ()
 
     def groups(self) -> dict[str, list[Sample]]:
-        """Return the samples by label, labels in order of first appearance; lone samples are left out."""
+        """Return the samples by label, in order of first appearance. Samples without a vote are not included."""
         out: dict[str, list[Sample]] = {}
         for sample, vote in zip(self.samples, self.votes, strict=True):
             if vote is not None:
@@ -87,11 +86,13 @@ class Ballot:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What is known about the final confidence while samples are still outstanding.
+    """The bounds of the final confidence while samples are still outstanding.
 
-    The final confidence lies in `low..high` whatever the outstanding samples say; with none outstanding
-    the two are equal. `winner` is the sample to return if the ballot closed now, `None` when no sample
-    can be returned. `fixed` says that no outstanding sample can put another *group* ahead of the winner's.
+    Attributes:
+        low: the lowest final confidence that the outstanding samples can lead to.
+        high: the highest one. It equals `low` once no sample is outstanding.
+        winner: the sample to return if sampling ended now, or `None` if no sample can be returned.
+        fixed: True if no outstanding sample can put another group ahead of the winner's.
     """
 
     low: float
@@ -102,12 +103,12 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A program to run.
+    """A program to run in the sandbox.
 
     Attributes:
-        sources: its text, and other readings of it; the first one that runs counts.
-        checks: statements that have to run without an error after it.
-        probes: calls of a function, `name(arguments)`, of which is wanted what they do.
+        sources: the source text and alternative readings of it. The first one that runs is used.
+        checks: statements that must run without an error after the program.
+        probes: calls of a function, `name(arguments)`. Their effects are reported.
     """
 
     sources: tuple[str, ...]
@@ -117,20 +118,37 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """What a program did: whether it could be run and told of itself, whether all checks passed, the probes' values."""
+    """The result of running a program.
 
-    loaded: bool
+    `passed` is True if the program ran and all checks passed. `outcomes` has one text for each probe.
+    """
+
     passed: bool
     outcomes: tuple[str, ...] = ()
 
 
 class MissingLogprobsError(Exception):
-    """A confidence needs token log-probabilities and the model sent none. Never read as confidence."""
+    """A confidence needs token log-probabilities, but the model sent none."""
 
 
-@dataclass(frozen=True, slots=True)
+class NoGuideline(Enum):
+    """The planner's reply if it finds that the task needs no guideline."""
+
+    NOT_NEEDED = "not needed"
+
+
+NO_GUIDELINE_NEEDED: Final = NoGuideline.NOT_NEEDED
+
+Guideline = str | NoGuideline
+"""A planner's reply: the text of a guideline, or `NO_GUIDELINE_NEEDED`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A goal (small planner) or a guideline (large planner), made before execution."""
+    """A goal of the small planner or a guideline of the large one, made before execution.
+
+    `chosen` is True if stage 2 was given this plan.
+    """
 
     kind: Literal["goal", "guideline"]
     text: str
@@ -140,45 +158,58 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """The plans that an earlier turn of the conversation has left: its goal and its guideline, as far as there are any.
-
-    An empty guideline is one that the planner found needless.
-    """
+class KeptPlans:
+    """The plans kept from an earlier turn of the conversation. `None`: no such plan was made."""
 
     goal: str | None = None
-    guideline: str | None = None
+    guideline: Guideline | None = None
 
 
 Plans = Literal["all", "goals", "none"]
-"""Which plans are made: the goals of stage 1 and the guideline, the goals alone, or none. Stage 2 needs a guideline."""
+"""Which plans to make: goals and the guideline, goals alone, or none. Stage 2 runs only with a guideline."""
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
-    """How one request runs: the config's values, narrowed by its headers.
+class StagePolicy:
+    """How one stage samples and accepts: the confidence that it needs and its sampling temperature."""
 
-    Temperatures are sampling temperatures; thresholds are confidences in 0..1.
+    threshold: float
+    temperature: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How one request runs: the config's values, narrowed by the request's headers.
+
+    Attributes:
+        samples: the number of samples that each stage draws at most.
+        stages: stages 1 and 2.
+        inclusive: True to accept a confidence that equals the threshold.
+        max_stage: the last stage that may run.
+        plans: which plans to make.
+        plan_max_tokens: the output limit of a plan.
+        plan_temperature: the sampling temperature of the small planner.
+        early_stop: True to stop sampling once the outcome is certain.
+        stop_error: also stop once the outcome would change with at most this probability.
+        speculate_from: plan the guideline early if stage 1 escalates with at least this probability. A value above 1 means
+            never.
     """
 
     samples: int
-    threshold1: float
-    threshold2: float
-    inclusive: bool  # accept at equality
+    stages: tuple[StagePolicy, StagePolicy]
+    inclusive: bool
     max_stage: Stage
     plans: Plans
     plan_max_tokens: int
-    early_stop: bool
-    stop_error: float  # also stop sampling once the verdict would change with no more than this chance
-    speculate_from: float  # plan the guideline ahead from this chance of an escalation on; above 1: never
     plan_temperature: float
-    temperature1: float
-    temperature2: float
+    early_stop: bool
+    stop_error: float
+    speculate_from: float
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The small tier answered."""
+    """The small model answered."""
 
     stage: Stage
     sample: Sample
@@ -186,14 +217,29 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
-class Escalated:
-    """The small tier is not sure enough. `best` is its best answer, should money or `max_stage` forbid more."""
+class NotTried:
+    """The small model was not asked for an answer, or could not give one."""
 
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsure:
+    """No stage of the small model reached its threshold.
+
+    Attributes:
+        best: the best local answer, or `None` if no sample is valid. It is used if the large model may not be asked.
+        best_stage: the stage of that answer.
+        confidence: the confidence of that stage.
+        guideline: the guideline for stage 3, or `None` if there is none.
+        stopped: why the budget did not cover the guideline, or `None` if it did.
+    """
+
+    best: Sample | None
+    best_stage: Stage
+    confidence: float
     guideline: str | None = None
-    best: Sample | None = None
-    best_stage: Stage | None = None
-    confidence: float | None = None
-    stopped: str | None = None  # why the guideline could not be paid for
+    stopped: str | None = None
 
 
 def digest(text: str) -> str:

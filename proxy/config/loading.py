@@ -8,14 +8,16 @@ import os
 import tomllib
 from collections.abc import Mapping
 from decimal import Decimal
+from enum import StrEnum
 from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
+from proxy.cascade.types import TaskKind
 from proxy.config.checks import _contradictions
-from proxy.config.schema import Kind, Section, Settings, Thresholds
+from proxy.config.schema import Section, Settings, Thresholds
 from proxy.errors import ConfigError
 from proxy.pricing.money import MAX_USD
 
@@ -97,7 +99,7 @@ def overruled(settings: Settings) -> list[str]:
     if cascade.calibration is None:
         return []
     found = tomllib.loads(Path(cascade.calibration).read_text(encoding="utf-8"), parse_float=Decimal)
-    tables = _build_map(dict[Kind, Thresholds], found, (), [])
+    tables = _build_map(dict[TaskKind, Thresholds], found, (), [])
     return [kind for kind, table in tables.items() if cascade.thresholds.get(kind) != table]
 
 
@@ -190,10 +192,12 @@ def _build_map(kind: Any, table: Any, path: tuple[str, ...], problems: list[str]
     if not isinstance(table, dict):
         problems.append(f"{'.'.join(path)}: has to be a table of tables")
         return None
-    for key in table:
-        allowed = get_args(key_type)
-        if allowed and key not in allowed:
-            problems.append(f"{'.'.join((*path, key))}: unknown; use one of {', '.join(allowed)}")
+    allowed = tuple(key_type) if issubclass(key_type, StrEnum) else None
+    problems += [
+        f"{'.'.join((*path, key))}: unknown; use one of {', '.join(allowed)}"
+        for key in table
+        if allowed is not None and key not in allowed
+    ]
     return {
         key: _build(value_type, value, (*path, f'"{key}"' if "." in key else key), problems)
         for key, value in table.items()

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from proxy.cascade.types import Plans, TaskKind
 from proxy.records import Window
 
 BUNDLED_MODEL = "bundled"
@@ -16,10 +17,6 @@ Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Temperature = Annotated[float, Meta(ge=0, le=2)]
-
-
-Plans = Literal["all", "goals", "none"]
-Kind = Literal["math", "choice", "code", "agent", "structured", "open"]
 
 
 class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -142,7 +139,7 @@ class Cascade(Section, frozen=True):
     skip_losses: bool = True
     temperatures: Temperatures = Temperatures()
     calibration: str | None = None
-    thresholds: dict[Kind, Thresholds] = {}
+    thresholds: dict[TaskKind, Thresholds] = {}
 
 
 class SandboxSettings(Section, frozen=True):

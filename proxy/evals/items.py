@@ -8,13 +8,13 @@ from typing import Any
 
 import msgspec
 
-from proxy.cascade.prompts import ANSWER_FORM
+from proxy.cascade.kinds import KINDS
 from proxy.cascade.tasks import ALPHABETS, halfwidth, options
 from proxy.cascade.types import Json, TaskKind
 from proxy.errors import ConfigError
 
-FORM = {
-    **ANSWER_FORM,
+FORM: dict[str, str] = {
+    **{kind: row.answer_form for kind, row in KINDS.items()},
     "code": "Write the whole function, with its imports, in one Python code block, and nothing else.",
 }
 """What is asked of every model alike about the form of an answer, so that it can be graded."""

@@ -17,7 +17,7 @@ from proxy.cascade import prompts
 from proxy.cascade.confidence.open import lowest_run
 from proxy.cascade.protocols import Runner, SmallRequest
 from proxy.cascade.toolcalls import with_calls
-from proxy.cascade.types import Json, Sample
+from proxy.cascade.types import NO_GUIDELINE_NEEDED, Guideline, Json, Sample
 from proxy.config.prices import resolve_prices, small_price
 from proxy.config.schema import Settings
 from proxy.errors import NO_RETRY, ApiError, NoBudgetError
@@ -243,22 +243,22 @@ class Sampler:
         paid = cost(self.tiers.small_price, call.usage)
         self.small_cost[request.stage] = self.small_cost.get(request.stage, 0) + paid
         return Sample(
-            request.index,
-            call.message,
-            call.finish_reason,
-            call.logprob,
-            call.usage,
+            index=request.index,
+            message=call.message,
+            finish_reason=call.finish_reason,
+            logprob=call.logprob,
+            usage=call.usage,
             lowest_logprob=lowest_run([logprob for logprob, _ in call.tokens]),
         )
 
-    async def guideline(self, body: Json) -> str | None:
+    async def guideline(self, body: Json) -> Guideline:
         """Pay for one guideline; see `proxy.cascade.protocols.LargePlanner`."""
         settings = self.tiers.settings
         model = settings.large_models[settings.large.model].id
         asked, limit = plan_request(model, body, settings.cascade.plan_max_tokens)
         answer = await self.tiers.ask(self.item, asked, limit)
         self.plan_cost += answer.cost
-        return prompts.plan_in(answer.text) or ""
+        return prompts.plan_in(answer.text) or NO_GUIDELINE_NEEDED
 
 
 def _peaked(token: Json) -> tuple[float, float]:

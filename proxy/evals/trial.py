@@ -8,11 +8,11 @@ from pathlib import Path
 import msgspec
 
 from proxy.cascade import prompts, tasks
-from proxy.cascade.confidence import estimator_for
 from proxy.cascade.engine import CascadeLog, decide
 from proxy.cascade.fields import unserved
+from proxy.cascade.kinds import estimator_for
 from proxy.cascade.sampling import Verdict
-from proxy.cascade.types import Escalated, Json, Kept, Policy
+from proxy.cascade.types import Json, KeptPlans, Policy, Unsure
 from proxy.config.controls import Controls
 from proxy.config.policy import NEVER, policy
 from proxy.errors import ConfigError, NoBudgetError
@@ -129,7 +129,10 @@ async def run(item: Item, tiers: Tiers, grade: Grader, samples: int | None) -> T
     # Nothing is ever accepted and nothing stopped early: one run then tells the outcome at every threshold.
     everything = replace(
         policy(
-            settings.cascade, item.task, estimator.usual, Controls(samples=samples, thresholds=(NEVER, NEVER))
+            settings.cascade,
+            item.task,
+            estimator.default_thresholds,
+            Controls(samples=samples, thresholds=(NEVER, NEVER)),
         ),
         early_stop=False,
         plans="all",
@@ -140,8 +143,11 @@ async def run(item: Item, tiers: Tiers, grade: Grader, samples: int | None) -> T
 
     async def voted(how: Policy, sampler: Sampler) -> CascadeLog:
         story = CascadeLog()
-        outcome = await decide(task, how, estimator, sampler, sampler, story, bound, Kept())
-        if isinstance(outcome, Escalated) and outcome.stopped:
+        outcome = await decide(
+            task, how, estimator=estimator, small=sampler, planner=sampler, cascade_log=story, max_output_tokens=bound,
+            kept=KeptPlans(),
+        )  # fmt: skip
+        if isinstance(outcome, Unsure) and outcome.stopped:
             raise NoBudgetError(
                 outcome.stopped
             )  # an item without its guideline would look like one that needs none
@@ -170,7 +176,7 @@ async def run(item: Item, tiers: Tiers, grade: Grader, samples: int | None) -> T
         item=item.id,
         task=item.task,
         detected=detected.kind,
-        usual=estimator.usual,
+        usual=estimator.default_thresholds,
         single=sum(s.score for s in votes[0].samples) / len(votes[0].samples),
         plain=votes[0],
         first=votes[1],

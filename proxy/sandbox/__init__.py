@@ -1,4 +1,4 @@
-"""Runs programs that a model wrote, where they can do no harm."""
+"""Run programs of a model in a sandbox."""
 
 from proxy.sandbox.bubblewrap import Sandbox, SandboxError, open_sandbox
 

@@ -1,7 +1,7 @@
-"""The walls: bubblewrap's namespaces around, resource limits and a system-call filter inside.
+"""The sandbox: bubblewrap's namespaces outside, resource limits and a system-call filter inside.
 
-A program sees an empty scratch folder in memory, the Python it runs on, and nothing else: no network, no home, no
-variables of ours, no other process. `inside` is what runs there, and `selftest` makes sure that the walls stand.
+A program sees an empty scratch folder in memory and its Python. It sees no network, no home directory, no environment
+variables of the proxy and no other process. `inside` runs in the sandbox. `selftest` checks that the sandbox isolates.
 """
 
 import asyncio
@@ -24,12 +24,14 @@ MEMORY_BYTES = 512 * 2**20
 CPU_SECONDS = 10
 WALL_SECONDS = 20.0
 MOST_OUTPUT_BYTES = 2**20
-"""What a run may tell us; the rest is left unread and the run counts as failed."""
+"""The longest report of a run. A run with a longer report counts as failed."""
 
 _CHUNK_BYTES = 2**16
 _INSIDE = Path(__file__).with_name("inside.py")
 _PLACE = "/cope/inside.py"
-_NOBODY = "65533"  # no user's; 65534 stands for all users that a namespace does not map, and root would hide behind it
+_NOBODY = (
+    "65533"  # no user has this id. 65534 stands for every user that a namespace does not map, including root
+)
 _AS_USER = ("--unshare-all", "--uid", _NOBODY, "--gid", _NOBODY)
 _AS_ROOT = (
     *("--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"),
@@ -42,15 +44,15 @@ _LEAVE_ROOT = (
 
 
 class SandboxError(Exception):
-    """The sandbox cannot be used on this machine; the message says why and how to mend it."""
+    """The sandbox cannot be used on this machine. The message gives the reason and a remedy."""
 
 
-def walls(*, root: bool) -> tuple[str, ...]:
-    """Return the command line that builds the walls.
+def command(*, root: bool) -> tuple[str, ...]:
+    """Return the command line that builds the sandbox.
 
     Args:
-        root: root builds them. A user namespace would then map the program to root, and kernel settings ask for no
-            more than that. So there is none, and `setpriv` leaves root behind before the program starts.
+        root: True if the proxy runs as root. A user namespace would then map the program to root, which is enough to
+            write kernel settings. So there is no user namespace, and `setpriv` drops root before the program starts.
     """
     prefix = Path(sys.base_prefix).resolve()
     system = [
@@ -83,19 +85,19 @@ def walls(*, root: bool) -> tuple[str, ...]:
 
 
 def _folders(path: Path) -> list[str]:
-    """Return the options that make the folders above a path, readable by all. By default only the owner could read them."""
+    """Return the options that create the folders above a path. Without them only the owner could read these folders."""
     return [part for parent in reversed(path.parents[:-1]) for part in ("--dir", str(parent))]
 
 
 @dataclass(frozen=True)
 class Sandbox:
-    """Runs programs, a few at a time."""
+    """Runs programs, at most two at a time."""
 
-    walls: tuple[str, ...] = field(default_factory=lambda: walls(root=os.geteuid() == 0))
+    command: tuple[str, ...] = field(default_factory=lambda: command(root=os.geteuid() == 0))
     slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
 
     async def run(self, program: Program) -> Behaviour:
-        """Run a program and tell what it did. A program that breaks a limit has failed; it raises nothing here."""
+        """Run a program and return its behaviour. A program that breaks a limit has failed and raises nothing here."""
         job = {
             "sources": program.sources,
             "checks": program.checks,
@@ -105,14 +107,14 @@ class Sandbox:
             "scratch": SCRATCH_BYTES,
         }
         async with self.slots:
-            return await _run(self.walls, job) or Behaviour(loaded=False, passed=False)
+            return await _run(self.command, job) or Behaviour(passed=False)
 
 
 async def open_sandbox() -> Sandbox:
-    """Return a sandbox that has been tried.
+    """Return a sandbox that has passed its self-test.
 
     Raises:
-        SandboxError: its walls do not stand here.
+        SandboxError: bubblewrap is not installed, or the self-test failed.
     """
     if sys.platform != "linux" or shutil.which("bwrap") is None:
         raise SandboxError(
@@ -125,9 +127,9 @@ async def open_sandbox() -> Sandbox:
     return sandbox
 
 
-async def _run(walls: tuple[str, ...], job: Mapping[str, Any]) -> Behaviour | None:
+async def _run(command: tuple[str, ...], job: Mapping[str, Any]) -> Behaviour | None:
     process = await asyncio.create_subprocess_exec(
-        *walls,
+        *command,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
@@ -146,7 +148,7 @@ async def _run(walls: tuple[str, ...], job: Mapping[str, Any]) -> Behaviour | No
         return None
     finally:
         if process.returncode is None:
-            process.kill()  # ends the namespace, and with it all that the program has started
+            process.kill()  # ends the namespace and every process in it
         while await process.stdout.read(_CHUNK_BYTES):
-            pass  # a pipe that is full would keep `wait` from returning
+            pass  # if the pipe were full, `wait` would not return
         await process.wait()

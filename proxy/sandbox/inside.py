@@ -1,10 +1,10 @@
-"""What runs inside the walls: the last two of them, then the program. It knows nothing of the rest of the proxy.
+"""The program that runs inside the sandbox. It sets limits, then runs the model's program and reports its behaviour.
 
-The walls from inside are limits on memory, processor time and files, and a seccomp filter without which a program
-could start others: as a sandbox of root, it would not be held by RLIMIT_NPROC.
+It imports nothing of the proxy. The limits are on memory, processor time and files. A seccomp filter keeps a program from
+starting others, because RLIMIT_NPROC does not hold in a sandbox that root has built.
 
-A program shares the process that reports on it, so one made to deceive can report what it likes of itself. It is
-then a wrong answer like another, and no harm.
+A program shares the process that reports on it, so a hostile one can forge its own report. It is then a wrong answer like
+any other, and does no harm.
 """
 
 import ast
@@ -26,12 +26,12 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 SECONDS_LOAD, SECONDS_CHECK, SECONDS_PROBE = 2.0, 3.0, 0.25
-"""Processor time, not the clock's: a busy machine must not change what a program is said to do."""
+"""Processor time, so that a busy machine does not change the report on a program."""
 SECONDS_PROBES = 2.0
 MOST_CHARACTERS, MOST_PRINTED, MOST_YIELDED = 2000, 1000, 100
 
-# System calls that start processes, reach the network, hold memory that no limit counts, or widen what the kernel lets
-# one do; their numbers on x86-64 and on AArch64 ("-": it has none).
+# System calls that start processes, reach the network, take memory that no limit counts, or gain privileges. The numbers are
+# those of x86-64 and AArch64. "-": AArch64 has no such call.
 _REFUSED = """
 fork 57 -, vfork 58 -, clone 56 220, clone3 435 435, execve 59 221, execveat 322 281,
 socket 41 198, socketpair 53 199, bind 49 200, listen 50 201, connect 42 203, accept 43 202, accept4 288 242,
@@ -54,7 +54,7 @@ _KILL, _ALLOW = 0x80000000, 0x7FFF0000
 
 
 def main() -> None:
-    """Read one job, do it, and report on the pipe that standard output was."""
+    """Read one job, run it, and write the report to the pipe of the original standard output."""
     job = json.loads(sys.stdin.readline())
     report = os.dup(1)
     nowhere = os.open(os.devnull, os.O_RDWR)
@@ -62,8 +62,8 @@ def main() -> None:
         os.dup2(nowhere, stream)
     _limit(job["memory"], job["cpu"], job["scratch"])
     _filter()
-    told = _perform(job)
-    os.write(report, json.dumps(told).encode() + b"\n")
+    behaviour = _perform(job)
+    os.write(report, json.dumps(behaviour).encode() + b"\n")
     os._exit(0)
 
 
@@ -80,7 +80,7 @@ def _limit(memory: int, cpu: int, scratch: int) -> None:
 
 
 def _filter() -> None:
-    """Refuse the system calls above, for this process and for good (seccomp(2), classic BPF)."""
+    """Refuse the system calls above for the rest of this process (seccomp(2), classic BPF)."""
     column, machine = _COLUMNS[platform.machine()]
     numbers = [line.split()[column] for line in _REFUSED.split(",")]
     calls = [int(number) for number in numbers if number != "-"]
@@ -101,13 +101,13 @@ def _filter() -> None:
 def _perform(job: dict[str, Any]) -> dict[str, Any]:
     namespace = _load(job["sources"])
     if namespace is None:
-        return {"loaded": False, "passed": False, "outcomes": []}
+        return {"passed": False, "outcomes": []}
     passed = all(_check(check, namespace) for check in job["checks"])
     began, outcomes = time.process_time(), []
     for probe in job["probes"]:
         late = time.process_time() - began > SECONDS_PROBES
         outcomes.append(_TOO_LONG if late else _probe(probe, namespace))
-    return {"loaded": True, "passed": passed, "outcomes": outcomes}
+    return {"passed": passed, "outcomes": outcomes}
 
 
 def _load(sources: list[str]) -> dict[str, Any] | None:
@@ -116,7 +116,7 @@ def _load(sources: list[str]) -> dict[str, Any] | None:
         namespace: dict[str, Any] = {"__name__": "candidate"}
         try:
             _within(SECONDS_LOAD, exec, compile(source, "candidate.py", "exec"), namespace)
-        except BaseException:  # noqa: BLE001, S112  (whatever it does is what we want to know)
+        except BaseException:  # noqa: BLE001, S112  (a program may raise anything)
             continue
         return namespace
     return None
@@ -131,7 +131,7 @@ def _check(check: str, namespace: dict[str, Any]) -> bool:
 
 
 def _probe(probe: str, namespace: dict[str, Any]) -> str:
-    """Return what shows of a call, as text: what it does, or the kind of error ("!")."""
+    """Return the observable effects of a call as text, or "!" and the type of its error."""
     try:
         return _within(SECONDS_PROBE, _called, probe, namespace)[:MOST_CHARACTERS]
     except _TooLong:
@@ -141,21 +141,21 @@ def _probe(probe: str, namespace: dict[str, Any]) -> str:
 
 
 def _called(call: str, namespace: dict[str, Any]) -> str:
-    """Make a call and write its value; of one that returns nothing, what it has printed and how it left its arguments."""
+    """Make a call and write its value. If it returns None, write its output and its changed arguments."""
     name = call.partition("(")[0]
     function = eval(name, namespace)  # noqa: S307
     arguments = eval(call, {name: lambda *given: given})  # noqa: S307
     before = _text(arguments)
     printed = io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace", write_through=True)
     with contextlib.redirect_stdout(printed):
-        told = _text(function(*arguments))  # an iterator works only while it is read
-    if told != "None":
-        return told
+        value = _text(function(*arguments))  # an iterator runs only while it is read
+    if value != "None":
+        return value
     printed.seek(0)
     if text := printed.read(MOST_PRINTED):
-        told += f", printed {text!r}"
+        value += f", printed {text!r}"
     after = _text(arguments)
-    return told if after == before else f"{told}, left {after}"
+    return value if after == before else f"{value}, left {after}"
 
 
 class _TooLong(BaseException):
@@ -176,9 +176,9 @@ def _within(seconds: float, do: Callable[..., T], *args: Any) -> T:
 
 
 def _text(value: Any, depth: int = 0) -> str:
-    """Write a value so that equal ones are written alike: 2.0 is 2, sets and dicts have an order.
+    """Write a value so that equal values have equal texts: 2.0 is 2, and sets and dicts are sorted.
 
-    One that has no text of its own, but for its address, is told by its type ("?").
+    A value that prints as its address is written as "?" and its type.
     """
     if depth > 20:
         return "..."

@@ -1,4 +1,4 @@
-"""Tries to break out, in every way that the walls are there for. The sandbox is used only where all of it fails."""
+"""Try to break out of the sandbox in every known way. The proxy uses the sandbox only if all attempts fail."""
 
 import ast
 import asyncio
@@ -18,10 +18,10 @@ Run = Callable[[Program], Awaitable[Behaviour]]
 
 
 def attempts(port: int) -> dict[str, str]:
-    """Return programs by what each of them is after; every one ends in an error where the walls stand.
+    """Return programs by the thing that each of them attempts. In a sound sandbox every one ends in an error.
 
     Args:
-        port: one on which somebody listens, on the loopback interface of this machine.
+        port: a port with a listening socket on the loopback interface.
     """
     here = os.getpid()
     return {
@@ -49,7 +49,7 @@ def attempts(port: int) -> dict[str, str]:
 
 
 async def find_holes(run: Run) -> list[str]:
-    """Return what is wrong with a sandbox, in words; nothing when it works and holds."""
+    """Return the defects of a sandbox as sentences, or an empty list if it works and isolates."""
     plain = Program(
         sources=("import math\ndef f(x): return math.sqrt(x)",),
         checks=("assert f(4) == 2",),
@@ -87,5 +87,5 @@ async def _weak_spots(run: Run) -> list[str]:
     behaviour = await run(Program(sources=(search,), probes=("tell()",)))
     try:
         return list(ast.literal_eval(behaviour.outcomes[0]))
-    except (IndexError, ValueError, SyntaxError):  # a search that was cut short has shown nothing
+    except (IndexError, ValueError, SyntaxError):  # a search that did not finish has shown nothing
         return ["stop the search for writable files"]

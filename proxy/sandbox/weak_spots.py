@@ -1,4 +1,4 @@
-"""Runs inside the walls and looks for anything that a program could change. It opens files, and writes to none."""
+"""Run inside the sandbox and look for anything that a program could change. It opens files but writes to none."""
 
 import os
 import re
@@ -11,11 +11,11 @@ SCRATCH = "/tmp"  # noqa: S108  (the sandbox's own)
 HARMLESS_DEVICES = {(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 2)}
 """null, zero, full, random, urandom, tty (a program has none) and ptmx (it leads to no terminal but its own)."""
 MOST_ENTRIES = 10_000
-"""How many entries of a read-only mount are tried: the kernel refuses all of them for the same reason."""
+"""The number of entries to try on a read-only mount, where the kernel refuses all of them for one reason."""
 
 
 def weak_spots() -> list[str]:
-    """Return a few things that a program can do and should not, in words."""
+    """Return a few things that a program can do but should not, as phrases."""
     return [*_privileges(), *islice((f"write to {path[:200]}" for path in _writable()), 5)]
 
 
@@ -44,10 +44,10 @@ def _writable() -> Iterator[str]:
 
 
 def _entries(top: str, mounts: set[str]) -> Iterator[tuple[str, int, int]]:
-    """Return what lies under a path, itself included, but not what is mounted there."""
-    told = os.lstat(top)
-    yield top, told.st_mode, told.st_rdev
-    folders = [top] if stat.S_ISDIR(told.st_mode) else []
+    """Yield a path and the entries below it, without other mounts."""
+    status = os.lstat(top)
+    yield top, status.st_mode, status.st_rdev
+    folders = [top] if stat.S_ISDIR(status.st_mode) else []
     while folders:
         try:
             names = os.listdir(folder := folders.pop())  # noqa: PTH208  (there are thousands, and little time)
@@ -58,11 +58,11 @@ def _entries(top: str, mounts: set[str]) -> Iterator[tuple[str, int, int]]:
             if path in mounts:
                 continue
             try:
-                told = os.lstat(path)
+                status = os.lstat(path)
             except OSError:
                 continue
-            yield path, told.st_mode, told.st_rdev
-            if stat.S_ISDIR(told.st_mode):
+            yield path, status.st_mode, status.st_rdev
+            if stat.S_ISDIR(status.st_mode):
                 folders.append(path)
 
 

@@ -11,7 +11,6 @@ from proxy.cascade.engine import CascadeLog
 from proxy.cascade.protocols import Estimator
 from proxy.cascade.types import Task
 from proxy.config.schema import LargeModel
-from proxy.ledger.audits import NO_ANSWER
 from proxy.records import CallRecord, Stage
 
 log = logging.getLogger(__name__)
@@ -24,13 +23,13 @@ MAX_QUEUED = 64
 class StageAnswer:
     """One stage's answer: its vote, its confidence, and whether it was sent to the client.
 
-    `answer` is `None` if no sample was valid. `spent` is the cost of the stage in nano-USD.
+    `answer` and `confidence` are `None` if no sample was valid. `spent` is the cost of the stage in nano-USD.
     """
 
     stage: Stage
     answer: str | None
     vote: str | None
-    confidence: float
+    confidence: float | None
     accepted: bool
     spent: int
 
@@ -83,7 +82,7 @@ def stage_answers(cascade_log: CascadeLog, calls: Sequence[CallRecord]) -> tuple
                 stage=stage,
                 answer=None if winner is None else winner.text,
                 vote=None if winner is None else cascade_log.vote(stage, winner.index),
-                confidence=NO_ANSWER if winner is None else verdict.standing.low,
+                confidence=None if winner is None else verdict.standing.low,
                 accepted=winner is not None and verdict.accepted,
                 spent=sum(call.cost for call in calls if call.stage == stage),
             )

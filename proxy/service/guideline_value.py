@@ -87,7 +87,7 @@ def may_skip_guidelines(cascade: Cascade, kind: TaskKind, controls: Controls) ->
 
     They may not if the config or a header fixes how this task kind runs.
     """
-    configured = cascade.plans is not None or kind.value in cascade.thresholds
+    configured = cascade.plans is not None or kind in cascade.thresholds
     asked = (controls.mode, controls.budget, controls.thresholds, controls.samples) != (None,) * 4
     return cascade.skip_losses and not configured and not asked and controls.max_stage == 3
 

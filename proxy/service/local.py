@@ -3,19 +3,20 @@
 from dataclasses import replace
 
 from proxy.cascade import tasks
-from proxy.cascade.confidence import estimator_for
 from proxy.cascade.engine import decide
 from proxy.cascade.fields import small_body, unserved
+from proxy.cascade.kinds import estimator_for
 from proxy.cascade.plan_cache import goes_on, page_of
 from proxy.cascade.protocols import Estimator, SmallRequest
 from proxy.cascade.types import (
     Accepted,
-    Escalated,
-    Kept,
+    KeptPlans,
     MissingLogprobsError,
+    NotTried,
     Policy,
     Task,
     TaskKind,
+    Unsure,
 )
 from proxy.config.policy import policy
 from proxy.errors import (
@@ -37,15 +38,15 @@ def local_only(exchange: Exchange) -> bool:
     return exchange.route.mode == "small" or exchange.request.controls.max_stage < 3
 
 
-async def decide_locally(exchange: Exchange) -> Accepted | Escalated:
-    """Run stages 1 and 2. Return `Escalated` if the small model was not sure enough, or not tried.
+async def decide_locally(exchange: Exchange) -> Accepted | Unsure | NotTried:
+    """Run stages 1 and 2, or return the reason not to try the small model.
 
     Raises:
         ApiError: the small model cannot serve the request, and the large one may not.
     """
     request_log = exchange.request_log
     if exchange.route.mode == "large":
-        return Escalated()
+        return NotTried("the request asks for the large model")
     try:
         task = _detect_task(exchange)
         request_log.task = task.kind
@@ -64,7 +65,7 @@ async def decide_locally(exchange: Exchange) -> Accepted | Escalated:
             "forbid the large one.",
             code="small_model_cannot_serve",
         )
-    return Escalated()
+    return NotTried(request_log.reason)
 
 
 def _detect_task(exchange: Exchange) -> Task:
@@ -97,7 +98,7 @@ def _config_skips_cascade(exchange: Exchange, kind: TaskKind) -> bool:
 
     An explicit `X-COPE-Mode: cascade` overrides it.
     """
-    table = exchange.state.settings.cascade.thresholds.get(kind.value)
+    table = exchange.state.settings.cascade.thresholds.get(kind)
     return table is not None and bool(table.skip) and exchange.request.controls.mode != "cascade"
 
 
@@ -111,15 +112,15 @@ async def _answer_once(exchange: Exchange, task: Task) -> Accepted:
     return Accepted(1, await small.generate(SmallRequest(1, "executor", 0, body)), 1.0)
 
 
-async def _run_cascade(exchange: Exchange, task: Task) -> Accepted | Escalated:
+async def _run_cascade(exchange: Exchange, task: Task) -> Accepted | Unsure:
     """Let the small model vote, with the plans of the conversation so far."""
     state, request_log, settings = exchange.state, exchange.request_log, exchange.state.settings
     small = RecordedSmall(state, request_log)
     owner = exchange.request.key_id, exchange.request.controls.session, exchange.route.large.name
     page = page_of(owner, task.kind, task.body)
-    kept = state.plans.find(page) if goes_on(task.kind, task.body) else Kept()
+    kept = state.plans.find(page) if goes_on(task.kind, task.body) else KeptPlans()
     estimator = estimator_for(task, state.sandbox)
-    how = policy(settings.cascade, task.kind, estimator.usual, exchange.request.controls)
+    how = policy(settings.cascade, task.kind, estimator.default_thresholds, exchange.request.controls)
     audited = _draw_audit(exchange)
     if audited:
         # Calibration needs the confidence of all votes; when sampling stops early, it is only a bound.
@@ -130,12 +131,12 @@ async def _run_cascade(exchange: Exchange, task: Task) -> Accepted | Escalated:
     decision = await decide(
         task,
         how,
-        estimator,
-        small,
-        PaidPlanner(exchange.spending, exchange.route.large, settings.cascade.plan_max_tokens),
-        request_log.cascade_log,
-        settings.small.max_output_tokens,
-        kept,
+        estimator=estimator,
+        small=small,
+        planner=PaidPlanner(exchange.spending, exchange.route.large, settings.cascade.plan_max_tokens),
+        cascade_log=request_log.cascade_log,
+        max_output_tokens=settings.small.max_output_tokens,
+        kept=kept,
     )
     if skip_guideline and not isinstance(decision, Accepted):
         request_log.reason = (
@@ -173,14 +174,14 @@ def _audit_job(exchange: Exchange, task: Task, estimator: Estimator, samples: in
     )
 
 
-def _keep_plans(exchange: Exchange, page: bytes, kept: Kept) -> None:
+def _keep_plans(exchange: Exchange, page: bytes, kept: KeptPlans) -> None:
     """Keep the goal and the guideline for the next request of the conversation."""
     cascade_log = exchange.request_log.cascade_log
     goal = next((p.text for p in cascade_log.plans if p.kind == "goal" and p.chosen), kept.goal)
-    exchange.state.plans.keep(page, Kept(goal, cascade_log.guideline))
+    exchange.state.plans.keep(page, KeptPlans(goal, cascade_log.guideline))
 
 
-def _guideline_loses_money(exchange: Exchange, kind: TaskKind, how: Policy, kept: Kept) -> bool:
+def _guideline_loses_money(exchange: Exchange, kind: TaskKind, how: Policy, kept: KeptPlans) -> bool:
     """Return True if a guideline would have to be bought, and those of this kind have lost money."""
     return (
         how.plans == "all"

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import msgspec
 
-from proxy.cascade.types import Accepted, Escalated, Sample
+from proxy.cascade.types import Accepted, NotTried, Sample, Unsure
 from proxy.errors import ApiError, NoBudgetError, budget_exhausted
 from proxy.formats.base import Conversation, Local
 from proxy.formats.responses_render import output_items
@@ -16,19 +16,21 @@ from proxy.service.exchange import Exchange, end_stream, send_event
 from proxy.service.facts import cope_object, response_headers
 
 
-def degrade(exchange: Exchange, decision: Escalated, e: NoBudgetError) -> Escalated:
+def degrade(exchange: Exchange, decision: Unsure | NotTried, e: NoBudgetError) -> Unsure:
     """Fall back to the best local answer when the budget does not cover the large model.
 
     Raises:
         ApiError: the client wants an error instead, or there is no local answer.
     """
-    if exchange.request.controls.on_budget == "fail" or decision.best is None:
+    if exchange.request.controls.on_budget == "fail" or (
+        isinstance(decision, NotTried) or decision.best is None
+    ):
         raise budget_exhausted(e) from e
     exchange.request_log.degraded = "budget"
     return decision
 
 
-async def answer_locally(exchange: Exchange, decision: Accepted | Escalated) -> None:
+async def answer_locally(exchange: Exchange, decision: Accepted | Unsure | NotTried) -> None:
     """Send the small model's answer.
 
     Raises:
@@ -57,14 +59,14 @@ async def answer_locally(exchange: Exchange, decision: Accepted | Escalated) -> 
     await end_stream(exchange)
 
 
-def _local_answer(exchange: Exchange, decision: Accepted | Escalated) -> Sample:
+def _local_answer(exchange: Exchange, decision: Accepted | Unsure | NotTried) -> Sample:
     """Return the sample to send, and note its stage, its confidence, and how it is degraded."""
     request_log = exchange.request_log
     if isinstance(decision, Accepted):
         request_log.stage = decision.stage
         request_log.confidence = decision.confidence if exchange.route.mode == "cascade" else None
         return decision.sample
-    if decision.best is None:
+    if isinstance(decision, NotTried) or decision.best is None:
         raise ApiError(
             502, "The small model gave no valid answer.", type="server_error", code="no_local_answer"
         )

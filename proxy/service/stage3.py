@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from proxy.cascade.types import Escalated, Json
+from proxy.cascade.types import Json, NotTried, Unsure
 from proxy.config.schema import LargeModel
 from proxy.errors import ApiError, bad_request
 from proxy.formats.base import CallLimits, Conversation
@@ -22,7 +22,7 @@ from proxy.spending.paid import PaidCall, may_be_billed, paid
 log = logging.getLogger(__name__)
 
 
-async def answer_with_large(exchange: Exchange, decision: Escalated) -> None:
+async def answer_with_large(exchange: Exchange, decision: Unsure | NotTried) -> None:
     """Answer with the first large model of the route, and with the guideline of stage 2 if there is one.
 
     If a model is unavailable and billed nothing, try the next one of the route.
@@ -31,16 +31,17 @@ async def answer_with_large(exchange: Exchange, decision: Escalated) -> None:
         NoBudgetError: the worst case of the call does not fit into a budget. Nothing was sent.
         ApiError: no model answered.
     """
+    guideline = decision.guideline if isinstance(decision, Unsure) else None
     *others, last = exchange.route.models
     for model in others:
         try:
-            await _answer_with(exchange, model, decision.guideline)
+            await _answer_with(exchange, model, guideline)
             return
         except ApiError as e:
             if exchange.reply.answering or may_be_billed(e) or not _another_model_may_answer(e):
                 raise
             log.warning("%s: %s failed (%s); trying the next model", exchange.request.id, model.name, e.code)
-    await _answer_with(exchange, last, decision.guideline)
+    await _answer_with(exchange, last, guideline)
 
 
 def _another_model_may_answer(e: ApiError) -> bool:

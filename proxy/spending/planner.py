@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from proxy.cascade.prompts import PLAN_ENDS, plan_in
-from proxy.cascade.types import Json
+from proxy.cascade.types import NO_GUIDELINE_NEEDED, Guideline, Json
 from proxy.config.schema import LargeModel
 from proxy.errors import ApiError
 from proxy.formats.base import CallLimits
@@ -36,7 +36,7 @@ class PaidPlanner:
     def __init__(self, spending: Spending, model: LargeModel, max_tokens: int) -> None:
         self._spending, self._model, self._max_tokens = spending, model, max_tokens
 
-    async def guideline(self, body: Mapping[str, Any]) -> str | None:
+    async def guideline(self, body: Mapping[str, Any]) -> Guideline | None:
         """Pay for one guideline. See `proxy.cascade.protocols.LargePlanner`."""
         chat = Chat()
         request, limit = plan_request(self._model.id, body, self._max_tokens)
@@ -51,7 +51,7 @@ class PaidPlanner:
         except ApiError:
             return None  # Stage 3 follows without a guideline. If the upstream is down, that call reports it.
         written = answer["choices"][0]["message"].get("content") or ""
-        return plan_in(written) or ("" if written.strip() else None)
+        return plan_in(written) or (NO_GUIDELINE_NEEDED if written.strip() else None)
 
 
 def plan_request(model: str, body: Json, limit: int) -> tuple[dict[str, Any], int]:

@@ -4,28 +4,30 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from proxy.cascade.confidence.canonical import conforms, dumps, parse, short
-from proxy.cascade.confidence.votes import cut_off, share_standing, votes_needed, votes_wanted
+from proxy.cascade.confidence.vote_share import VoteShare
+from proxy.cascade.confidence.votes import cut_off
 from proxy.cascade.protocols import Estimator
 from proxy.cascade.tasks import detect
-from proxy.cascade.types import Ballot, Json, Sample, Standing, Task, TaskKind
+from proxy.cascade.types import Json, Sample, Task, TaskKind
 
 _TEXT = "text: "
 _OF_CALLS = frozenset({"tools", "tool_choice", "parallel_tool_calls", "functions", "function_call"})
 
 
-class AgentEstimator:
+class AgentEstimator(VoteShare):
     """Confidence = vote share of the next action: tool names and arguments, or an answer in text.
 
-    Texts are compared as the answers to the same request without tools are; those of a kind without votes word by word.
+    Texts are compared like answers to the same request without tools. Texts of a kind without votes are compared word by
+    word.
     """
 
-    usual = (0.85, 0.85)
+    default_thresholds = (0.85, 0.85)
 
     def __init__(self, of_texts: Mapping[TaskKind, Estimator]) -> None:
         self._of_texts = of_texts
 
     async def vote(self, task: Task, sample: Sample, groups: Sequence[str]) -> str | None:
-        """Label a sample with its action; `None` when the action cannot be carried out as asked."""
+        """Return the action of a sample, or `None` if the action is invalid or not what the request demands."""
         if cut_off(sample):
             return None
         calls = _calls(sample.message)
@@ -46,31 +48,19 @@ class AgentEstimator:
         label = await estimator.vote(asked, sample, texts)
         return None if label is None else _TEXT + label
 
-    def standing(self, ballot: Ballot, total: int) -> Standing:
-        """See `Estimator.standing`."""
-        return share_standing(ballot, total)
-
-    def needed(self, total: int, threshold: float, *, inclusive: bool) -> int:
-        """See `Estimator.needed`."""
-        return votes_needed(threshold, total, inclusive=inclusive)
-
-    def wanted(self, ballot: Ballot, total: int, threshold: float, *, inclusive: bool) -> int:
-        """See `Estimator.wanted`."""
-        return votes_wanted(ballot, total, self.needed(total, threshold, inclusive=inclusive))
-
 
 def is_text(label: str | None) -> bool:
-    """Say whether a vote is for an answer in text, not for calls."""
+    """Return True if a vote is for an answer in text, not for calls."""
     return label is not None and label.startswith(_TEXT)
 
 
 def without_tools(task: Task) -> Task:
-    """Return the task that a request would be if it offered no tools."""
+    """Return the task that the same request would be without tools."""
     return detect({key: value for key, value in task.body.items() if key not in _OF_CALLS})
 
 
 def _calls(message: Json) -> list[Any]:
-    """Return the calls of a message, of the deprecated `function_call` too."""
+    """Return the calls of a message, including the deprecated `function_call`."""
     calls = list(message.get("tool_calls") or ())
     legacy = message.get("function_call")
     return [*calls, {"type": "function", "function": legacy}] if legacy else calls
@@ -82,7 +72,7 @@ def _call_demanded(body: Json) -> bool:
 
 
 def _offered(body: Json) -> dict[str, Any]:
-    """Return the parameter schema of each tool by name; `None` where a tool has none."""
+    """Return the parameter schema of each tool by name. It is `None` if a tool has none."""
     declared = [f for f in body.get("functions") or () if isinstance(f, Mapping)]
     for tool in body.get("tools") or ():
         if isinstance(tool, Mapping):

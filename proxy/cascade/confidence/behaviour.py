@@ -1,4 +1,4 @@
-"""Code, run: do the samples do what the request shows, and the same as each other?"""
+"""Code that can be run: do the samples pass the request's examples, and behave alike?"""
 
 import re
 from collections.abc import Sequence
@@ -6,32 +6,35 @@ from dataclasses import replace
 
 from proxy.cascade.confidence.examples import Specification, specification
 from proxy.cascade.confidence.program import program_label, source_of
-from proxy.cascade.confidence.votes import cut_off, reaches, share, share_standing, votes_wanted
+from proxy.cascade.confidence.vote_share import VoteShare
+from proxy.cascade.confidence.votes import cut_off, least_votes, share, share_standing
 from proxy.cascade.protocols import Runner
 from proxy.cascade.types import Ballot, Program, Sample, Standing, Task, digest
 
 _SILENT = re.compile(r"None|\?\w+|!.*", re.DOTALL)
-"""Outcomes that any program may have: nothing, an object that cannot be told from others of its type, an error."""
+"""Outcomes that any program may have: None, an object without a text of its own, or an error."""
 
 
-class BehaviourEstimator:
+class BehaviourEstimator(VoteShare):
     """Confidence = share of the largest group of samples that behave alike.
 
-    Behaviour is what a program returns on the inputs of the request's examples and on others made from them (minimum
-    Bayes risk by execution, MBR-exec, arXiv 2204.11454), or, where that is nothing, what it prints and changes; where
-    none of that shows, programs are compared as text. Where the request shows examples, a program that fails one stands
-    alone, and one that passes all has half of the confidence from that alone: (1 + share) / 2. COPE's paper takes any
-    sample that passes; that is a threshold of 0.5.
+    Programs run on the inputs of the request's examples and on inputs made from them. They are compared by the values
+    that they return (minimum Bayes risk by execution, MBR-exec, arXiv 2204.11454). If they return nothing, they are
+    compared by their output and by the changes to their arguments. If nothing can be observed, they are compared as text.
+
+    If the request has examples, a program that fails one joins no group. A program that passes all of them has half of
+    the confidence from that alone: (1 + share) / 2. COPE's paper accepts any sample that passes, which is a threshold of
+    0.5.
     """
 
-    usual = (0.5, 0.5)
+    default_thresholds = (0.5, 0.5)
 
     def __init__(self, runner: Runner, *, shown: bool) -> None:
         self._runner = runner
         self._shown = shown
 
     async def vote(self, task: Task, sample: Sample, groups: Sequence[str]) -> str | None:
-        """Label a sample with what it does; `None` when it fails an example, or does nothing but fail."""
+        """Return a label for the behaviour of a sample, or `None` if it fails an example or every probe."""
         wanted, source = specification(task.text), source_of(sample.text)
         if wanted is None or source is None or cut_off(sample):
             return None
@@ -43,7 +46,7 @@ class BehaviourEstimator:
         return f"{wanted.entry[:40]} {digest(chr(0).join(behaviour.outcomes))}"
 
     def standing(self, ballot: Ballot, total: int) -> Standing:
-        """See `Estimator.standing`. A sample that stands alone may be returned, and has no confidence."""
+        """See `Estimator.standing`. A sample without a vote may be returned, with confidence 0."""
         votes = share_standing(ballot, total, lone_may_win=False)
         if votes.winner is not None:
             return replace(votes, low=self._confidence(votes.low), high=self._confidence(votes.high))
@@ -54,23 +57,20 @@ class BehaviourEstimator:
 
     def needed(self, total: int, threshold: float, *, inclusive: bool) -> int:
         """See `Estimator.needed`."""
-        enough = (
-            k
-            for k in range(total + 1)
-            if reaches(self._confidence(share(k, total)), threshold, inclusive=inclusive)
-        )
-        return next(enough, total + 1)
-
-    def wanted(self, ballot: Ballot, total: int, threshold: float, *, inclusive: bool) -> int:
-        """See `Estimator.wanted`."""
-        return votes_wanted(ballot, total, self.needed(total, threshold, inclusive=inclusive))
+        return least_votes(self._confidence, threshold, total, inclusive=inclusive)
 
     def _confidence(self, agreed: float) -> float:
         return (1 + agreed) / 2 if self._shown and agreed else agreed
 
 
+def behaviour_estimator(task: Task, runner: Runner) -> BehaviourEstimator | None:
+    """Return the estimator of a task if its programs can be run, or `None` if the request shows nothing to call."""
+    wanted = specification(task.text)
+    return None if wanted is None else BehaviourEstimator(runner, shown=bool(wanted.checks))
+
+
 def program(wanted: Specification, source: str) -> Program:
-    """Return the program to run for an answer: a whole one, or the body of the one that the request begins."""
+    """Return the program to run for an answer. The answer is a whole program, or the body of the request's function."""
     whole = f"{wanted.before}\n{source}\n{wanted.entry}"
     body = f"{wanted.opened}{source}\n\n{wanted.entry}"
     return Program((whole, body) if wanted.opened else (whole,), wanted.checks, wanted.probes)

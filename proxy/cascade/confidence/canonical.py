@@ -16,7 +16,7 @@ def parse(text: str) -> Any:
     """Decode JSON so that equal numbers are equal values (1.0 is 1).
 
     Raises:
-        ValueError: it is not strict JSON.
+        ValueError: the text is not strict JSON.
     """
     try:
         return json.loads(text, parse_float=_number, parse_constant=_no_constant)
@@ -25,10 +25,10 @@ def parse(text: str) -> Any:
 
 
 def dumps(value: Any) -> str:
-    """Write a value the one way: sorted keys, no spaces.
+    """Write a value in canonical form: sorted keys, no spaces.
 
     Raises:
-        ValueError: it is no JSON, or half of a character.
+        ValueError: the value is not JSON, or contains a lone surrogate.
     """
     try:
         written = json.dumps(
@@ -41,22 +41,22 @@ def dumps(value: Any) -> str:
 
 
 def short(label: str) -> str:
-    """Shorten a label; what is cut away stays in as a digest, so that labels stay distinct."""
+    """Shorten a long label. A digest of the whole label is appended, so that labels stay distinct."""
     if len(label) <= _LABEL_LENGTH:
         return label
     return f"{label[:_LABEL_LENGTH]}... {digest(label)}"
 
 
 async def conforms(value: Any, schema: Any) -> bool:
-    """Say whether a value satisfies a JSON schema. One that is itself invalid demands nothing.
+    """Return True if a value satisfies a JSON schema. An invalid schema is satisfied by every value.
 
-    A schema that refers to another place, or cannot be checked in time, is satisfied by nothing.
+    A schema that refers to another document, or takes too long to check, is satisfied by no value.
     """
-    if not isinstance(schema, dict):  # `true` demands nothing either, and `false` is nobody's format
+    if not isinstance(schema, dict):  # `true` allows every value, and nobody asks for `false`
         return True
     try:
         written = json.dumps(schema, sort_keys=True)
-        return len(written) <= _LONGEST_SCHEMA and await SCHEMAS.holds(written, dumps(value))
+        return len(written) <= _LONGEST_SCHEMA and await SCHEMAS.ask(written, dumps(value))
     except (RecursionError, TypeError, ValueError):
         return False
 

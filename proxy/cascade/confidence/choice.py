@@ -3,15 +3,16 @@
 import re
 from collections.abc import Sequence
 
-from proxy.cascade.confidence.votes import cut_off, share_standing, votes_needed, votes_wanted
+from proxy.cascade.confidence.vote_share import VoteShare
+from proxy.cascade.confidence.votes import cut_off
 from proxy.cascade.tasks import ALPHABETS, halfwidth, options
-from proxy.cascade.types import Ballot, Sample, Standing, Task
+from proxy.cascade.types import Sample, Task
 
-_ANY = ALPHABETS[0]  # when a header says "choice" and the options are in a form we do not read
+_ANY = ALPHABETS[0]  # for a request that a header calls "choice", with options in an unknown form
 _BIG, _SMALL = r"A-Z\u0410-\u041a", r"a-j\u0430-\u043a"  # Latin and Cyrillic
 _CAPITAL = rf"(?-i:[{_BIG}])"  # the words around it are read in any case
-# A letter can be a word: a capital one goes on in none ("D'accord", "Answer: A man"), and a
-# small one ends its line or stands in a parenthesis.
+# A letter can be a word. A capital letter counts if no word follows ("D'accord", "Answer: A man"). A small letter counts
+# at the end of its line or in a parenthesis.
 _LETTER = (
     rf"({_CAPITAL}(?![a-z0-9_'À-ӿ])(?!(?<=:[ ][AE\u0410\u0412\u0418\u041a])[ ](?!because|since)\w)"
     rf"|(?-i:[{_SMALL}])(?=\)|[*_.\"'`]{{0,4}}[ \t]{{0,9}}$))"
@@ -43,30 +44,18 @@ _NAMED = tuple(
 _BARE = re.compile(rf"[\s*_\"'`$(\[]*([{_BIG}{_SMALL}])[\s*_\"'`$)\].:。]*")
 
 
-class ChoiceEstimator:
+class ChoiceEstimator(VoteShare):
     """Confidence = vote share of the letter."""
 
-    usual = (0.75, 0.5)
+    default_thresholds = (0.75, 0.5)
 
     async def vote(self, task: Task, sample: Sample, groups: Sequence[str]) -> str | None:
-        """Label a sample with its letter; `None` when it names none of the options."""
+        """Return the letter of a sample, or `None` if it names none of the options."""
         return None if cut_off(sample) else letter(sample.text, options(task.text) or tuple(_ANY))
-
-    def standing(self, ballot: Ballot, total: int) -> Standing:
-        """See `Estimator.standing`."""
-        return share_standing(ballot, total)
-
-    def needed(self, total: int, threshold: float, *, inclusive: bool) -> int:
-        """See `Estimator.needed`."""
-        return votes_needed(threshold, total, inclusive=inclusive)
-
-    def wanted(self, ballot: Ballot, total: int, threshold: float, *, inclusive: bool) -> int:
-        """See `Estimator.wanted`."""
-        return votes_wanted(ballot, total, self.needed(total, threshold, inclusive=inclusive))
 
 
 def letter(text: str, offered: Sequence[str]) -> str | None:
-    """Return the option that an answer settles on; `None` when that is unclear, or none of those offered."""
+    """Return the option that an answer settles on, or `None` if that is unclear or not on offer."""
     found = _found(halfwidth(text))
     return found.upper() if found and found.upper() in offered else None
 
@@ -81,6 +70,6 @@ def _found(text: str) -> str | None:
             return str(letters[-1])
     for named in _NAMED:
         letters = named.findall(text)
-        if letters:  # an answer that goes through several options settles on none of them
+        if letters:  # an answer that discusses several options settles on none of them
             return str(letters[0]) if len(set(letters)) == 1 else None
     return None

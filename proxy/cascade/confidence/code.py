@@ -1,31 +1,31 @@
-"""Code: do the samples agree on a program, and how sure is the model of it?"""
+"""Code that cannot be run: do the samples agree on a program, and how likely is it to the model?"""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
 from proxy.cascade.confidence.open import probability
 from proxy.cascade.confidence.program import program_label
-from proxy.cascade.confidence.votes import cut_off, reaches, share, share_standing, votes_wanted
+from proxy.cascade.confidence.votes import cut_off, least_votes, reaches, share_standing, votes_wanted
 from proxy.cascade.types import Ballot, Sample, Standing, Task
 
 
 class CodeEstimator:
     """Confidence = (share of the largest group of equal programs + mean token probability of its best) / 2.
 
-    Programs are equal when their normalised syntax trees are (see `program`). The share alone would be
-    too strict for code, which can be right in many forms, and the probability alone too lenient.
+    Programs are equal if their normalised syntax trees are equal (see `program`). The share alone would be too strict,
+    because code can be right in many forms. The probability alone would be too lenient.
     """
 
-    usual = (0.75, 0.5)
+    default_thresholds = (0.75, 0.5)
 
     async def vote(self, task: Task, sample: Sample, groups: Sequence[str]) -> str | None:
-        """Label a sample with its program; `None` when there is none, or it does not parse."""
+        """Return a label for the program of a sample, or `None` if it has none that parses."""
         return None if cut_off(sample) else program_label(sample.text)
 
     def standing(self, ballot: Ballot, total: int) -> Standing:
         """See `Estimator.standing`."""
         for sample in ballot.samples:
-            probability(sample)  # missing ones are an error whoever wins
+            probability(sample)  # raises if log-probabilities are missing, even if this sample does not win
         votes = share_standing(ballot, total)
         sure = 0.0 if votes.winner is None else probability(votes.winner)
         if len(ballot.samples) >= total:
@@ -41,17 +41,13 @@ class CodeEstimator:
         return
 
     def wanted(self, ballot: Ballot, total: int, threshold: float, *, inclusive: bool) -> int:
-        """See `Estimator.wanted`. Counts on the leader's present probability; all when that is too low."""
+        """See `Estimator.wanted`. Assumes the present probability of the leader. If that is too low, all are wanted."""
         winner = share_standing(ballot, total).winner
         sure = 1.0 if winner is None else probability(winner)
         if not reaches(_blend(1.0, 1.0), threshold, inclusive=inclusive):
             return 0
-        enough = (
-            k
-            for k in range(total + 1)
-            if reaches(_blend(share(k, total), sure), threshold, inclusive=inclusive)
-        )
-        return votes_wanted(ballot, total, next(enough, total))
+        enough = least_votes(lambda agreed: _blend(agreed, sure), threshold, total, inclusive=inclusive)
+        return votes_wanted(ballot, total, min(enough, total))
 
 
 def _blend(agreed: float, sure: float) -> float:

@@ -1,4 +1,4 @@
-"""What a request for code says of the program's behaviour: its name, its examples, and inputs to try it on."""
+"""Read the specification of a function from a request: its name, its examples and inputs to try."""
 
 import ast
 import doctest
@@ -13,7 +13,7 @@ from typing import Any
 MOST_CHECKS = 12
 MOST_PROBES = 20
 _LONGEST = 4000
-# What is looked at for examples, so that no text takes long: this runs on the event loop.
+# Limits on the search for examples, because it runs on the event loop.
 _MOST_CALLS, _LONGEST_LINE, _MOST_EQUALS, _MOST_ENDS = 40, 400, 4, 16
 _SIGNATURE = re.compile(r"^(?:async )?def (\w+)\s*\(", re.MULTILINE)
 _ASSERT = re.compile(r"^[ \t]*(assert\s+.+)$", re.MULTILINE)
@@ -22,16 +22,16 @@ _EQUAL = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Specification:
-    """What is known of a wanted Python function.
+    """The specification of a Python function in a request.
 
     Attributes:
-        entry: its name.
-        before: source that has to stand before it (imports, helpers), as the request shows it.
-        opened: source that an answer which is only a body continues.
-        checks: statements that hold for a right program.
-        probes: calls on which two programs can be compared; the examples' own come first.
+        entry: the name of the function.
+        before: the source before the function in the request (imports, helpers).
+        opened: the unfinished source in the request, to which a body-only answer is appended.
+        checks: statements that hold for a correct program.
+        probes: calls by which programs are compared. Those of the request's examples come first.
     """
 
     entry: str
@@ -43,7 +43,7 @@ class Specification:
 
 @lru_cache(maxsize=512)
 def specification(text: str) -> Specification | None:
-    """Read a request; `None` when it names no Python function, or nothing that it could be called with."""
+    """Read a request. Return `None` if it names no Python function, or shows no arguments for it."""
     shown = text[-2 * _LONGEST :]
     signatures = list(_SIGNATURE.finditer(shown))
     asserts = [s for s in _ASSERT.findall(shown) if _parses(s)]
@@ -61,7 +61,7 @@ def specification(text: str) -> Specification | None:
     if not probes:
         return None
     before = _before(shown, signatures[-1]) if signatures else ""
-    return Specification(entry, before, opened, checks, probes)
+    return Specification(entry=entry, before=before, opened=opened, checks=checks, probes=probes)
 
 
 def _parses(source: str) -> bool:
@@ -99,9 +99,9 @@ def _called(asserts: list[str]) -> str | None:
 
 def _doctests(text: str) -> Iterator[str]:
     try:
-        # The quotes that end a docstring end an example's output, too.
+        # The quotes at the end of a docstring also end the output of an example.
         found = doctest.DocTestParser().get_examples(re.sub(r'"{3}|\'{3}', "\n", text))
-    except ValueError:  # ill-indented ones
+    except ValueError:  # wrong indentation
         return
     for example in found:
         want = example.want.strip()
@@ -110,12 +110,12 @@ def _doctests(text: str) -> Iterator[str]:
 
 
 def _stated(text: str, entry: str) -> Iterator[str]:
-    """Yield what is written as `f(1) == 2`, `f(1) -> 2` or `f(1) returns 2`, a line each."""
+    """Yield an assertion for each example in the form of `f(1) == 2`, `f(1) -> 2` or `f(1) returns 2`."""
     called = re.finditer(rf"(?<![\w.])(?=({re.escape(entry)}\(.*))", text)
     for match in itertools.islice(called, _MOST_CALLS):
         line = match.group(1)[:_LONGEST_LINE]
         before = text[: match.start()].rsplit("\n", 1)[-1]
-        if ">>>" in before or "assert" in before or "def " in before:  # read as what it is, elsewhere
+        if ">>>" in before or "assert" in before or "def " in before:  # read elsewhere
             continue
         for equal in itertools.islice(re.finditer(_EQUAL, line), _MOST_EQUALS):
             call, want = line[: equal.start()].strip(), line[equal.end() :].strip().rstrip(".,;`'\"")
@@ -125,13 +125,13 @@ def _stated(text: str, entry: str) -> Iterator[str]:
             said = (want, line[equal.end() :].strip(), want.split("#")[0].strip(), want.split("(")[0].strip())
             values = (value for text in said if (value := _as_python(text)) is not None)
             wanted = next(values, None)
-            # An example whose outcome cannot be read still shows what the function can be called with.
+            # An example with an unreadable outcome still shows arguments for the function.
             yield call if wanted is None else f"assert (\n{call}\n) == (\n{wanted}\n)"
             break
 
 
 def _as_python(text: str) -> str | None:
-    """Return a literal as Python writes it, also one of another language; `None` when it is none."""
+    """Return a literal in Python's form, also one of another language, or `None` if the text is not a literal."""
     named = {"true": "True", "false": "False", "none": "None", "null": "None"}
     written = named.get(text.lower(), text)
     return written if _literal(written) else None
@@ -162,7 +162,7 @@ def _entry_calls(source: str, entry: str) -> list[ast.Call]:
 
 
 def _arguments(example: str, entry: str) -> Iterator[tuple[Any, ...]]:
-    """Yield the arguments of each call of the function, where all are literals."""
+    """Yield the arguments of each call of the function, if all of them are literals."""
     for call in _entry_calls(example, entry):
         if call.keywords:
             continue
@@ -173,7 +173,7 @@ def _arguments(example: str, entry: str) -> Iterator[tuple[Any, ...]]:
 
 
 def _opened(text: str, signature: re.Match[str]) -> str:
-    """Return the part of a request that is a program begun: up to the end of the last function's docstring."""
+    """Return the unfinished program in a request, up to the end of the last function's docstring."""
     tail = text[signature.start() :]
     source = text[: signature.start()] if _parses(text[: signature.start()]) else ""
     lines = tail.splitlines()
@@ -195,11 +195,11 @@ def _before(text: str, signature: re.Match[str]) -> str:
 
 
 def _probes(entry: str, arguments: list[tuple[Any, ...]], seed: str) -> Iterator[str]:
-    """Yield calls: those with the given arguments, then with changed ones; always the same for the same request."""
-    lot = random.Random(seed)  # noqa: S311
+    """Yield calls with the given arguments, then with changed ones. The same request always gives the same calls."""
+    rng = random.Random(seed)  # noqa: S311
     seen: set[str] = set()
     candidates = itertools.chain(
-        arguments, (_changed(lot.choice(arguments), lot) for _ in range(4 * MOST_PROBES) if arguments)
+        arguments, (_changed(rng.choice(arguments), rng) for _ in range(4 * MOST_PROBES) if arguments)
     )
     for given in candidates:
         call = f"{entry}({', '.join(map(repr, given))})"
@@ -210,54 +210,54 @@ def _probes(entry: str, arguments: list[tuple[Any, ...]], seed: str) -> Iterator
             return
 
 
-def _changed(arguments: tuple[Any, ...], lot: random.Random) -> tuple[Any, ...]:
+def _changed(arguments: tuple[Any, ...], rng: random.Random) -> tuple[Any, ...]:
     if not arguments:
         return arguments
     out = list(arguments)
-    for index in lot.sample(range(len(out)), lot.randint(1, len(out))):
-        out[index] = _mutated(out[index], lot)
+    for index in rng.sample(range(len(out)), rng.randint(1, len(out))):
+        out[index] = _mutated(out[index], rng)
     return tuple(out)
 
 
-def _mutated(value: Any, lot: random.Random) -> Any:
-    """Return a value of the same type, near the given one or at a border of what its type holds."""
+def _mutated(value: Any, rng: random.Random) -> Any:
+    """Return a value of the same type, near the given one or at a limit of its type."""
     match value:
         case bool():
             return not value
         case int():
-            return lot.choice([value + 1, value - 1, -value, 0, 1, value * 2, value + 10, abs(value) // 2])
+            return rng.choice([value + 1, value - 1, -value, 0, 1, value * 2, value + 10, abs(value) // 2])
         case float():
-            return lot.choice([value + 0.5, -value, 0.0, value * 2, round(value), value / 3])
+            return rng.choice([value + 0.5, -value, 0.0, value * 2, round(value), value / 3])
         case str():
-            return lot.choice(_strings(lot))(value)
+            return rng.choice(_strings(rng))(value)
         case list() | tuple():
-            return type(value)(_resized(list(value), lot))
+            return type(value)(_resized(list(value), rng))
         case set() | frozenset():
-            return type(value)(_resized(sorted(value, key=repr), lot))
+            return type(value)(_resized(sorted(value, key=repr), rng))
         case dict():
             return {
-                k: (_mutated(v, lot) if lot.random() < 0.5 else v)
+                k: (_mutated(v, rng) if rng.random() < 0.5 else v)
                 for k, v in value.items()
-                if lot.random() < 0.8
+                if rng.random() < 0.8
             }
         case _:
             return value
 
 
-def _strings(lot: random.Random) -> list[Callable[[str], str]]:
+def _strings(rng: random.Random) -> list[Callable[[str], str]]:
     return [
         lambda s: s[::-1],
         lambda s: s + s,
         lambda _: "",
         str.swapcase,
         lambda s: s[: len(s) // 2],
-        lambda s: "".join(lot.sample(s, len(s))),
-        lambda s: s + lot.choice("abc XYZ019,"),
+        lambda s: "".join(rng.sample(s, len(s))),
+        lambda s: s + rng.choice("abc XYZ019,"),
     ]
 
 
-def _resized(values: list[Any], lot: random.Random) -> list[Any]:
-    match lot.randrange(6):
+def _resized(values: list[Any], rng: random.Random) -> list[Any]:
+    match rng.randrange(6):
         case 0:
             return values[::-1]
         case 1:
@@ -265,11 +265,11 @@ def _resized(values: list[Any], lot: random.Random) -> list[Any]:
         case 2:
             return values + values
         case 3:
-            return lot.sample(values, len(values))
+            return rng.sample(values, len(values))
         case 4:
             return []
         case _:
-            return [_mutated(v, lot) if lot.random() < 0.5 else v for v in values]
+            return [_mutated(v, rng) if rng.random() < 0.5 else v for v in values]
 
 
 _SEEDS: dict[str, list[Any]] = {
@@ -284,7 +284,7 @@ _SEEDS: dict[str, list[Any]] = {
 
 
 def _by_annotations(opened: str) -> Iterator[tuple[Any, ...]]:
-    """Yield arguments made from the annotations of the last function; none when one is missing or unknown."""
+    """Yield arguments made from the annotations of the last function. Yield none if one is missing or unknown."""
     try:
         functions = [n for n in ast.parse(opened + "    pass\n").body if isinstance(n, ast.FunctionDef)]
     except (SyntaxError, ValueError):

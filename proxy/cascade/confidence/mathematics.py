@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from proxy.cascade.confidence.canonical import short
-from proxy.cascade.confidence.votes import cut_off, share_standing, votes_needed, votes_wanted
+from proxy.cascade.confidence.vote_share import VoteShare
+from proxy.cascade.confidence.votes import cut_off
 from proxy.cascade.confidence.worker import Worker
-from proxy.cascade.types import Ballot, Sample, Standing, Task
+from proxy.cascade.types import Sample, Task
 
-_LONGEST_COMPARED = 80  # what `short` leaves whole
-_READ = 8000  # letters at the end of a solution, where the answer is
+_LONGEST_COMPARED = 80  # `short` keeps labels of this length
+_READ = 8000  # characters at the end of a solution, where the answer is
 _NUMBER = r"[-+]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:\s?/\s?\d+)?|[-+]?\.\d+"
 _SAID = re.compile(
     r"(?:answer|antwort|lösung|ergebnis|réponse|résultat|respuesta|resultado)\b"
@@ -20,7 +21,7 @@ _SAID = re.compile(
 _SPAN = re.compile(r"(?<!\\)\$\$?(.{1,400}?)(?<!\\)\$\$?|\\\((.{1,400}?)\\\)|\\\[(.{1,400}?)\\\]", re.DOTALL)
 _CALCULATION = re.compile(r"[\d\s.,+\-*/\u00d7\u00b7\u00f7()$€%=]+")
 _EQUATION_AT_END = re.compile(r"=\s*+([^=\n]{1,80}+)$")
-# A tower of powers or a factorial can take the algebra for ever, and is compared as text.
+# A tower of powers or a factorial can occupy the algebra for ever, so it is compared as text.
 _ENDLESS = re.compile(r"\^\s*+\{?+[^{}^]*+\^|\^\s*+\{?+\s*+\d{5}|\d{3}\s*!|\\sum|\\prod|\\int")
 _SEVERAL = re.compile(rf"(?>{_NUMBER})(?:(?:,? and |, ?)(?>{_NUMBER}))++,?")
 _FORMULA_WORDS = {"pi", "sqrt", "sin", "cos", "tan", "log", "ln", "exp", "frac", "infty", "mod", "or", "and"}
@@ -28,13 +29,13 @@ _FORMULA_WORDS = {"pi", "sqrt", "sin", "cos", "tan", "log", "ln", "exp", "frac",
 ALGEBRA = Worker("equal")
 
 
-class MathEstimator:
+class MathEstimator(VoteShare):
     """Confidence = share of the largest group of equivalent final answers."""
 
-    usual = (0.75, 0.75)
+    default_thresholds = (0.75, 0.75)
 
     async def vote(self, task: Task, sample: Sample, groups: Sequence[str]) -> str | None:
-        """Join the group with an equivalent answer, else open one; `None` when there is no answer."""
+        """Return the group with an equivalent answer, else a new one, or `None` if the sample has no answer."""
         answer = None if cut_off(sample) else final_answer(sample.text)
         if answer is None:
             return None
@@ -46,21 +47,9 @@ class MathEstimator:
                 return group
         return label
 
-    def standing(self, ballot: Ballot, total: int) -> Standing:
-        """See `Estimator.standing`."""
-        return share_standing(ballot, total)
-
-    def needed(self, total: int, threshold: float, *, inclusive: bool) -> int:
-        """See `Estimator.needed`."""
-        return votes_needed(threshold, total, inclusive=inclusive)
-
-    def wanted(self, ballot: Ballot, total: int, threshold: float, *, inclusive: bool) -> int:
-        """See `Estimator.wanted`."""
-        return votes_wanted(ballot, total, self.needed(total, threshold, inclusive=inclusive))
-
 
 async def equivalent(one: str, other: str) -> bool:
-    """Say whether two normalised answers are the same number or expression."""
+    """Return True if two normalised answers are the same number or expression."""
     if one == other:
         return True
     a, b = number(one), number(other)
@@ -70,11 +59,11 @@ async def equivalent(one: str, other: str) -> bool:
         return False
     if one.isalpha() and other.isalpha():
         return one.casefold() == other.casefold()
-    return await ALGEBRA.holds(min(one, other), max(one, other))
+    return await ALGEBRA.ask(min(one, other), max(one, other))
 
 
 def final_answer(text: str) -> str | None:
-    """Return the normalised final answer of a solution; `None` when there is none."""
+    """Return the normalised final answer of a solution, or `None` if it has none."""
     text = text[-_READ:]
     for find in (_boxed, _after_hashes, _after_phrase, _equation_at_end, _last_number):
         found = find(text)
@@ -85,7 +74,7 @@ def final_answer(text: str) -> str | None:
 
 
 def number(answer: str) -> Fraction | None:
-    """Read a plain number, decimal or fraction exactly; `None` when it is anything else."""
+    """Return the exact value of a plain number, decimal or fraction, or `None` for anything else."""
     plain = re.sub(r"^([-+]?)\\frac\{(\d+)\}\{(\d+)\}$", r"\1\2/\3", answer)
     if not re.fullmatch(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:/\d+)?", plain) or len(plain) > _LONGEST_COMPARED:
         return None
@@ -94,7 +83,7 @@ def number(answer: str) -> Fraction | None:
 
 
 def normalised(answer: str) -> str:
-    """Strip what does not change an answer's value: markup, units, separators of thousands, spaces."""
+    """Remove markup, units, thousands separators and spaces, which do not change an answer's value."""
     out = _unwrapped(answer)
     for pattern, written in _REWRITES:
         out = pattern.sub(written, out)
@@ -141,17 +130,17 @@ def _unwrapped(answer: str) -> str:
 
 
 def _boxed(text: str) -> str | None:
-    r"""Return what the last whole \boxed{...} or \fbox{...} holds."""
+    r"""Return the content of the last complete \boxed{...} or \fbox{...}."""
     opened: list[int] = []
-    whole = (-1, -1)
+    found = (-1, -1)
     boxes = {match.end() for match in re.finditer(r"\\f?boxed\s*\{|\\fbox\s*\{", text)}
     for brace in re.finditer(r"[{}]", text):
         if brace.group() == "{":
             opened.append(brace.end())
         elif opened and (begun := opened.pop()) in boxes:
-            whole = max(whole, (begun, brace.start()))
-    if whole[0] >= 0:
-        return text[slice(*whole)]
+            found = max(found, (begun, brace.start()))
+    if found[0] >= 0:
+        return text[slice(*found)]
     bare = re.findall(r"\\boxed\s+(\S+?)[.,]?(?=[\s$]|$)", text)
     return bare[-1] if bare else None
 
@@ -169,7 +158,7 @@ def _after_phrase(text: str) -> str | None:
 def _equation_at_end(text: str) -> str | None:
     last = text.rstrip().rsplit("\n", 1)[-1].rstrip(" $.*\\])")
     found = _EQUATION_AT_END.search(last)
-    # What follows a comma is another clause, and may hold another number.
+    # After a comma comes another clause, which may contain another number.
     return _core(found.group(1)) if found and not re.search(r"[,;]\s", found.group(1)) else None
 
 

@@ -1,4 +1,4 @@
-"""Open text: how sure the model is of its own words."""
+"""Open text: how likely are the words to the model itself?"""
 
 import math
 from collections.abc import Sequence
@@ -6,28 +6,28 @@ from collections.abc import Sequence
 from proxy.cascade.types import Ballot, MissingLogprobsError, Sample, Standing, Task
 
 RUN = 3
-"""Tokens of a run: a name, a number. A wrong one shows in few tokens, and drowns in the mean over all of them."""
+"""The length of a run in tokens: about a name or a number. The mean over all tokens would hide a wrong one."""
 
 
 class OpenEstimator:
     """Confidence = exp(mean log-probability of the least likely run of tokens) of the best sample.
 
-    Source of the idea: lowest group confidence, DeepConf, arXiv 2508.15260. The mean over all tokens (1 / perplexity, COPE's
-    paper) tells right from wrong answers less well: `docs/evaluation.md` has the comparison.
+    Source of the idea: lowest group confidence, DeepConf, arXiv 2508.15260. COPE's paper uses the mean over all tokens
+    (1 / perplexity), which separates right from wrong answers less well. `docs/evaluation.md` has the comparison.
     """
 
-    usual = (0.85, 0.85)
+    default_thresholds = (0.85, 0.85)
 
     async def vote(self, task: Task, sample: Sample, groups: Sequence[str]) -> str | None:
-        """Give every sample a label of its own."""
+        """Return a unique label for every sample."""
         likely = "" if sample.lowest_logprob is None else f" p={math.exp(sample.lowest_logprob):.2f}"
         return f"#{sample.index}{likely}"
 
     def standing(self, ballot: Ballot, total: int) -> Standing:
-        """See `Estimator.standing`. Never fixed before the end: a later sample may be likelier."""
+        """See `Estimator.standing`. The winner is fixed only at the end, because a later sample may be likelier."""
         outstanding = max(0, total - len(ballot.samples))
-        winner = min(ballot.samples, key=lambda s: (-surety(s), s.index), default=None)
-        low = 0.0 if winner is None else surety(winner)
+        winner = min(ballot.samples, key=lambda s: (-lowest_probability(s), s.index), default=None)
+        low = 0.0 if winner is None else lowest_probability(winner)
         return Standing(low, 1.0 if outstanding else low, winner, fixed=not outstanding)
 
     def needed(self, total: int, threshold: float, *, inclusive: bool) -> None:
@@ -35,11 +35,11 @@ class OpenEstimator:
         return
 
     def wanted(self, ballot: Ballot, total: int, threshold: float, *, inclusive: bool) -> int:
-        """See `Estimator.wanted`. All of them: the best of n is only known at the end."""
+        """See `Estimator.wanted`. All samples are wanted, because the best of n is only known at the end."""
         return max(0, total - len(ballot.samples))
 
 
-def surety(sample: Sample) -> float:
+def lowest_probability(sample: Sample) -> float:
     """Return the geometric mean of the token probabilities of a sample's least likely run, at most 1.
 
     Raises:
@@ -64,7 +64,10 @@ def _probability(sample: Sample, logprob: float | None) -> float:
 
 
 def lowest_run(logprobs: Sequence[float], length: int = RUN) -> float | None:
-    """Return the lowest mean of so many log-probabilities in a row; of all where there are fewer, `None` of none."""
+    """Return the lowest mean of `length` consecutive log-probabilities.
+
+    If there are fewer, return the mean of all. If there are none, return `None`.
+    """
     if not logprobs:
         return None
     length = min(length, len(logprobs))

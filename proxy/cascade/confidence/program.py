@@ -1,4 +1,4 @@
-"""Programs in a form in which those that differ only in names, comments and layout are equal."""
+"""Labels of programs. Programs that differ only in names, comments and layout have the same label."""
 
 import ast
 import re
@@ -23,7 +23,7 @@ _Scope = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def program_label(answer: str) -> str | None:
-    """Return a label that equal programs share; `None` when the answer holds none, or broken Python."""
+    """Return a label for the program in an answer, or `None` if there is no program or it does not parse."""
     language, source = _extract(answer)
     if not source.strip():
         return None
@@ -36,14 +36,14 @@ def program_label(answer: str) -> str | None:
 
 
 def source_of(answer: str) -> str | None:
-    """Return the Python program in an answer; `None` when there is none."""
+    """Return the Python program in an answer, or `None` if there is none."""
     language, source = _extract(answer)
     foreign = language and language != "text" and language not in _PYTHON
     return None if foreign or not source.strip() else source
 
 
 def normal_form(tree: ast.Module) -> str:
-    """Dump a syntax tree without docstrings and annotations, its local names numbered."""
+    """Dump a syntax tree without docstrings and annotations. Local names are replaced by numbers."""
     for node in ast.walk(tree):
         _strip(node)
     for function in _outermost_functions(tree):
@@ -52,9 +52,9 @@ def normal_form(tree: ast.Module) -> str:
 
 
 def _extract(answer: str) -> tuple[str, str]:
-    """Return language and source of the longest fenced block, Python first; the last of equals.
+    """Return language and source of the longest fenced block. Python comes first, and the last of equal blocks is taken.
 
-    An answer without fences has no language (""), a fence without one is "text".
+    The language is "" for an answer without fences, and "text" for a fence without a language.
     """
     blocks: list[tuple[str, str]] = [
         (m.group(1).lower() or "text", m.group(2)) for m in _FENCE.finditer(answer)
@@ -67,7 +67,7 @@ def _extract(answer: str) -> tuple[str, str]:
 
 
 def _parsed(source: str) -> ast.Module | None:
-    for text in (source, "def _():\n" + source):  # the second: a completion that is a body alone
+    for text in (source, "def _():\n" + source):  # the second reading is a function body alone
         try:
             return ast.parse(text)
         except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -106,9 +106,9 @@ def _outermost_functions(tree: ast.AST) -> Iterator[_Scope]:
 
 
 def _number_locals(function: _Scope) -> None:
-    """Rename what a function binds, in order of appearance; one scope for all that is nested in it.
+    """Rename the local names of a function in order of appearance. Nested functions share its scope.
 
-    Distinct names stay distinct, so programs that differ in more than names never become equal.
+    Distinct names stay distinct, so programs that differ in more than names stay different.
     """
     inside = [n for part in (function.args, *function.body) for n in ast.walk(part)]
     shared = {name for n in inside if isinstance(n, ast.Global) for name in n.names}

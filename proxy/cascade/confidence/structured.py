@@ -3,17 +3,19 @@
 from collections.abc import Mapping, Sequence
 
 from proxy.cascade.confidence.canonical import conforms, dumps, parse, short
-from proxy.cascade.confidence.votes import cut_off, share_standing, votes_needed, votes_wanted
-from proxy.cascade.types import Ballot, Json, Sample, Standing, Task
+from proxy.cascade.confidence.vote_share import VoteShare
+from proxy.cascade.confidence.votes import cut_off
+from proxy.cascade.types import Json, Sample, Task
 
 
-class StructuredEstimator:
-    """Confidence = vote share of the canonical JSON. An invalid document counts against and never wins."""
+class StructuredEstimator(VoteShare):
+    """Confidence = vote share of the canonical JSON. An invalid document joins no group and is never the winner."""
 
-    usual = (0.75, 0.5)
+    default_thresholds = (0.75, 0.5)
+    lone_may_win = False
 
     async def vote(self, task: Task, sample: Sample, groups: Sequence[str]) -> str | None:
-        """Label a sample with its canonical JSON; `None` when it breaks the requested format."""
+        """Return the canonical JSON of a sample, or `None` if it breaks the requested format."""
         if cut_off(sample):
             return None
         try:
@@ -23,18 +25,6 @@ class StructuredEstimator:
             return None
         wanted = task.body.get("response_format")
         return label if await _as_asked(value, wanted if isinstance(wanted, Mapping) else {}) else None
-
-    def standing(self, ballot: Ballot, total: int) -> Standing:
-        """See `Estimator.standing`. No valid sample: no winner."""
-        return share_standing(ballot, total, lone_may_win=False)
-
-    def needed(self, total: int, threshold: float, *, inclusive: bool) -> int:
-        """See `Estimator.needed`."""
-        return votes_needed(threshold, total, inclusive=inclusive)
-
-    def wanted(self, ballot: Ballot, total: int, threshold: float, *, inclusive: bool) -> int:
-        """See `Estimator.wanted`."""
-        return votes_wanted(ballot, total, self.needed(total, threshold, inclusive=inclusive))
 
 
 async def _as_asked(value: object, response_format: Json) -> bool:

@@ -1,6 +1,10 @@
-"""Confidence as the share of samples that agree: the arithmetic that all voting task kinds use."""
+"""The arithmetic of vote shares: thresholds, bounds and winners.
+
+The idea is self-consistency (arXiv 2203.11171). Stopping early by odds is adaptive consistency (arXiv 2305.11860).
+"""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from proxy.cascade.types import Ballot, Sample, Standing
@@ -9,18 +13,29 @@ Group = list[Sample]
 
 
 def reaches(confidence: float, threshold: float, *, inclusive: bool) -> bool:
-    """Say whether a confidence is enough; `inclusive` accepts at equality.
+    """Return True if a confidence is enough. `inclusive` accepts equality.
 
-    Plain floats are exact here: a share is one correctly rounded division, so `k / total` is the very
-    float that its decimal reads as. Products (`0.75 * 8`) are not, and are never formed.
+    Floats are exact here. A share is one correctly rounded division, so `k / total` equals the float of its decimal.
+    Products such as `0.1 * 3` are not exact, so they are never computed.
     """
     return confidence >= threshold if inclusive else confidence > threshold
 
 
 def votes_needed(threshold: float, total: int, *, inclusive: bool) -> int:
-    """Return the least number of votes out of `total` that reaches the threshold; `total + 1`: none does."""
+    """Return the least number of votes out of `total` that reaches the threshold, or `total + 1` if none does."""
+    return least_votes(lambda agreed: agreed, threshold, total, inclusive=inclusive)
+
+
+def least_votes(
+    confidence: Callable[[float], float], threshold: float, total: int, *, inclusive: bool
+) -> int:
+    """Return the least number of votes with a confidence that reaches the threshold, or `total + 1` if none does.
+
+    `confidence` maps a share of the votes to a confidence.
+    """
     sizes = range(total + 1)
-    return next((k for k in sizes if reaches(share(k, total), threshold, inclusive=inclusive)), total + 1)
+    enough = (k for k in sizes if reaches(confidence(share(k, total)), threshold, inclusive=inclusive))
+    return next(enough, total + 1)
 
 
 def share(votes: int, total: int) -> float:
@@ -29,15 +44,14 @@ def share(votes: int, total: int) -> float:
 
 
 def share_standing(ballot: Ballot, total: int, *, lone_may_win: bool = True) -> Standing:
-    """Bound the largest group's share of `total` samples.
+    """Return bounds of the largest group's share of `total` samples.
 
-    Of groups of equal size the one with the lowest sample index leads, whatever order they came in.
+    Of two groups of equal size, the one with the lowest sample index leads, in whatever order the samples arrived.
 
     Args:
         ballot: the samples drawn so far.
-        total: how many are drawn at most.
-        lone_may_win: whether a sample without a vote counts as a group of one; otherwise it can
-            neither lead nor be returned.
+        total: the number of samples to draw at most.
+        lone_may_win: True if a sample without a vote counts as a group of one. Otherwise it is never the winner.
     """
     voted = list(ballot.groups().values())
     lone = _lone(ballot) if lone_may_win else []
@@ -48,45 +62,46 @@ def share_standing(ballot: Ballot, total: int, *, lone_may_win: bool = True) -> 
     return Standing(
         low=share(len(leader), total),
         high=share(min(most, total), total),
-        winner=best(leader),
+        winner=likeliest(leader),
         fixed=not _can_be_overtaken(leader, voted, _missing(ballot, total), outstanding),
     )
 
 
 def votes_wanted(ballot: Ballot, total: int, needed: int) -> int:
-    """Return how many samples should be in flight: as many as end the ballot if all of them agree with the leader.
+    """Return the fewest samples that end the ballot if all of them join the leading group.
 
-    That is once the leader has the votes it needs, and no other group can overtake it: with one vote needed of 8, 4 samples.
+    The ballot ends once the leader has the votes that it needs and no other group can overtake it. If one vote of 8 is
+    needed, that takes 4 samples.
 
     Args:
         ballot: the samples drawn so far.
-        total: how many are drawn at most.
-        needed: how many votes are enough; more than `total`: it is hopeless, and none are wanted.
+        total: the number of samples to draw at most.
+        needed: the number of votes that is enough. If it is more than `total`, no samples are wanted.
     """
     outstanding = max(0, total - len(ballot.samples))
     if needed > total:
         return 0
     missing = _missing(ballot, total)
     voted = sorted(ballot.groups().values(), key=_rank)
-    # If all agree with the leader, it is the one that gets the lowest index which is outstanding.
-    leading, since = (len(voted[0]), min(first_index(voted[0]), missing)) if voted else (0, missing)
+    # If all samples join the leader, it also gets the lowest outstanding index.
+    leading, first = (len(voted[0]), min(first_index(voted[0]), missing)) if voted else (0, missing)
     rivals = [(len(g), first_index(g)) for g in voted[1:]] + [(0, total)]
-    # After k more votes for the leader, `outstanding` - k may go to a rival. Of equals the one with the lower index leads.
-    behind = max(size + (since > index) for size, index in rivals) + outstanding - leading
+    # After k more votes for the leader, `outstanding` - k may go to a rival. The lower index leads at equal size.
+    behind = max(size + (first > index) for size, index in rivals) + outstanding - leading
     return min(outstanding, max(0, needed - leading, math.ceil(behind / 2)))
 
 
 def odds(leading: int, drawn: int, total: int, needed: int) -> float:
-    """Return the chance that the leading group ends with the votes it needs, from those that it has.
+    """Return the probability that a group ends with the votes that it needs.
 
-    Each outstanding sample joins it with an unknown chance that any value of 0..1 was as likely for beforehand (Laplace),
-    so the votes to come are beta-binomial. Source of the idea: adaptive consistency, arXiv 2305.11860.
+    Each outstanding sample joins the group with the same unknown probability. Its prior is uniform (Laplace), so the number
+    of further votes is beta-binomial. Source of the idea: adaptive consistency, arXiv 2305.11860.
 
     Args:
-        leading: votes of the largest group.
-        drawn: samples drawn.
-        total: samples that are drawn at most.
-        needed: votes that the threshold asks for.
+        leading: the votes of the group so far.
+        drawn: the number of samples drawn.
+        total: the number of samples to draw at most.
+        needed: the number of votes that is enough.
     """
     left, a, b = total - drawn, leading + 1, drawn - leading + 1
     lacking = needed - leading
@@ -103,12 +118,12 @@ def odds(leading: int, drawn: int, total: int, needed: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """Chances of how a ballot ends, by `odds`.
+    """The probabilities of how a ballot ends, computed with `odds`.
 
     Attributes:
-        leads: that the leader ends with the votes needed.
-        reached: that any group does, at most: a sum over the groups.
-        kept: that the leader does and still leads, at least.
+        leads: the leading group ends with the votes that it needs.
+        reached: any group does. This is an upper bound, a sum over the groups.
+        kept: the leading group does and still leads. This is a lower bound.
     """
 
     leads: float
@@ -117,7 +132,7 @@ class Outlook:
 
 
 def outlook(ballot: Ballot, total: int, needed: int) -> Outlook:
-    """Return how a ballot that has begun is likely to end."""
+    """Return how a ballot with at least one sample is likely to end."""
     drawn, missing = len(ballot.samples), _missing(ballot, total)
     voted, lone = list(ballot.groups().values()), _lone(ballot)
     leader = min(voted + lone, key=_rank)
@@ -126,25 +141,25 @@ def outlook(ballot: Ballot, total: int, needed: int) -> Outlook:
     leads = float(needed <= 1) if stays_alone else odds(len(leader), drawn, total, needed)
     reached = leads + sum(odds(size, drawn, total, needed) for size, _ in may_grow)
     overtaken = sum(
-        # Of equals the one with the lower index leads.
+        # The lower index leads at equal size.
         odds(size, drawn, total, len(leader) + (first_index(leader) < start))
         for size, start in may_grow
     )
     return Outlook(leads, min(1.0, reached), 0.0 if stays_alone else max(0.0, leads - overtaken))
 
 
-def best(group: Group) -> Sample | None:
-    """Return a group's likeliest sample, by mean log-probability, then lowest index."""
+def likeliest(group: Group) -> Sample | None:
+    """Return the sample of a group with the highest mean log-probability, then the lowest index."""
     return max(group, key=lambda s: (-math.inf if s.logprob is None else s.logprob, -s.index), default=None)
 
 
 def first_index(group: Group) -> int:
-    """Return a group's lowest sample index."""
+    """Return the lowest sample index of a group."""
     return min(s.index for s in group)
 
 
 def cut_off(sample: Sample) -> bool:
-    """Say whether a sample ended at its token limit, so that its answer is not whole."""
+    """Return True if a sample ended at its token limit, so that its answer is incomplete."""
     return sample.finish_reason == "length"
 
 

@@ -1,4 +1,4 @@
-"""Ask a worker process what may take for ever, and never wait for it long."""
+"""Ask a worker process questions that may take for ever, with a deadline."""
 
 import asyncio
 import hashlib
@@ -17,16 +17,16 @@ START_SECONDS = 30.0
 ANSWER_SECONDS = 3.0
 _REMEMBERED = 4096
 _PROGRAM = Path(__file__).with_name("worker_program.py")
-# -P: the directory of the program holds a math.py, which must not hide Python's own.
+# -P: the directory of the program holds a code.py, which must not hide that of the standard library.
 _COMMAND = (sys.executable, "-P", str(_PROGRAM))
 
 _Process = subprocess.Popen[str]
 
 
 class Worker:
-    """One process, started when first asked; killed and replaced when it does not answer in time.
+    """One process, started with the first question. If it does not answer in time, it is killed and replaced.
 
-    A thread of its own talks to it, one question at a time, so that it serves any event loop and blocks none.
+    A thread talks to the process, one question at a time. It works with any event loop and blocks none.
     """
 
     def __init__(
@@ -38,13 +38,13 @@ class Worker:
         self._thread: ThreadPoolExecutor | None = None
         self._known: OrderedDict[bytes, bool] = OrderedDict()
 
-    async def holds(self, one: str, other: str) -> bool:
-        """Answer the worker's question about a pair; no verdict in time counts as no."""
+    async def ask(self, one: str, other: str) -> bool:
+        """Return the answer to the worker's question about a pair. A timeout counts as no."""
         written = json.dumps((one, other))
         name = hashlib.sha256(written.encode()).digest()  # pairs can be long, and many are remembered
         if name not in self._known:
             self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix=self._question)
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._judge, name, written)
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._answer, name, written)
         return self._known.get(name, False)
 
     def shutdown(self) -> None:
@@ -56,11 +56,11 @@ class Worker:
         self._close()
         self._thread = None
 
-    def _judge(self, name: bytes, written: str) -> None:
-        if name in self._known:  # asked twice while the first was under way
+    def _answer(self, name: bytes, written: str) -> None:
+        if name in self._known:  # the same question came twice
             return
         try:
-            reply = self._ask(written)
+            reply = self._exchange(written)
         except OSError:  # no process can be started, or it died: a later question may fare better
             self._close()
             return
@@ -69,7 +69,7 @@ class Worker:
         if len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
 
-    def _ask(self, written: str) -> str:
+    def _exchange(self, written: str) -> str:
         process = self._process or self._start()
         assert process.stdin is not None
         assert process.stdout is not None

@@ -1,7 +1,7 @@
 """The program that answers one kind of question, given by name: pairs of JSON lines in, verdicts out.
 
-It runs as a process of its own (see `worker`), because algebra and schemas can take forever and because
-math_verify's time limits are signals, which only reach a main thread.
+It runs in its own process (see `worker`), because algebra and schemas can take for ever. The time limits of math_verify are
+signals, which only reach a main thread.
 """
 
 import json
@@ -27,7 +27,7 @@ Question = Callable[[str, str], bool]
 
 
 def equal() -> Question:
-    """Return the function that says whether two LaTeX answers mean the same, in whichever order they are put."""
+    """Return a function that compares two LaTeX answers. Their order does not matter."""
     from math_verify import LatexExtractionConfig, parse, verify  # noqa: PLC0415  (large, and only for this)
 
     @lru_cache(maxsize=1024)
@@ -37,19 +37,19 @@ def equal() -> Question:
         )
         return found
 
-    def asked(one: str, other: str) -> bool:
+    def check(one: str, other: str) -> bool:
         a, b = parsed(one), parsed(other)
         return bool(a and b) and (
             verify(a, b, timeout_seconds=_SECONDS) or verify(b, a, timeout_seconds=_SECONDS)
         )
 
-    return asked
+    return check
 
 
 def conforms() -> Question:
-    """Return the function that says whether a schema, both as JSON, holds for a value.
+    """Return a function that checks a value against a schema, both as JSON.
 
-    A schema that is itself invalid demands nothing. Nothing holds for one that cannot be checked.
+    An invalid schema is satisfied by every value. A schema that cannot be checked is satisfied by none.
     """
     import jsonschema_rs  # noqa: PLC0415
 
@@ -62,14 +62,14 @@ def conforms() -> Question:
             return None
         return jsonschema_rs.validator_for(schema, validate_formats=False, retriever=_refused)
 
-    def asked(schema: str, value: str) -> bool:
+    def check(schema: str, value: str) -> bool:
         try:
-            check = validator(schema)
-            return check is None or bool(check.is_valid(json.loads(value)))
+            compiled = validator(schema)
+            return compiled is None or bool(compiled.is_valid(json.loads(value)))
         except (ValueError, RecursionError, jsonschema_rs.ReferencingError):
             return False
 
-    return asked
+    return check
 
 
 def _refused(uri: str) -> Any:
@@ -79,7 +79,7 @@ def _refused(uri: str) -> Any:
 
 def main() -> None:
     """Serve until standard input ends."""
-    asked = {"equal": equal, "conforms": conforms}[sys.argv[1]]()
+    check = {"equal": equal, "conforms": conforms}[sys.argv[1]]()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the server to handle
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     logging.disable(logging.CRITICAL)
@@ -87,7 +87,7 @@ def main() -> None:
     sys.stdout.flush()
     for line in sys.stdin:
         one, other = json.loads(line)
-        sys.stdout.write(json.dumps(asked(one, other)) + "\n")
+        sys.stdout.write(json.dumps(check(one, other)) + "\n")
         sys.stdout.flush()
 
 

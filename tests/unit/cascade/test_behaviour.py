@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.cascade.confidence import estimator_for
 from proxy.cascade.confidence.behaviour import BehaviourEstimator
 from proxy.cascade.confidence.examples import specification
 from proxy.cascade.confidence.program import program_label
+from proxy.cascade.kinds import estimator_for
 from proxy.cascade.types import Ballot, Sample, Task, TaskKind
 from proxy.pricing.prices import Usage
 from proxy.sandbox import Sandbox
@@ -35,7 +35,13 @@ def task(text):
 
 
 def sample(content, index=0, finish="stop"):
-    return Sample(index, {"role": "assistant", "content": content}, finish, -0.1 * (index + 1), Usage())
+    return Sample(
+        index=index,
+        message={"role": "assistant", "content": content},
+        finish_reason=finish,
+        logprob=-0.1 * (index + 1),
+        usage=Usage(),
+    )
 
 
 def vote(text, content, finish="stop"):
@@ -52,7 +58,7 @@ def vote(text, content, finish="stop"):
         ("def f(x: int) -> int:\n    '''Square.'''\n", "f", 0),
     ],
 )
-def test_a_request_shows_a_name_and_examples(text, entry, checks):
+def test_specification_of_request(text, entry, checks):
     """Asserts, doctests and arrows are examples; annotations alone still give inputs."""
     found = specification(text)
     assert found is not None
@@ -65,7 +71,7 @@ def test_a_request_shows_a_name_and_examples(text, entry, checks):
     "text",
     ["Write a poem.", "Write a function that adds.", "def f(x):\n    '''No idea.'''", "assert len(x) == 3"],
 )
-def test_a_request_that_shows_nothing_to_call_has_no_specification(text):
+def test_nothing_to_call(text):
     """Such code is compared as text."""
     assert specification(text) is None
     assert not isinstance(estimator_for(task(text), Sandbox()), BehaviourEstimator)
@@ -78,7 +84,7 @@ def test_a_request_that_shows_nothing_to_call_has_no_specification(text):
         max_size=30,
     ).map("".join)
 )
-def test_any_text_is_read_without_an_error(text):
+def test_any_text_is_read(text):
     """Whatever a client sends, it is a specification or none, and the same one each time."""
     assert specification(text) == specification(text)
 
@@ -107,7 +113,7 @@ def test_no_text_takes_long(text):
     assert time.process_time() - began < 5
 
 
-def test_programs_that_do_the_same_vote_alike():
+def test_equal_behaviour_votes_alike():
     """Different code with the same behaviour is one group; different behaviour is another."""
     one = vote(MBPP, "```python\ndef inc(v):\n    return [x + 1 for x in v]\n```")
     same = vote(
@@ -144,14 +150,14 @@ def test_programs_that_do_the_same_vote_alike():
     ],
     ids=["prints", "changes its argument", "yields without end"],
 )
-def test_what_a_program_does_besides_returning_counts(asked, right, alike, wrong):
+def test_output_and_changes_count(asked, right, alike, wrong):
     """One that prints, changes its arguments or yields is not the same as one that does nothing."""
     votes = [vote(asked, f"```python\n{source}\n```") for source in (right, alike, wrong)]
     assert votes[0] == votes[1] is not None
     assert votes[2] != votes[0]
 
 
-def test_what_a_program_prints_beside_its_value_does_not_count():
+def test_value_outranks_output():
     """A trace, or a list sorted on the way, makes no other answer."""
     asked = "def largest(values: List[int]) -> int:\n    '''Return the largest.'''\n"
     plain = "```python\ndef largest(values):\n    return max(values) if values else 0\n```"
@@ -159,7 +165,7 @@ def test_what_a_program_prints_beside_its_value_does_not_count():
     assert vote(asked, plain) == vote(asked, chatty) is not None
 
 
-def test_programs_that_show_nothing_are_compared_as_text():
+def test_silent_programs_compared_as_text():
     """Values that cannot be told apart, and errors beside them, are no agreement."""
     asked = "def make(n: int):\n    '''Return a thing.'''\n"
     thing = "```python\nclass Thing:\n    def __init__(self, n): self.n = {}\ndef make(n):\n    if n < 0: raise ValueError\n    return Thing(n)\n```"
@@ -180,24 +186,24 @@ def test_programs_that_show_nothing_are_compared_as_text():
         "",
     ],
 )
-def test_an_answer_that_fails_an_example_stands_alone(content):
+def test_failed_example_has_no_vote(content):
     """So does one that names the function wrongly, does not parse, or is no Python."""
     assert vote(MBPP, content) is None
 
 
-def test_a_body_alone_continues_the_request():
+def test_body_continues_request():
     """A completion in the old style is as good as a whole function."""
     body = vote(HUMANEVAL, "    return [v + 1 for v in values]")
     assert body is not None
     assert body == vote(HUMANEVAL, "```python\ndef inc(values):\n    return [v + 1 for v in values]\n```")
 
 
-def test_an_answer_that_was_cut_off_stands_alone():
+def test_cut_off_program():
     """Half a program is none."""
     assert vote(MBPP, "```python\ndef inc(v):\n    return [x + 1 for x in v]\n```", finish="length") is None
 
 
-def test_samples_that_all_fail_have_no_confidence_and_one_can_still_be_returned():
+def test_all_samples_fail():
     """The likeliest of them is the best local answer, should nothing else be allowed."""
     standing = BehaviourEstimator(Sandbox(), shown=True).standing(
         Ballot((sample("a"), sample("b", 1)), (None, None)), 2
@@ -210,7 +216,7 @@ def test_samples_that_all_fail_have_no_confidence_and_one_can_still_be_returned(
 @pytest.mark.parametrize(
     ("shown", "confidences"), [(True, [0.625, 0.75, 0.875, 1.0]), (False, [0.25, 0.5, 0.75, 1.0])]
 )
-def test_examples_that_pass_are_half_of_the_confidence(shown, confidences):
+def test_passed_examples_are_half(shown, confidences):
     """The other half is agreement; without examples there is only that."""
     estimator = BehaviourEstimator(Sandbox(), shown=shown)
     for count, expected in enumerate(confidences, start=1):

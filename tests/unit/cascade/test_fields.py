@@ -12,13 +12,13 @@ from tests.support.processes import ROOT
 OURS = {"models"}
 
 
-def test_every_field_of_chat_completions_has_a_treatment():
+def test_chat_fields_are_known():
     """Nothing that the installed SDK can send is unknown here."""
     sdk = set(chat.completion_create_params.CompletionCreateParamsBase.__annotations__) | {"stream"}
     assert sdk - set(FIELDS) == set()
 
 
-def test_the_docs_say_what_the_code_does():
+def test_docs_match_table():
     """Row by row."""
     text = (ROOT / "docs/compatibility.md").read_text()
     table = dict(re.findall(r"^\| `(\w+)` \| (both|proxy|hint|large) \|", text, re.MULTILINE))
@@ -26,7 +26,7 @@ def test_the_docs_say_what_the_code_does():
     assert set(table) >= OURS
 
 
-def test_every_field_of_responses_has_a_treatment():
+def test_responses_fields_are_known():
     """Likewise for responses: translated, a hint, or a reason to go straight."""
     sdk = set(response_create_params.ResponseCreateParamsBase.__annotations__) | {"stream"}
     known = responses.HINTS | responses.TRANSLATED | set(responses.LARGE_ONLY)

@@ -88,7 +88,7 @@ def growth(pattern, flags, ways, seconds=SECONDS):
 
 
 @pytest.mark.parametrize(("pattern", "flags", "ways"), every_pattern())
-def test_time_grows_no_faster_than_text(pattern, flags, ways):
+def test_time_is_linear(pattern, flags, ways):
     """Texts made of a pattern's own letters take it time in proportion to their length."""
     assert growth(pattern, flags, ways) == ""
 

@@ -65,7 +65,7 @@ def ask(text, **fields):
         ("", "open"),
     ],
 )  # fmt: skip
-def test_the_kind_is_told_from_the_text(text, kind):
+def test_kind_of_text(text, kind):
     """The words of the last user message tell the kind."""
     assert detect(ask(text)).kind == kind
 
@@ -179,12 +179,12 @@ def test_realistic_prompts(kind, text):
         ({"response_format": None, "tools": None}, "math"),
     ],
 )
-def test_fields_outrank_the_text(fields, kind):
+def test_fields_outrank_text(fields, kind):
     """Tools make an agent, else a response format makes structured output, else the text decides."""
     assert detect(ask("What is 2 + 2?", **fields)).kind == kind
 
 
-def test_the_last_user_message_counts():
+def test_last_user_message_counts():
     """Earlier turns, assistant turns and parts that are no text are not looked at."""
     messages = [
         {"role": "user", "content": "What is 2 + 2?"},
@@ -212,12 +212,12 @@ def test_the_last_user_message_counts():
         ("А) x\nБ) y\nВ) z", "АБВ"),
     ],
 )
-def test_options_are_letters_without_a_gap(text, letters):
+def test_options_without_gap(text, letters):
     """Options start at A and go on without a gap, in any of the usual forms."""
     assert "".join(options(text)) == letters
 
 
-def test_a_header_can_force_the_kind():
+def test_header_forces_kind():
     """The kind is replaced, the rest of the task stays."""
     task = detect(ask("What is 2 + 2?"))
     forced = with_kind(task, TaskKind.OPEN)
@@ -256,7 +256,7 @@ def test_a_header_can_force_the_kind():
         ("I went to three towns last year.", "open"),
     ],
 )
-def test_options_that_end_a_text_finish_its_last_sentence(stem, kind):
+def test_options_finish_last_sentence(stem, kind):
     """A sentence that is left open is a question; one that says what else to do with a list is none."""
     listed = ["A. Perth", "B. Sydney", "C. Canberra", "D. Melbourne"]
     assert detect(ask("\n".join([stem, "", *listed]))).kind == kind
@@ -265,12 +265,12 @@ def test_options_that_end_a_text_finish_its_last_sentence(stem, kind):
 @pytest.mark.parametrize(
     "text", ["Seen:\n\nA. Perth\nB. Sydney", "Seen:\n\nA. Perth\nB. Sydney\nC. Hobart\n\nThank you."]
 )
-def test_a_list_that_is_short_or_goes_on_is_no_question(text):
+def test_list_is_no_question(text):
     """Two items do not make a sentence a question, nor do items in the middle of a text."""
     assert detect(ask(text)).kind == "open"
 
 
-def test_long_texts_take_no_time():
+def test_long_texts_are_fast():
     """Text that invites backtracking is told apart in well under a second."""
     started = time.monotonic()
     for text in ("\n" * 10**6, "1+" * 10**6, "what is the " + "a-" * 10**6, "A) " * 10**6, "$" * 10**6,
@@ -285,7 +285,7 @@ def test_long_texts_take_no_time():
         st.none() | st.booleans() | st.text(max_size=9), lambda x: st.lists(x) | st.dictionaries(st.text(), x)
     )
 )
-def test_odd_messages_are_no_error(messages):
+def test_odd_messages(messages):
     """Whatever stands where messages should be, detection answers."""
     assert isinstance(text_of({"messages": messages}), str)
     assert detect({"messages": messages}).kind in TaskKind

@@ -26,7 +26,7 @@ def calls(text, tools=TOOLS):
         '{"type": "function", "function": {"name": "weather", "arguments": {"city": "Paris"}}}',
     ],
 )
-def test_a_text_that_is_a_call_becomes_one(text):
+def test_call_in_text(text):
     """Bare, fenced or tagged, with either name for the arguments."""
     assert calls(text) == [("weather", {"city": "Paris"})]
 
@@ -34,7 +34,7 @@ def test_a_text_that_is_a_call_becomes_one(text):
 @pytest.mark.parametrize(
     "text", [f"[{CALL}, {CALL}]", f"{CALL}\n{CALL}", f"```json\n{CALL}\n```\n```json\n{CALL}\n```"]
 )
-def test_several_calls_are_told_apart(text):
+def test_several_calls(text):
     """Each has an id of its own."""
     assert len(calls(text)) == 2
     ids = [c["id"] for c in with_calls({"content": text}, TOOLS)["tool_calls"]]
@@ -53,12 +53,12 @@ def test_several_calls_are_told_apart(text):
         "",
     ],
 )
-def test_any_other_text_stays_text(text):
+def test_other_text_stays_text(text):
     """Words around a call, an unknown tool, or no JSON: the answer is left as it is."""
     message = {"role": "assistant", "content": text}
     assert with_calls(message, TOOLS) is message
 
 
-def test_without_tools_json_is_only_json():
+def test_json_without_tools():
     """Nothing is read into an answer to a request without tools."""
     assert calls(CALL, None) == []

@@ -194,8 +194,8 @@ def test_ballots_are_as_large_as_those_tested(tmp_path):
 def test_thresholds_hold_on_the_scale_that_was_tested(tmp_path):
     """Code that is compared as text has confidences of another kind, and keeps its usual thresholds."""
     settings, _ = calibrated(tmp_path, CODE, "", "--quality", "0.95")
-    assert code(settings, BEHAVIOUR).threshold1 == 1.0
-    assert (code(settings, USUAL).threshold1, code(settings, USUAL).threshold2) == USUAL
+    assert code(settings, BEHAVIOUR).stages[0].threshold == 1.0
+    assert tuple(stage.threshold for stage in code(settings, USUAL).stages) == USUAL
 
 
 def test_a_table_that_a_person_writes_replaces_what_was_certified(tmp_path):
@@ -204,8 +204,8 @@ def test_a_table_that_a_person_writes_replaces_what_was_certified(tmp_path):
     certified = code(settings, BEHAVIOUR)
     assert overruled(settings) == []
     settings, _ = calibrated(tmp_path, CODE, "[cascade.thresholds.code]\nstage1 = 0.9\n", "--quality", "0.95")
-    assert code(settings, BEHAVIOUR).threshold1 == code(settings, USUAL).threshold1 == 0.9
-    assert code(settings, USUAL).threshold2 == 0.5
+    assert code(settings, BEHAVIOUR).stages[0].threshold == code(settings, USUAL).stages[0].threshold == 0.9
+    assert code(settings, USUAL).stages[1].threshold == 0.5
     assert (certified.samples, code(settings, BEHAVIOUR).samples) == (4, 8)
     assert overruled(settings) == ["code"]
 
@@ -221,7 +221,7 @@ def test_the_config_that_init_writes_leaves_a_calibration_alone(tmp_path):
     assert line in text
     own.write_text(text.replace(line, f'calibration = "{tmp_path / "found.toml"}"'))
     found = policy(load(own, {}).cascade, TaskKind.MATH, USUAL, Controls())
-    assert (found.threshold1, found.samples) == (1.0, 4)
+    assert (found.stages[0].threshold, found.samples) == (1.0, 4)
 
 
 def test_a_calibration_needs_thresholds_that_accept_at_equality(tmp_path):
@@ -235,7 +235,7 @@ def test_items_on_another_scale_are_left_out_and_counted(tmp_path):
     text = drawn(5, 9, sure_right=0, unsure_right=0, large_right=1, task="code")
     settings, said = calibrated(tmp_path, CODE + text, "", "--quality", "0.95")
     assert "5 of 605 items left out" in said
-    assert code(settings, BEHAVIOUR).threshold1 == 1.0
+    assert code(settings, BEHAVIOUR).stages[0].threshold == 1.0
 
 
 def test_a_cost_target_never_asks_for_the_large_model_alone(tmp_path):
