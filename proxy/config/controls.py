@@ -1,4 +1,4 @@
-"""The `X-COPE-*` headers of one request, as values."""
+"""The values of a request's `X-COPE-*` headers."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,9 +9,9 @@ from proxy.records import Stage
 Mode = Literal["cascade", "small", "large"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Controls:
-    """The X-COPE-* headers of a request. Amounts are nano-USD."""
+    """The control headers of a request. Amounts are nano-USD."""
 
     budget: int | None = None
     session: str | None = None
