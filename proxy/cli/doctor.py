@@ -1,4 +1,4 @@
-"""`cope-proxy init` and `cope-proxy doctor`."""
+"""`cope-proxy doctor`: check the installation."""
 
 import asyncio
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from proxy.vllm import launch
 @click.command()
 @config_option
 def doctor(config: str | None) -> None:
-    """Check every part and say what to do."""
+    """Check every part and name a remedy for each failure."""
     settings = settings_of(config)
     checks: list[tuple[str, Callable[[Settings], str]]] = [
         ("config", lambda _: "valid"),

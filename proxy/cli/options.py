@@ -78,8 +78,27 @@ def with_database(settings: Settings, work: "Callable[[Database], Awaitable[T]]"
         finally:
             await engine.dispose()
 
-    upgrade(settings.database.url)
-    return asyncio.run(run())
+    with database_errors():
+        upgrade(settings.database.url)
+        return asyncio.run(run())
+
+
+@contextmanager
+def database_errors() -> Iterator[None]:
+    """Report a database that cannot be used in one line.
+
+    Raises:
+        click.ClickException: the database cannot be used.
+    """
+    from proxy.ledger.database import DatabaseError  # noqa: PLC0415
+
+    try:
+        yield
+    except (DatabaseError, OSError) as e:
+        reason = str(getattr(e, "orig", None) or e).splitlines()[0]
+        raise click.ClickException(
+            f"database.url: the database cannot be used ({reason}); start it, or correct the URL or its permissions"
+        ) from e
 
 
 def secret_names(settings: Settings) -> tuple[str, ...]:
