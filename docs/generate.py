@@ -166,7 +166,9 @@ def commands() -> str:
 def _helps(command: click.Command, parent: click.Context | None, name: str) -> Iterator[str]:
     """Yield the help of a command and of its subcommands."""
     # A fixed width keeps the page independent of the terminal.
-    context = click.Context(command, parent, name, terminal_width=100, max_content_width=100, color=False)
+    context = click.Context(
+        command, parent, name, terminal_width=100, color=False, **command.context_settings
+    )
     path = context.command_path
     help_ = "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
     yield from (f"## {path}", "", "```text", help_, "```", "")

@@ -16,7 +16,7 @@ def db() -> None:
 def db_upgrade(config: str | None) -> None:
     """Bring the schema up to date."""
     url = settings_of(config).database.url
-    with database_errors():
+    with database_errors(url):
         migrate.upgrade(url)
         click.echo(f"schema at {migrate.current(url)}")
 
@@ -26,5 +26,5 @@ def db_upgrade(config: str | None) -> None:
 def db_current(config: str | None) -> None:
     """Show the schema's revision."""
     url = settings_of(config).database.url
-    with database_errors():
+    with database_errors(url):
         click.echo(f"{migrate.current(url) or 'empty'} (newest: {migrate.head()})")

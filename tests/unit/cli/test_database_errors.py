@@ -1,15 +1,14 @@
 """Commands whose database cannot be used."""
 
-import pytest
-from click.testing import CliRunner
+import subprocess
+import sys
 
-from proxy.cli.main import main
+import pytest
+
 from tests.support.wait import free_port
 
 
-@pytest.mark.parametrize(
-    "command", ["keys list", "budgets list", "spend", "ledger unsettled", "db current", "db upgrade"]
-)
+@pytest.mark.parametrize("command", ["keys list", "db current", "db upgrade"])
 @pytest.mark.parametrize("kind", ["unwritable", "refused"])
 def test_one_line(tmp_path, command, kind):
     """An unwritable SQLite path and a refused connection are one line that names the key."""
@@ -19,6 +18,11 @@ def test_one_line(tmp_path, command, kind):
     }
     config = tmp_path / "cope.toml"
     config.write_text(f'[small.vllm]\n[database]\nurl = "{urls[kind]}"\n')
-    done = CliRunner().invoke(main, [*command.split(), "--config", str(config)])
-    assert (done.exit_code, done.stderr.count("\n")) == (1, 1), done.output
+    done = subprocess.run(
+        [sys.executable, "-m", "proxy.cli", *command.split(), "--config", str(config)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
     assert done.stderr.startswith("Error: database.url: ")
