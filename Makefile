@@ -6,7 +6,7 @@ PYTHON ?= python3
 PIP = pip install --disable-pip-version-check
 BIN = .venv/bin
 
-.PHONY: help demo test coverage fast engine lint format clean
+.PHONY: help demo test coverage fast engine lint format docs clean
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -42,6 +42,9 @@ lint: .venv/.ready ## Lint, format check, strict types, import rules
 
 format: .venv/.ready ## Format the code
 	$(BIN)/ruff format && $(BIN)/ruff check --fix
+
+docs: .venv/.ready ## Write the pages of docs/ that are generated from the code
+	$(BIN)/python docs/generate.py
 
 engine: .venv-vllm/.ready ## Only the CPU engine
 

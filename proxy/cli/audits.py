@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.option("--days", default=7, show_default=True, type=click.IntRange(1))
 @click.option("--json", "as_json", is_flag=True)
 def audits(config: str | None, days: int, as_json: bool) -> None:
-    """Show what audits of the configured models have found, by task kind and stage."""
+    """Show how often local answers agree with the large model, by task kind and stage."""
     settings = settings_of(config)
     models, zone = models_of(settings), ZoneInfo(settings.budgets.timezone)
     since = datetime.now(UTC) - timedelta(days=days)

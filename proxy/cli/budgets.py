@@ -1,5 +1,7 @@
 """`cope-proxy budgets`."""
 
+from typing import get_args
+
 import click
 from rich.table import Table
 
@@ -7,11 +9,12 @@ from proxy.cli.options import USD, config_option, console, settings_of, with_dat
 from proxy.ledger import keys
 from proxy.ledger.budgets import list_budgets, set_session_budget
 from proxy.pricing.money import format_usd
+from proxy.records import Window
 
 
 @click.group()
 def budgets() -> None:
-    """The shared budgets."""
+    """List and set budgets."""
 
 
 @budgets.command("list")
@@ -34,10 +37,10 @@ def budgets_list(config: str | None) -> None:
 @click.argument("name")
 @click.argument("usd", type=USD)
 @click.option(
-    "--window", type=click.Choice(["total", "day", "week", "month"]), default="total", help="Of a key's."
+    "--window", type=click.Choice(get_args(Window)), default="total", help="Window of a key's budget."
 )
 def budgets_set(config: str | None, scope: str, name: str, usd: int, window: str) -> None:
-    """Set the budget of a session or a key, higher or lower. All others are in the config."""
+    """Change the budget of a session or a key. All other budgets are in the config."""
     settings = settings_of(config)
     if scope == "session":
         found = with_database(settings, lambda engine: set_session_budget(engine, name, usd))

@@ -30,25 +30,35 @@ if TYPE_CHECKING:
 @click.option(
     "--quality",
     type=click.FloatRange(0, 1.5, min_open=True),
-    help="Least share of the large model's quality: 0.99.",
+    help="Lowest share of the large model's quality, such as 0.99.",
 )
-@click.option("--max-usd-per-1000", "cost", type=USD, help="Most that 1,000 requests may cost on average.")
+@click.option("--max-usd-per-1000", "cost", type=USD, help="Highest average cost of 1,000 requests.")
 @click.option(
-    "--risk", default=0.05, show_default=True, type=click.FloatRange(0.001, 0.5), help="Chance of missing it."
+    "--risk",
+    default=0.05,
+    show_default=True,
+    type=click.FloatRange(0.001, 0.5),
+    help="Probability of missing the target.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of the lot that halves the items.")
-@click.option("--audited", is_flag=True, help="From audits of logged traffic instead of runs.")
-@click.option("--days", default=30, show_default=True, type=click.IntRange(1), help="Of audits.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the random split into two halves.")
+@click.option("--audited", is_flag=True, help="Use audits of real traffic instead of runs.")
+@click.option("--days", default=30, show_default=True, type=click.IntRange(1), help="Days of audits to use.")
 @config_option
-@click.option("--out", default="calibration.toml", show_default=True, type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    default="calibration.toml",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="File to write.",
+)
 def calibrate_command(
     runs: tuple[Path, ...], quality: float | None, cost: int | None, risk: float, seed: int, audited: bool, days: int,
     config: str | None, out: Path,
 ) -> None:  # fmt: skip
-    """Choose thresholds per task kind from RUNS of `cope-proxy eval` or from audits, and print what the others would give.
+    """Choose thresholds per task kind from RUNS of `cope-proxy eval` or from audits.
 
-    With the chance of 1 - risk, what is chosen holds the target on traffic like these items. Audits tell how many local
-    answers agree with the large model's, so that --quality is a share of these.
+    The chosen thresholds meet the target on similar traffic with probability 1 - risk. With --audited, --quality is
+    the share of local answers that agree with the large model's.
     """
     if bool(runs) == audited:
         raise click.UsageError("name folders of `cope-proxy eval`, or --audited")

@@ -2,7 +2,7 @@
 
 import click
 
-from proxy.cli.options import config_option, settings_of
+from proxy.cli.options import config_option, database_errors, settings_of
 from proxy.ledger import migrate
 
 
@@ -16,8 +16,9 @@ def db() -> None:
 def db_upgrade(config: str | None) -> None:
     """Bring the schema up to date."""
     url = settings_of(config).database.url
-    migrate.upgrade(url)
-    click.echo(f"schema at {migrate.current(url)}")
+    with database_errors(url):
+        migrate.upgrade(url)
+        click.echo(f"schema at {migrate.current(url)}")
 
 
 @db.command("current")
@@ -25,4 +26,5 @@ def db_upgrade(config: str | None) -> None:
 def db_current(config: str | None) -> None:
     """Show the schema's revision."""
     url = settings_of(config).database.url
-    click.echo(f"{migrate.current(url) or 'empty'} (newest: {migrate.head()})")
+    with database_errors(url):
+        click.echo(f"{migrate.current(url) or 'empty'} (newest: {migrate.head()})")

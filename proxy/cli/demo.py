@@ -63,7 +63,7 @@ output_per_mtok = 10
 @click.option("--port", default=8080, show_default=True)
 @click.option("--folder", default=".cope-demo", show_default=True, type=click.Path(path_type=Path))
 def demo(model: str, stay: bool, port: int, folder: Path) -> None:
-    """Answer real questions through the whole cascade, then show what was spent."""
+    """Answer real questions with the cascade and show the spend."""
     console = Console(width=None if sys.stdout.isatty() else 130)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""`cope-proxy init` and `cope-proxy doctor`."""
+"""`cope-proxy doctor`: check the installation."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,7 +7,7 @@ import click
 import openai
 
 from proxy.cli.options import config_option, settings_of, with_database
-from proxy.config.loading import overruled
+from proxy.config.loading import overridden_kinds
 from proxy.config.schema import Settings
 from proxy.errors import ConfigError
 from proxy.pricing.money import format_usd
@@ -19,7 +19,7 @@ from proxy.vllm import launch
 @click.command()
 @config_option
 def doctor(config: str | None) -> None:
-    """Check every part and say what to do."""
+    """Check every part and name a remedy for each failure."""
     settings = settings_of(config)
     checks: list[tuple[str, Callable[[Settings], str]]] = [
         ("config", lambda _: "valid"),
@@ -46,7 +46,7 @@ def doctor(config: str | None) -> None:
 def _calibration(settings: Settings) -> str:
     if settings.cascade.calibration is None:
         return "none"
-    tables = [f"[cascade.thresholds.{kind}]" for kind in overruled(settings)]
+    tables = [f"[cascade.thresholds.{kind}]" for kind in overridden_kinds(settings)]
     note = f"; the config's own {', '.join(tables)} replaces what it says of that" if tables else ""
     return f"{settings.cascade.calibration}{note}"
 

@@ -47,21 +47,25 @@ INTERRUPTED = 130
     default="cope-eval",
     show_default=True,
     type=click.Path(path_type=Path),
-    help="Folder of the run.",
+    help="Folder for the run.",
 )
-@click.option("--limit", type=click.IntRange(1), help="Most items of each task kind, drawn by lot.")
-@click.option("--seed", default=0, show_default=True, help="Of that lot.")
-@click.option("--samples", type=click.IntRange(1), help="n (default: the config's of each task kind).")
-@click.option("--at-once", default=4, show_default=True, type=click.IntRange(1), help="Items under way.")
-@click.option("--max-usd", type=USD, help="Most that this run may spend upstream.")
+@click.option(
+    "--limit", type=click.IntRange(1), help="Highest number of items per task kind, chosen at random."
+)
+@click.option("--seed", default=0, show_default=True, help="Seed of that choice.")
+@click.option("--samples", type=click.IntRange(1), help="Answers per stage. Default: the config's.")
+@click.option(
+    "--at-once", default=4, show_default=True, type=click.IntRange(1), help="Items to run at the same time."
+)
+@click.option("--max-usd", type=USD, help="Highest spend of this run.")
 def evaluate(
     data: tuple[Path, ...], config: str | None, out: Path, limit: int | None, seed: int, samples: int | None,
     at_once: int, max_usd: int | None,
 ) -> None:  # fmt: skip
-    """Put labelled tasks (JSON lines) through both tiers; write tables and a plot.
+    """Run labelled tasks (JSON lines) with both models and write tables and a plot.
 
-    Every call is kept in OUT: the same command goes on where it was stopped (Ctrl-C reports what is done), and asks and
-    pays nothing twice.
+    Every call is stored in the output folder. The same command continues a run that was stopped and pays for nothing
+    twice. Ctrl-C reports the finished items.
     """
     settings = settings_of(config)
     asked = items.chosen(items.load(data), limit, seed)

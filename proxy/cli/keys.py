@@ -1,6 +1,7 @@
 """`cope-proxy keys`: the keys that clients use."""
 
 from datetime import UTC, datetime, timedelta
+from typing import get_args
 
 import click
 from rich.table import Table
@@ -9,8 +10,7 @@ from proxy.cli.options import USD, config_option, console, settings_of, with_dat
 from proxy.ledger import keys as ledger_keys
 from proxy.ledger.time_ranges import parse_span
 from proxy.pricing.money import format_usd
-
-WINDOWS = ("total", "day", "week", "month")
+from proxy.records import Mode, Window
 
 
 @click.group()
@@ -23,19 +23,23 @@ def keys() -> None:
 @click.argument("name")
 @click.option("--budget", type=USD, help="Most that the key may spend, in USD.")
 @click.option(
-    "--window", type=click.Choice(WINDOWS), default="total", show_default=True, help="Of the budget."
+    "--window",
+    type=click.Choice(get_args(Window)),
+    default="total",
+    show_default=True,
+    help="Window of the budget.",
 )
-@click.option("--expires", metavar="SPAN", help="Such as 90d or 12h.")
-@click.option("--model", "models", multiple=True, help="A model that it may ask for; may be repeated.")
+@click.option("--expires", metavar="SPAN", help="Time until the key expires, such as 90d or 12h.")
+@click.option("--model", "models", multiple=True, help="A model that it may use. May be repeated.")
 @click.option(
     "--mode",
     "modes",
     multiple=True,
-    type=click.Choice(["cascade", "small", "large"]),
-    help="Likewise a mode.",
+    type=click.Choice(get_args(Mode)),
+    help="A mode that it may use. May be repeated.",
 )
-@click.option("--rpm", type=click.IntRange(1), help="Requests a minute.")
-@click.option("--tpm", type=click.IntRange(1), help="Tokens a minute.")
+@click.option("--rpm", type=click.IntRange(1), help="Highest number of requests per minute.")
+@click.option("--tpm", type=click.IntRange(1), help="Highest number of tokens per minute.")
 def keys_create(
     config: str | None,
     name: str,
@@ -47,7 +51,7 @@ def keys_create(
     rpm: int | None,
     tpm: int | None,
 ) -> None:
-    """Make a key and show it, this once."""
+    """Create a key and show its secret. It is not shown again."""
     until = None if expires is None else datetime.now(UTC) + _span(expires, "--expires")
     rules = ledger_keys.KeyRules(
         expires_at=until,
@@ -66,10 +70,10 @@ def keys_create(
 @config_option
 @click.argument("key_id")
 @click.option(
-    "--grace", metavar="SPAN", default="0h", show_default=True, help="The old secret lives so long."
+    "--grace", metavar="SPAN", default="0h", show_default=True, help="How long the old secret stays valid."
 )
 def keys_rotate(config: str | None, key_id: str, grace: str) -> None:
-    """Give a key a new secret; its id, rules, budget and history stay."""
+    """Give a key a new secret. Its id, rules, budget and history stay."""
     span = _span(grace, "--grace")
     new = with_database(settings_of(config), lambda engine: ledger_keys.rotate_key(engine, key_id, span))
     if new is None:
@@ -99,7 +103,7 @@ def keys_list(config: str | None) -> None:
 @config_option
 @click.argument("key_id")
 def keys_revoke(config: str | None, key_id: str) -> None:
-    """Revoke a key; running proxies forget it within seconds."""
+    """Revoke a key. Running proxies refuse it within seconds."""
     if not with_database(settings_of(config), lambda engine: ledger_keys.revoke_key(engine, key_id)):
         raise click.ClickException(f"no active key {key_id}; see `cope-proxy keys list`")
     click.echo(f"revoked {key_id}")

@@ -15,7 +15,7 @@ from proxy.pricing.money import format_usd
 
 @click.group()
 def ledger() -> None:
-    """The ledger itself."""
+    """Maintain the ledger."""
 
 
 @ledger.command("prune")
@@ -25,7 +25,7 @@ def ledger() -> None:
 )
 @click.option("--content-only", is_flag=True, help="Drop prompts, answers and plans, keep the numbers.")
 def ledger_prune(config: str | None, days: int | None, content_only: bool) -> None:
-    """Drop old requests; what reports need is kept as sums a day."""
+    """Delete old requests. Reports still have their daily sums."""
     settings = settings_of(config)
     kept = settings.ledger.content_retention_days if content_only else settings.ledger.retention_days
     days = kept if days is None else days
@@ -41,7 +41,7 @@ def ledger_prune(config: str | None, days: int | None, content_only: bool) -> No
 @ledger.command("rebuild")
 @config_option
 def ledger_rebuild(config: str | None) -> None:
-    """Make the sums a day anew from the requests, after a change of budgets.timezone."""
+    """Recompute the daily sums after a change of budgets.timezone."""
     settings = settings_of(config)
     zone = ZoneInfo(settings.budgets.timezone)
     count = with_database(settings, lambda engine: rebuild(engine, zone))
@@ -51,7 +51,7 @@ def ledger_rebuild(config: str | None) -> None:
 @ledger.command("unsettled")
 @config_option
 def ledger_unsettled(config: str | None) -> None:
-    """List paid calls whose process died; they count at their worst case."""
+    """List paid calls of processes that died. They count at their highest possible cost."""
     table = Table("call", "request", "model", "time (UTC)", "worst case USD")
     for row in with_database(settings_of(config), list_unsettled):
         when = f"{row.created_at:%Y-%m-%d %H:%M:%S}"
@@ -64,7 +64,7 @@ def ledger_unsettled(config: str | None) -> None:
 @click.argument("call_id")
 @click.argument("usd", type=USD)
 def ledger_settle(config: str | None, call_id: str, usd: int) -> None:
-    """Settle such a call at what the upstream's bill says it has cost."""
+    """Settle an unsettled call at its cost on the upstream's bill."""
     if not with_database(settings_of(config), lambda engine: resolve(engine, call_id, usd)):
         raise click.ClickException(f"no unsettled call {call_id}; see `cope-proxy ledger unsettled`")
     click.echo(f"{call_id}: settled at {format_usd(usd)} USD")

@@ -38,6 +38,7 @@ class _Usd(click.ParamType[int]):
 
 USD = _Usd()
 UNFOLDED = 170
+_SQLITE = "sqlite+aiosqlite:///"
 
 
 def console() -> Console:
@@ -78,8 +79,34 @@ def with_database(settings: Settings, work: "Callable[[Database], Awaitable[T]]"
         finally:
             await engine.dispose()
 
-    upgrade(settings.database.url)
-    return asyncio.run(run())
+    with database_errors(settings.database.url):
+        upgrade(settings.database.url)
+        return asyncio.run(run())
+
+
+@contextmanager
+def database_errors(url: str) -> Iterator[None]:
+    """Report a database that cannot be used in one line.
+
+    Raises:
+        click.ClickException: the database cannot be used.
+    """
+    from proxy.ledger.database import DatabaseError  # noqa: PLC0415
+
+    folder = Path(url.removeprefix(_SQLITE)).parent
+    # aiosqlite's thread may print a traceback of its own when SQLite cannot open the file.
+    if url.startswith(_SQLITE) and not os.access(folder, os.W_OK):
+        raise _unusable(f"{folder} is not a folder that can be written")
+    try:
+        yield
+    except (DatabaseError, OSError) as e:
+        raise _unusable(str(getattr(e, "orig", None) or e).splitlines()[0]) from e
+
+
+def _unusable(reason: str) -> click.ClickException:
+    return click.ClickException(
+        f"database.url: the database cannot be used ({reason}); start it, or correct the URL or its permissions"
+    )
 
 
 def secret_names(settings: Settings) -> tuple[str, ...]:

@@ -38,9 +38,16 @@ def prices_list(config: str | None) -> None:
 
 @prices.command("check")
 @config_option
-@click.option("--max-age", "days", type=click.IntRange(1), default=180, show_default=True, help="In days.")
+@click.option(
+    "--max-age",
+    "days",
+    type=click.IntRange(1),
+    default=180,
+    show_default=True,
+    help="Highest age of a price in days.",
+)
 def prices_check(config: str | None, days: int) -> None:
-    """Compare the config with the published prices; exit with 1 where they differ or were last checked long ago."""
+    """Compare the config with the published prices. Exit with 1 if a price differs or is old."""
     from proxy.config.prices import resolve_prices  # noqa: PLC0415
 
     odd = 0

@@ -9,7 +9,7 @@ import click
 import uvicorn
 
 from proxy.cli.options import config_option, pin_config, say, secret_names, settings_of, with_database
-from proxy.config.loading import ENGINE_MODEL, ENGINE_URL, overruled
+from proxy.config.loading import ENGINE_MODEL, ENGINE_URL, overridden_kinds
 from proxy.config.prices import resolve_prices
 from proxy.config.schema import Settings
 from proxy.errors import ConfigError
@@ -35,7 +35,7 @@ def serve(config: str | None, host: str | None, port: int | None, workers: int |
     resolve_prices(settings)
     accounts(settings)
     _refuse_open_door(settings)
-    for kind in overruled(settings):
+    for kind in overridden_kinds(settings):
         own = f"the config's own [cascade.thresholds.{kind}]"
         click.echo(f"{own} replaces all that {settings.cascade.calibration} says of {kind}", err=True)
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""`cope-proxy spend` and `cope-proxy budgets`."""
+"""`cope-proxy spend`: reports of the spend."""
 
 import csv
 import sys
@@ -62,10 +62,14 @@ def _share(part: int, whole: int) -> str:
 @config_option
 @click.option("--by", type=click.Choice(GROUPS), default="day", show_default=True)
 @click.option("--since", metavar="WHEN", help=FORMS.capitalize() + ".")
-@click.option("--until", metavar="WHEN", help="Not included.")
-@click.option("--month", metavar="YYYY-MM", help="One whole month.")
+@click.option("--until", metavar="WHEN", help="End of the range, not included.")
+@click.option("--month", metavar="YYYY-MM", help="One month.")
 @click.option(
-    "--limit", type=click.IntRange(1), default=1000, show_default=True, help="Groups, dearest first."
+    "--limit",
+    type=click.IntRange(1),
+    default=1000,
+    show_default=True,
+    help="Highest number of groups.",
 )
 @click.option("--json", "as_json", is_flag=True)
 @click.option("--csv", "as_csv", is_flag=True)
@@ -81,7 +85,7 @@ def spend(
     as_csv: bool,
     parquet: Path | None,
 ) -> None:
-    """Show what was spent, and what the large model alone would have cost (estimated)."""
+    """Show the spend and the estimated cost of the large model alone."""
     settings = settings_of(config)
     zone = ZoneInfo(settings.budgets.timezone)
     try:

@@ -1,63 +1,84 @@
-"""Settings that contradict each other."""
+"""Find settings that contradict each other."""
 
+from collections.abc import Iterator
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from proxy.config.schema import BUNDLED_MODEL, Settings
+from proxy.config.schema import BUNDLED_MODEL, Settings, Small
 
 
-def _contradictions(s: Settings) -> list[str]:
-    out = []
-    if s.small.base_url is not None and s.small.vllm is not None:
-        out.append("small: base_url and [small.vllm] exclude each other; remove one of them")
-    if s.small.base_url is None and s.small.vllm is None:
-        out.append(
+def contradictions(settings: Settings) -> list[str]:
+    """Return one line for each contradiction, with its key and a remedy."""
+    return [
+        *_small(settings.small),
+        *_cascade(settings),
+        *_large(settings),
+        *_urls(settings),
+        *_time_zone(settings.budgets.timezone),
+        *_database(settings.database.url),
+    ]
+
+
+def _small(small: Small) -> Iterator[str]:
+    if small.base_url is not None and small.vllm is not None:
+        yield "small: base_url and [small.vllm] exclude each other; remove one of them"
+    if small.base_url is None and small.vllm is None:
+        yield (
             'small: no model server; set small.base_url = "http://127.0.0.1:8000/v1" for a running vLLM, '
             "or add a [small.vllm] table to have one started"
         )
-    if s.small.base_url is not None and s.small.model == BUNDLED_MODEL:
-        out.append("small.model: name the model that the server at small.base_url serves")
-    # Thresholds that were certified for n samples say nothing of fewer.
-    counts = {f"cascade.thresholds.{kind}": t.samples or 0 for kind, t in s.cascade.thresholds.items()}
-    out += [
-        f"{section}.samples: {count} is more than cascade.max_samples ({s.cascade.max_samples})"
-        for section, count in {"cascade": s.cascade.samples, **counts}.items()
-        if count > s.cascade.max_samples
-    ]
-    if s.cascade.calibration and not s.cascade.accept_at_threshold:
-        out.append(
-            "cascade.accept_at_threshold: what a calibration certified accepts at its thresholds; leave this true, or "
-            "cascade.calibration out"
+    if small.base_url is not None and small.model == BUNDLED_MODEL:
+        yield "small.model: name the model that the server at small.base_url serves"
+
+
+def _cascade(settings: Settings) -> Iterator[str]:
+    cascade = settings.cascade
+    samples = {"cascade": cascade.samples} | {
+        f"cascade.thresholds.{kind}": table.samples or 0 for kind, table in cascade.thresholds.items()
+    }
+    # Capping the samples instead would void thresholds that were certified for more.
+    for section, count in samples.items():
+        if count > cascade.max_samples:
+            yield f"{section}.samples: {count} is more than cascade.max_samples ({cascade.max_samples})"
+    if cascade.calibration and not cascade.accept_at_threshold:
+        yield (
+            "cascade.accept_at_threshold: a calibration accepts a confidence that equals the threshold; "
+            "set this to true or remove cascade.calibration"
         )
-    names = {"small", *s.cascade.aliases} & set(s.large_models)
+    names = {"small", *cascade.aliases} & set(settings.large_models)
     if names:
         taken = ", ".join(sorted(names))
-        out.append(f"large.model: {taken!r} is also 'small' or in cascade.aliases; rename the alias")
-    out += [
-        f"large.fallbacks: {name!r} is none of the large models ({', '.join(s.large_models)})"
-        for name in s.large.fallbacks
-        if name not in s.large_models
-    ]
-    out += [
-        f"upstreams.{name}.models: name the models that this upstream serves"
-        for name, upstream in s.upstreams.items()
-        if not upstream.models
-    ]
-    for section, url in [
-        ("large.base_url", s.large.base_url),
-        *((f"upstreams.{name}.base_url", u.base_url) for name, u in s.upstreams.items()),
-        *(("small.base_url", u) for u in s.small.base_urls),
+        yield f"large.model: {taken!r} is also 'small' or in cascade.aliases; rename the alias"
+
+
+def _large(settings: Settings) -> Iterator[str]:
+    for name in settings.large.fallbacks:
+        if name not in settings.large_models:
+            yield f"large.fallbacks: {name!r} is none of the large models ({', '.join(settings.large_models)})"
+    for name, upstream in settings.upstreams.items():
+        if not upstream.models:
+            yield f"upstreams.{name}.models: name the models that this upstream serves"
+
+
+def _urls(settings: Settings) -> Iterator[str]:
+    for key, url in [
+        ("large.base_url", settings.large.base_url),
+        *((f"upstreams.{name}.base_url", upstream.base_url) for name, upstream in settings.upstreams.items()),
+        *(("small.base_url", url) for url in settings.small.base_urls),
     ]:
         if not url.startswith(("http://", "https://")):
-            out.append(f"{section}: {url!r} is no URL; it has to start with http:// or https://")
+            yield f"{key}: {url!r} is not a URL; it must start with http:// or https://"
+
+
+def _time_zone(name: str) -> Iterator[str]:
     try:
-        ZoneInfo(s.budgets.timezone)
+        ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError):
-        out.append(
-            f"budgets.timezone: {s.budgets.timezone!r} is no time zone; use a name such as Europe/Berlin, or UTC"
-        )
-    if not s.database.url.startswith(("sqlite+aiosqlite://", "postgresql+asyncpg://")):
-        out.append(
-            f"database.url: {s.database.url.split('://')[0]!r} is not supported; "
+        yield f"budgets.timezone: {name!r} is not a time zone; use a name such as Europe/Berlin, or UTC"
+
+
+def _database(url: str) -> Iterator[str]:
+    if not url.startswith(("sqlite+aiosqlite://", "postgresql+asyncpg://")):
+        yield (
+            f"database.url: {url.split('://', maxsplit=1)[0]!r} is not supported; "
             "use sqlite+aiosqlite:///FILE or postgresql+asyncpg://user@host/db"
         )
-    return out

@@ -1,4 +1,4 @@
-"""The `X-COPE-*` headers of one request, as values."""
+"""The values of a request's `X-COPE-*` headers."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -7,9 +7,9 @@ from proxy.cascade.types import TaskKind
 from proxy.records import Mode, Stage
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Controls:
-    """The X-COPE-* headers of a request. Amounts are nano-USD."""
+    """The control headers of a request. Amounts are nano-USD."""
 
     budget: int | None = None
     session: str | None = None

@@ -1,6 +1,7 @@
-"""The settings: TOML, environment and calibration file into frozen structs, every problem in one clear line.
+"""Read the settings from the TOML file, the environment and the calibration file.
 
-Precedence: environment (`COPE__SECTION__KEY`), then the file, then the defaults in `schema`.
+The environment (`COPE__SECTION__KEY`) comes first, then the file, then the defaults in `schema`. Every problem is
+reported at once, in one line each.
 """
 
 import difflib
@@ -16,18 +17,15 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import msgspec
 
 from proxy.cascade.types import TaskKind
-from proxy.config.checks import _contradictions
+from proxy.config.checks import contradictions
 from proxy.config.schema import Section, Settings, Thresholds
 from proxy.errors import ConfigError
 from proxy.pricing.money import MAX_USD
 
 ENV_PREFIX = "COPE__"
 
-
-# How `serve` tells its workers of the vLLM that it supervises.
+# `serve` sets these two for its workers when it supervises a vLLM.
 ENGINE_URL = "COPE_ENGINE_URL"
-
-
 ENGINE_MODEL = "COPE_ENGINE_MODEL"
 
 
@@ -40,10 +38,10 @@ def config_path(given: str | None, env: Mapping[str, str] = os.environ) -> Path 
 
 
 def load(path: Path | None, env: Mapping[str, str] = os.environ) -> Settings:
-    """Read the settings.
+    """Read and check the settings.
 
     Raises:
-        ConfigError: with one line for every problem found.
+        ConfigError: the settings cannot be used. It has one line for every problem.
     """
     table: dict[str, Any] = {}
     if path is not None:
@@ -58,17 +56,17 @@ def load(path: Path | None, env: Mapping[str, str] = os.environ) -> Settings:
     problems = _overlay_env(table, env)
     calibration = (table.get("cascade") or {}).get("calibration")
     if isinstance(calibration, str):
-        _apply(calibration, table["cascade"], problems)
+        _add_calibration(calibration, table["cascade"], problems)
     settings: Settings = _build(Settings, table, (), problems)
     if not problems:
-        problems += _contradictions(settings)
+        problems += contradictions(settings)
     if problems:
         raise ConfigError(problems)
     return settings
 
 
 def with_engine(settings: Settings, env: Mapping[str, str]) -> Settings:
-    """Use the vLLM that the parent process supervises, where it names one."""
+    """Use the vLLM that the parent process supervises, if the environment names one."""
     url, model = env.get(ENGINE_URL), env.get(ENGINE_MODEL)
     if not (url and model):
         return settings
@@ -76,13 +74,13 @@ def with_engine(settings: Settings, env: Mapping[str, str]) -> Settings:
     return msgspec.structs.replace(settings, small=small)
 
 
-def _apply(calibration: str, cascade: dict[str, Any], problems: list[str]) -> None:
-    """Add a calibration's tables for the task kinds that the config has none for.
+def _add_calibration(calibration: str, cascade: dict[str, Any], problems: list[str]) -> None:
+    """Add a calibration's table for every task kind that has no table in the config.
 
-    Whole tables: what was certified holds for its plans, its n and its thresholds together.
+    Tables are never mixed, because the guarantee holds for the thresholds, samples and plans together.
     """
     try:
-        found = tomllib.loads(Path(calibration).read_text(encoding="utf-8"), parse_float=Decimal)
+        calibrated = tomllib.loads(Path(calibration).read_text(encoding="utf-8"), parse_float=Decimal)
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
         problems.append(
             f"cascade.calibration: {calibration} cannot be read ({e}); `cope-proxy calibrate` writes one"
@@ -90,11 +88,11 @@ def _apply(calibration: str, cascade: dict[str, Any], problems: list[str]) -> No
         return
     own = cascade.setdefault("thresholds", {})
     if isinstance(own, dict):
-        cascade["thresholds"] = found | own
+        cascade["thresholds"] = calibrated | own
 
 
-def overruled(settings: Settings) -> list[str]:
-    """Return the task kinds of which the config's own tables say something else than its calibration."""
+def overridden_kinds(settings: Settings) -> list[str]:
+    """Return the task kinds for which the config replaces the table of its calibration by another one."""
     cascade = settings.cascade
     if cascade.calibration is None:
         return []
@@ -104,14 +102,13 @@ def overruled(settings: Settings) -> list[str]:
 
 
 def _overlay_env(table: dict[str, Any], env: Mapping[str, str]) -> list[str]:
+    """Set the keys that the environment names and return the problems."""
     problems = []
     for name, raw in sorted(env.items()):
         if not name.startswith(ENV_PREFIX):
             continue
-        keys = name.removeprefix(ENV_PREFIX).split("__")
         node = table
-        # The keys of a free table ([prices."gpt-4o"]) are taken as they stand, all others in lower case.
-        path = _spell(keys)
+        path = _key_path(name.removeprefix(ENV_PREFIX).split("__"))
         for key in path[:-1]:
             child = node.setdefault(key, {})
             if not isinstance(child, dict):
@@ -123,17 +120,22 @@ def _overlay_env(table: dict[str, Any], env: Mapping[str, str]) -> list[str]:
     return problems
 
 
-def _spell(keys: list[str]) -> list[str]:
-    out: list[str] = []
-    kind: Any = Settings
-    for key in keys:
-        if get_origin(kind) is dict:
-            out.append(key)
-            kind = get_args(kind)[1]
-            continue
-        out.append(key.lower())
-        kind = _strip(get_type_hints(kind).get(key.lower(), Any)) if _is_section(kind) else Any
-    return out
+def _key_path(names: list[str]) -> list[str]:
+    """Return the keys that the parts of a variable's name stand for.
+
+    Keys of the schema are lower case. Names of your own, such as the model in `[prices."gpt-4o"]`, keep their case.
+    """
+    path: list[str] = []
+    type_: Any = Settings
+    for name in names:
+        if get_origin(type_) is dict:
+            path.append(name)
+            type_ = get_args(type_)[1]
+        else:
+            key = name.lower()
+            path.append(key)
+            type_ = _section_type(get_type_hints(type_).get(key)) if _is_section(type_) else None
+    return path
 
 
 def _parse_env(raw: str) -> Any:
@@ -143,21 +145,21 @@ def _parse_env(raw: str) -> Any:
         return raw
 
 
-def _is_section(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, Section)
+def _is_section(type_: Any) -> bool:
+    return isinstance(type_, type) and issubclass(type_, Section)
 
 
-def _strip(kind: Any) -> Any:
-    """Return the section or dict type inside `X | None`, else the type itself."""
-    if get_origin(kind) in (Union, UnionType):
-        return next((option for option in get_args(kind) if _is_section(option)), kind)
-    return kind
+def _section_type(type_: Any) -> Any:
+    """Return the section inside `Section | None`, else the type itself."""
+    if get_origin(type_) in (Union, UnionType):
+        return next((option for option in get_args(type_) if _is_section(option)), type_)
+    return type_
 
 
 def _build(section: type[Any], table: Any, path: tuple[str, ...], problems: list[str]) -> Any:
-    """Convert one table, key by key, so that every problem is found and not only the first."""
+    """Convert one table key by key, so that every problem is found and not only the first."""
     if not isinstance(table, dict):
-        problems.append(f"{'.'.join(path)}: has to be a table, as in [{'.'.join(path)}]")
+        problems.append(f"{'.'.join(path)}: must be a table, as in [{'.'.join(path)}]")
         return None
     hints = get_type_hints(section, include_extras=True)
     values: dict[str, Any] = {}
@@ -168,18 +170,18 @@ def _build(section: type[Any], table: Any, path: tuple[str, ...], problems: list
             hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(hints)}"
             problems.append(f"{here}: unknown key; {hint}")
             continue
-        kind = _strip(hints[key])
-        if _is_section(kind):
-            values[key] = _build(kind, value, (*path, key), problems)
-        elif get_origin(kind) is dict and _is_section(get_args(kind)[1]):
-            values[key] = _build_map(kind, value, (*path, key), problems)
+        type_ = _section_type(hints[key])
+        if _is_section(type_):
+            values[key] = _build(type_, value, (*path, key), problems)
+        elif get_origin(type_) is dict and _is_section(get_args(type_)[1]):
+            values[key] = _build_map(type_, value, (*path, key), problems)
         else:
             try:
                 values[key] = msgspec.convert(value, hints[key], strict=True, dec_hook=_decode)
                 if isinstance(values[key], Decimal) and not 0 <= values[key] <= MAX_USD:
                     problems.append(f"{here}: {values[key]} is not an amount of USD in 0..{MAX_USD}")
             except msgspec.ValidationError as e:
-                problems.append(f"{here}: {_plain(str(e))}")
+                problems.append(f"{here}: {_without_path(str(e))}")
     missing = [f.name for f in msgspec.structs.fields(section) if f.required and f.name not in table]
     problems += [f"{'.'.join((*path, name))}: missing; add it" for name in missing]
     if problems:
@@ -187,10 +189,11 @@ def _build(section: type[Any], table: Any, path: tuple[str, ...], problems: list
     return section(**values)
 
 
-def _build_map(kind: Any, table: Any, path: tuple[str, ...], problems: list[str]) -> Any:
-    key_type, value_type = get_args(kind)
+def _build_map(type_: Any, table: Any, path: tuple[str, ...], problems: list[str]) -> Any:
+    """Convert a table whose keys are names, such as `[prices]`."""
+    key_type, value_type = get_args(type_)
     if not isinstance(table, dict):
-        problems.append(f"{'.'.join(path)}: has to be a table of tables")
+        problems.append(f"{'.'.join(path)}: must be a table of tables")
         return None
     allowed = tuple(key_type) if issubclass(key_type, StrEnum) else None
     problems += [
@@ -204,9 +207,10 @@ def _build_map(kind: Any, table: Any, path: tuple[str, ...], problems: list[str]
     }
 
 
-def _decode(kind: type, value: Any) -> Any:
-    raise msgspec.ValidationError(f"Expected `{kind.__name__}`, got `{type(value).__name__}`")
+def _decode(type_: type, value: Any) -> Any:
+    raise msgspec.ValidationError(f"Expected `{type_.__name__}`, got `{type(value).__name__}`")
 
 
-def _plain(message: str) -> str:
+def _without_path(message: str) -> str:
+    """Return a message of msgspec in lower case and without its JSON path. The key stands before it already."""
     return message[0].lower() + message[1:].split(" - at `", maxsplit=1)[0]

@@ -1,4 +1,4 @@
-"""The cascade's policy for one request: the config's values and the headers' overrides."""
+"""The cascade's policy for one request, from the config and the control headers."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""Which price holds for which configured model."""
+"""The prices of the configured models."""
 
 from proxy.config.schema import Settings
 from proxy.errors import ConfigError
@@ -6,10 +6,10 @@ from proxy.pricing.prices import Price, per_mtok, published_price
 
 
 def resolve_prices(settings: Settings) -> dict[str, Price]:
-    """Return the price of every large model: the config's, else the published one.
+    """Return the price of every large model. A price in the config replaces the published one.
 
     Raises:
-        ConfigError: a model has no price in either.
+        ConfigError: a model has neither.
     """
     prices: dict[str, Price] = {}
     problems = []
@@ -39,6 +39,6 @@ def resolve_prices(settings: Settings) -> dict[str, Price]:
 
 
 def small_price(settings: Settings) -> Price:
-    """Return the price of the small model, which is nothing unless the config says otherwise."""
+    """Return the price of the small model. It is free unless the config has a price."""
     price = settings.small.price
     return Price(input=per_mtok(price.input_per_mtok), output=per_mtok(price.output_per_mtok))

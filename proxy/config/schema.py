@@ -1,6 +1,6 @@
-"""The settings: TOML and environment into frozen structs, every problem in one clear line.
+"""The settings as frozen structs.
 
-Precedence: environment (`COPE__SECTION__KEY`), then the file, then the defaults below.
+The docstrings of sections and fields are the text of docs/configuration.md. `make docs` writes that page.
 """
 
 from decimal import Decimal
@@ -19,166 +19,289 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 Temperature = Annotated[float, Meta(ge=0, le=2)]
 
 
-class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Section(Struct, frozen=True, forbid_unknown_fields=True):
     """Base of every table of the config."""
 
 
-class Server(Section, frozen=True):
+class Server(Section, frozen=True, kw_only=True):
+    """The HTTP server."""
+
     host: str = "127.0.0.1"
+    """Address to listen on. Other machines can only reach the proxy if this is not a loopback address."""
     port: Annotated[int, Meta(ge=0, le=65535)] = 8080
+    """Port to listen on."""
     workers: Positive = 1
+    """Number of processes. All of them share one vLLM and one database."""
     max_body_bytes: Positive = 20 * 2**20
+    """Largest request body. A larger one is refused with status 413."""
     request_timeout_s: Seconds = 600.0
+    """Longest time for one request, from its arrival to the end of the answer."""
     admin_key_env: str = "COPE_ADMIN_KEY"
+    """Environment variable that holds the admin key. The admin can see the spend of every key."""
     allow_anonymous: bool = False
+    """Serve other machines even if no client key exists. Without it `serve` refuses to start in that case."""
 
 
-class Database(Section, frozen=True):
+class Database(Section, frozen=True, kw_only=True):
+    """The database of the ledger."""
+
     url: str = "sqlite+aiosqlite:///cope.db"
+    """`sqlite+aiosqlite:///FILE` or `postgresql+asyncpg://user@host/database`."""
 
 
-class Vllm(Section, frozen=True):
+class Vllm(Section, frozen=True, kw_only=True):
+    """Starts one vLLM and restarts it when it ends. Leave the table out to use a running server."""
+
     python: str | None = None
+    """Python interpreter that has vLLM. Unset: that of `./.venv-vllm` if it exists, else the proxy's own."""
     args: tuple[str, ...] = ()
+    """Arguments to add to vLLM's command line, for example `["--max-model-len", "8192"]`."""
     env: dict[str, str] = {}
+    """Environment variables to add for vLLM."""
     startup_timeout_s: Seconds = 600.0
+    """Longest time from the start of vLLM to its first answer."""
     restart: bool = True
+    """Restart vLLM when it ends. The delay grows from 1 s to 60 s."""
     log_file: str = "vllm.log"
+    """File that receives vLLM's output."""
 
 
-class SmallPrice(Section, frozen=True):
+class SmallPrice(Section, frozen=True, kw_only=True):
+    """The price of the small model, in USD per million tokens. Zero means that local answers are free."""
+
     input_per_mtok: Decimal = Decimal(0)
+    """USD per million prompt tokens."""
     output_per_mtok: Decimal = Decimal(0)
+    """USD per million completion tokens."""
 
 
-class Small(Section, frozen=True):
+class Small(Section, frozen=True, kw_only=True):
+    """The small model. Set `base_url` or add a `[small.vllm]` table."""
+
     model: str = BUNDLED_MODEL
+    """A Hugging Face model id, a local folder or `bundled`. The bundled SmolLM2-135M is only for trying the proxy out."""
     base_url: str | tuple[str, ...] | None = None
+    """URL of a running OpenAI-compatible server such as vLLM, or a list of them. Requests are spread over the list."""
     api_key_env: str | None = None
+    """Environment variable that holds the key of that server. Unset: it needs no key."""
     vllm: Vllm | None = None
     on_unavailable: Literal["escalate", "wait", "fail"] = "escalate"
+    """Reaction when no small server answers: ask the large model, wait for the small one, or refuse the request."""
     tools: bool = False
+    """Let the small model call tools. vLLM needs `--enable-auto-tool-choice` and a tool parser for that."""
     max_output_tokens: Positive = 1024
+    """Longest local answer in tokens."""
     timeout_s: Seconds = 120.0
+    """Longest time for one call of the small model."""
     price: SmallPrice = SmallPrice()
 
     @property
     def base_urls(self) -> tuple[str, ...]:
-        """The running servers to use, none when a vLLM is to be started."""
+        """The configured servers. Empty if vLLM is to be started."""
         if self.base_url is None:
             return ()
         return (self.base_url,) if isinstance(self.base_url, str) else self.base_url
 
 
-class Upstream(Section, frozen=True):
+class Upstream(Section, frozen=True, kw_only=True):
+    """Another paid upstream. NAME is yours, and clients name its models as `NAME/model`."""
+
     base_url: str = "https://api.openai.com/v1"
+    """URL of the upstream."""
     api_key_env: str = "OPENAI_API_KEY"
+    """Environment variable that holds the upstream's key."""
     api_version: str | None = None
+    """Azure OpenAI only: the API version, for example `2024-10-21`. Each deployment has to be named like its model."""
     models: tuple[str, ...] = ()
+    """Further models that clients may name, including embedding models."""
     timeout_s: Seconds = 600.0
+    """Longest time for a complete answer."""
     connect_timeout_s: Seconds = 10.0
+    """Longest time to connect."""
     read_timeout_s: Seconds = 600.0
+    """Longest time between two parts of an answer."""
     max_retries: Annotated[int, Meta(ge=0, le=10)] = 2
+    """Retries of a failed call. A call that may have been billed is never retried."""
     breaker_failures: Positive = 5
+    """Number of failures in a row after which the upstream gets no calls for a while."""
     breaker_cooldown_s: Seconds = 15.0
+    """Length of that pause."""
 
 
-class Large(Upstream, frozen=True):
+class Large(Upstream, frozen=True, kw_only=True):
+    """The default upstream and its model, which answers the requests that the small model is unsure about."""
+
     model: str = "gpt-4o-mini"
+    """The default large model."""
     fallbacks: tuple[str, ...] = ()
+    """Models to try in this order when a model is unavailable and nothing was billed. See `[upstreams.NAME]`."""
     max_output_tokens: Positive = 16384
+    """Longest paid answer in tokens if the client sets no limit."""
 
 
 class LargeModel(Struct, frozen=True):
-    """A large model as clients name it, and as its upstream does; upstream "" is [large] itself."""
+    """A large model. Its `upstream` is empty for the models of `[large]`."""
 
     name: str
+    """Its name for clients."""
     upstream: str
     id: str
+    """Its name for the upstream."""
 
 
-class PriceTable(Section, frozen=True):
+class PriceTable(Section, frozen=True, kw_only=True):
+    """The price of MODEL, in USD per million tokens. It replaces the price of the genai-prices package."""
+
     input_per_mtok: Decimal
+    """USD per million prompt tokens."""
     output_per_mtok: Decimal
+    """USD per million completion tokens."""
     cached_input_per_mtok: Decimal | None = None
+    """USD per million prompt tokens that the upstream has in its cache. Unset: as `input_per_mtok`."""
 
 
-class Temperatures(Section, frozen=True):
+class Temperatures(Section, frozen=True, kw_only=True):
+    """The sampling temperatures."""
+
     plan: Temperature = 0.8
+    """Temperature of goals."""
     stage1: Temperature = 0.4
+    """Temperature of the answers of stage 1."""
     stage2: Temperature = 0.8
+    """Temperature of the answers of stage 2."""
 
 
-class Certified(Section, frozen=True):
-    """A pair of thresholds on the scale of the estimator that has these usual ones; `cope-proxy calibrate` writes it."""
+class Certified(Section, frozen=True, kw_only=True):
+    """Thresholds with a guarantee. `cope-proxy calibrate` writes this table."""
 
     usual: tuple[Share, Share]
+    """Default thresholds of the estimator that was tested. The guarantee does not hold for any other estimator."""
     stage1: Share | Literal["never"]
+    """Confidence from which stage 1 accepts."""
     stage2: Share | Literal["never"]
+    """Confidence from which stage 2 accepts."""
 
 
-class Thresholds(Section, frozen=True):
+class Thresholds(Section, frozen=True, kw_only=True):
+    """Settings of one task kind. They replace the general ones."""
+
     stage1: Share | Literal["never"] | None = None
+    """Confidence from which stage 1 accepts. Unset: the default of the estimator."""
     stage2: Share | Literal["never"] | None = None
+    """Confidence from which stage 2 accepts. Unset: the default of the estimator."""
     samples: Positive | None = None
+    """Answers of the small model per stage. Unset: `cascade.samples`."""
     plans: Plans | None = None
+    """Plans for this kind. Unset: `cascade.plans`."""
     skip: bool | None = None
+    """Send this kind straight to the large model."""
     certified: Certified | None = None
 
 
-class Cascade(Section, frozen=True):
+class Cascade(Section, frozen=True, kw_only=True):
+    """How the small model is sampled and when its answer is accepted."""
+
     samples: Positive = 8
+    """Answers of the small model per stage."""
     max_samples: Positive = 32
+    """Highest value that `X-COPE-Samples` may ask for."""
     aliases: tuple[str, ...] = ("cope",)
+    """Model names for which the cascade answers."""
     accept_at_threshold: bool = True
+    """Accept a confidence that equals the threshold. Set it to false only to reproduce a strict comparison in a paper.
+    A calibration requires true."""
     plans: Plans | None = None
+    """Plans to write before answering: `all`, `goals` (no guideline, so no stage 2) or `none`.
+    Unset: a default per task kind, which docs/evaluation.md explains."""
     plan_max_tokens: Positive = 96
+    """Longest goal or guideline in tokens."""
     early_stop: bool = True
+    """Stop sampling as soon as further samples cannot change the decision."""
     stop_error: Annotated[float, Meta(ge=0, lt=0.5)] = 0.0
+    """Also stop sampling when the decision would change with at most this probability.
+    Keep 0 unless the small model limits your throughput. A value of 0.05 saved 6 to 11 % of the tokens."""
     speculate_from: Share | Literal["never"] = "never"
+    """Request the guideline before stage 1 ends when the probability of an escalation is at least this value.
+    Keep `never` unless latency matters more than money. Some guidelines are then paid for and not used."""
     skip_losses: bool = True
+    """Skip guidelines while they lose money for a task kind, judged by its last 200 requests.
+    One request in 20 still gets one. Explicit settings and control headers for the kind disable this."""
     temperatures: Temperatures = Temperatures()
     calibration: str | None = None
+    """File that `cope-proxy calibrate` wrote. A `[cascade.thresholds.KIND]` table replaces its table for the kind."""
     thresholds: dict[TaskKind, Thresholds] = {}
 
 
-class SandboxSettings(Section, frozen=True):
+class SandboxSettings(Section, frozen=True, kw_only=True):
+    """The sandbox that runs generated code to compare its behaviour."""
+
     enabled: bool = True
+    """Run code if bubblewrap (`bwrap`) is installed and passes its self-test. Otherwise code is compared as text."""
 
 
-class Audit(Section, frozen=True):
+class Audit(Section, frozen=True, kw_only=True):
+    """Audits compare local answers with the large model's answers. `cope-proxy audits` reports them."""
+
     share: Share = 0.0
+    """Share of local answers to audit."""
     budget_usd: Decimal = Decimal(1)
+    """Highest spend on audits in a window, in USD."""
     window: Window = "day"
+    """Window of that budget."""
     expect: Share = 0.9
+    """Expected share of agreement. A lower one is logged as a warning."""
 
 
-class Limit(Section, frozen=True):
+class Limit(Section, frozen=True, kw_only=True):
+    """A budget of one key, user or tag."""
+
     usd: Decimal
+    """Highest spend in a window, in USD."""
     window: Window = "total"
+    """Window after which the budget starts again."""
 
 
-class Budgets(Section, frozen=True):
+class Budgets(Section, frozen=True, kw_only=True):
+    """Limits on the spend. A paid call is only made if it fits into every budget that applies to it."""
+
     global_usd: Decimal | None = None
+    """Highest spend of all requests in a window, in USD. Unset: no limit."""
     window: Window = "total"
+    """Window of the global budget."""
     timezone: str = "UTC"
+    """Time zone in which days, weeks and months begin, for example `Europe/Berlin`. Reports use it too."""
     wait_s: Annotated[float, Meta(ge=0)] = 5.0
+    """Longest time that a call waits for money that other calls have reserved."""
     keys: dict[str, Limit] = {}
+    """Budgets by the name or id of a key. They replace the budget that was set when the key was created."""
     users: dict[str, Limit] = {}
+    """Budgets by end user (`user` in the body). `"*"` gives one to every user."""
     tags: dict[str, Limit] = {}
+    """Budgets by tag (`metadata` in the body), written `"key=value"`. `"key=*"` gives one to every value."""
 
 
-class Ledger(Section, frozen=True):
+class Ledger(Section, frozen=True, kw_only=True):
+    """How long the ledger keeps its records, and what happens while the database is unavailable."""
+
     store_content: bool = False
+    """Also store prompts, answers and plans."""
     retention_days: Positive | None = None
+    """Days to keep requests and calls. Daily sums are kept for ever. Unset: no limit."""
     content_retention_days: Positive | None = None
+    """Days to keep prompts, answers and plans. Unset: as long as their requests."""
     responses_retention_hours: Annotated[int, Meta(ge=0)] = 24
+    """Hours to keep local answers of `/v1/responses` for `previous_response_id`. 0: keep none."""
     spool_dir: str = "cope.spool"
+    """Folder on a local disk for records that are not in the database yet. They survive a crash."""
     spool_max_bytes: Positive = 256 * 2**20
+    """Largest size of that folder per process."""
     on_outage: Literal["refuse", "continue"] = "refuse"
+    """Reaction when the database is unavailable and the folder is full: refuse requests or continue without records."""
 
 
-class Settings(Section, frozen=True):
+class Settings(Section, frozen=True, kw_only=True):
+    """All settings."""
+
     server: Server = Server()
     database: Database = Database()
     small: Small = Small()
@@ -193,7 +316,7 @@ class Settings(Section, frozen=True):
 
     @property
     def large_models(self) -> dict[str, LargeModel]:
-        """Every large model by the name that clients use: the default first, those of [upstreams] as "NAME/model"."""
+        """Every large model by its name for clients. The default comes first."""
         own = dict.fromkeys((self.large.model, *self.large.models))
         others = ((name, id_) for name, upstream in self.upstreams.items() for id_ in upstream.models)
         models = [

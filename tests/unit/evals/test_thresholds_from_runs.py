@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from proxy.cascade.types import TaskKind
 from proxy.cli.main import main
 from proxy.config.controls import Controls
-from proxy.config.loading import load, overruled
+from proxy.config.loading import load, overridden_kinds
 from proxy.config.policy import NEVER, policy
 from proxy.errors import ConfigError
 from proxy.evals import trial as trials_of
@@ -202,12 +202,12 @@ def test_a_table_that_a_person_writes_replaces_what_was_certified(tmp_path):
     """Whole: thresholds of one with the plans or the n of the other were never tested. They hold on every scale."""
     settings, _ = calibrated(tmp_path, CODE, "", "--quality", "0.95")
     certified = code(settings, BEHAVIOUR)
-    assert overruled(settings) == []
+    assert overridden_kinds(settings) == []
     settings, _ = calibrated(tmp_path, CODE, "[cascade.thresholds.code]\nstage1 = 0.9\n", "--quality", "0.95")
     assert code(settings, BEHAVIOUR).stages[0].threshold == code(settings, USUAL).stages[0].threshold == 0.9
     assert code(settings, USUAL).stages[1].threshold == 0.5
     assert (certified.samples, code(settings, BEHAVIOUR).samples) == (4, 8)
-    assert overruled(settings) == ["code"]
+    assert overridden_kinds(settings) == ["code"]
 
 
 def test_the_config_that_init_writes_leaves_a_calibration_alone(tmp_path):
@@ -226,7 +226,7 @@ def test_the_config_that_init_writes_leaves_a_calibration_alone(tmp_path):
 
 def test_a_calibration_needs_thresholds_that_accept_at_equality(tmp_path):
     """What was certified does; a config that says otherwise would send more upstream than was tested."""
-    with pytest.raises(ConfigError, match=r"accept_at_threshold: what a calibration certified"):
+    with pytest.raises(ConfigError, match=r"accept_at_threshold: a calibration accepts"):
         calibrated(tmp_path, CODE, "accept_at_threshold = false\n", "--quality", "0.95")
 
 
