@@ -79,8 +79,8 @@ def clients_python() -> Path:
 
 
 @pytest.fixture(scope="session")
-def node_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Json]:
-    """Run a script of `tests/clients/node` with some arguments and return what it printed."""
+def node_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the scripts of `tests/clients/node` and the packages that they need."""
     if shutil.which("npm") is None:
         pytest.fail("npm is not installed")
     folder = tmp_path_factory.mktemp("node")
@@ -93,10 +93,21 @@ def node_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Json]:
         check=True,
         capture_output=True,
     )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def node_run(node_packages: Path) -> Callable[..., Json]:
+    """Run a script of `tests/clients/node` with some arguments and return what it printed."""
 
     def run(script: str, *args: str) -> Json:
         done = subprocess.run(
-            ["node", script, *args], cwd=folder, capture_output=True, text=True, timeout=60, check=False
+            ["node", script, *args],
+            cwd=node_packages,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
         assert done.returncode == 0, done.stderr[-3000:]
         return dict(json.loads(done.stdout))
