@@ -121,7 +121,7 @@ class SmallPool:
             async with asyncio.timeout(self._timeout_s), await self._post(server, payload) as response:
                 if response.status >= 400:
                     await self._refuse(response)
-                async for data in events(response.content):
+                async for data in events(response.content.iter_any()):
                     if data == DONE:
                         break
                     into.add(data)

@@ -89,7 +89,7 @@ async def stream(
         nonlocal done
         try:
             async with _post(state, call, body) as response:
-                async for data in events(response.content):
+                async for data in events(response.content.iter_any()):
                     if data == DONE:
                         done = True
                         break
