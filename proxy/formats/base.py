@@ -75,7 +75,7 @@ class Format(Protocol):
     """Below the base URL, here and upstream."""
     farewell: bytes | None
     """The last event of a stream."""
-    named_events: bool
+    events_are_named: bool
     """Whether each event of a stream carries its type as its name."""
 
     def check(self, body: Json) -> None:

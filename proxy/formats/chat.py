@@ -24,7 +24,7 @@ class Chat:
 
     path = "/chat/completions"
     farewell: bytes | None = b"[DONE]"
-    named_events = False
+    events_are_named = False
 
     def check(self, body: Json) -> None:
         """Check the messages and the fields that bound the answer."""

@@ -21,7 +21,7 @@ class Completions:
 
     path = "/completions"
     farewell: bytes | None = b"[DONE]"
-    named_events = False
+    events_are_named = False
 
     def check(self, body: Json) -> None:
         """Check the prompt and the fields that bound the answer."""

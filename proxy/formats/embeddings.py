@@ -16,7 +16,7 @@ class Embeddings:
 
     path = "/embeddings"
     farewell: bytes | None = None
-    named_events = False
+    events_are_named = False
 
     def check(self, body: Json) -> None:
         """Check the input."""

@@ -89,7 +89,7 @@ class Responses:
 
     path = "/responses"
     farewell: bytes | None = None
-    named_events = True
+    events_are_named = True
 
     def check(self, body: Json) -> None:
         """Check the input and the fields that bound the answer."""

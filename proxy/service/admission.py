@@ -1,6 +1,6 @@
 """Whether a key may make this request now."""
 
-from proxy.errors import ApiError
+from proxy.errors import forbidden, ledger_unavailable, rate_limited
 from proxy.ledger.rate_limits import Admit, RateLimitExceededError
 from proxy.ledger.writer import LedgerUnavailableError
 from proxy.service.request import ModelRequest
@@ -19,15 +19,13 @@ async def admit(state: AppState, request: ModelRequest, way: Route) -> None:
     rules = request.key.rules
     for model in (request.body["model"], *(request.body.get("models") or ())):
         if rules.models and model not in rules.models:
-            raise ApiError(
-                403,
+            raise forbidden(
                 f"This key may not use the model {model[:100]!r}; it may use {', '.join(rules.models)}.",
                 code="model_not_allowed",
                 param="model",
             )
     if rules.modes and way.mode not in rules.modes:
-        raise ApiError(
-            403,
+        raise forbidden(
             f"This key may not use the mode {way.mode!r}; it may use {', '.join(rules.modes)}.",
             code="mode_not_allowed",
         )
@@ -37,23 +35,6 @@ async def admit(state: AppState, request: ModelRequest, way: Route) -> None:
     try:
         await state.writer.admit(Admit(request.key.id, request.received_at, *limits))
     except RateLimitExceededError as e:
-        raise ApiError(
-            429,
-            f"Rate limit reached: {e.limit} {e.what} a minute for this key. Try again in {e.retry_after_s} s.",
-            type=e.what,
-            code="rate_limit_exceeded",
-            headers={
-                "retry-after": str(e.retry_after_s),
-                f"x-ratelimit-limit-{e.what}": str(e.limit),
-                f"x-ratelimit-remaining-{e.what}": "0",
-                f"x-ratelimit-reset-{e.what}": f"{e.retry_after_s}s",
-            },
-        ) from e
+        raise rate_limited(e.limit, e.what, e.retry_after_s) from e
     except LedgerUnavailableError as e:
-        raise ApiError(
-            503,
-            "The ledger cannot be written at present.",
-            type="server_error",
-            code="ledger_unavailable",
-            headers={"retry-after": "5"},
-        ) from e
+        raise ledger_unavailable() from e

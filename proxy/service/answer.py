@@ -4,12 +4,7 @@ import asyncio
 import logging
 
 from proxy.cascade.types import Escalated, TaskKind
-from proxy.errors import (
-    NO_RETRY,
-    ApiError,
-    NoBudgetError,
-    unavailable,
-)
+from proxy.errors import NO_RETRY, ApiError, NoBudgetError, ledger_unavailable, request_timeout
 from proxy.service.admission import admit
 from proxy.service.conversations import recall
 from proxy.service.exchange import Exchange
@@ -38,9 +33,7 @@ async def answer(state: AppState, request: ModelRequest, reply: Reply) -> None:
     settings = state.settings
     way = route(settings, request.body, request.controls.mode)
     if state.writer.full and settings.ledger.on_outage == "refuse":
-        raise unavailable(
-            "The ledger cannot be written at present.", code="ledger_unavailable", retry_after_s=5
-        )
+        raise ledger_unavailable()
     request_log = RequestLog(request, way.mode if request.audits is None else "audit")
     budget = RequestBudget(state, request)
     try:
@@ -59,9 +52,9 @@ async def answer(state: AppState, request: ModelRequest, reply: Reply) -> None:
             await answer_locally(exchange, decision, reply)
     except TimeoutError:
         request_log.status, request_log.error = 504, "request_timeout"
-        raise ApiError(
-            504, "The request took too long.", "server_error", "request_timeout", headers=_retry(request_log)
-        ) from None
+        error = request_timeout()
+        error.headers = _retry(request_log)
+        raise error from None
     except ApiError as e:
         request_log.status, request_log.error = e.status, e.code or e.type
         e.headers = {**e.headers, **_retry(request_log)}

@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 from proxy.cascade.types import Json
-from proxy.errors import bad_request, unavailable
+from proxy.errors import bad_request, database_unavailable
 from proxy.ids import now
 from proxy.ledger.database import DatabaseError
 from proxy.ledger.kept_responses import Kept, find, keep
@@ -33,7 +33,7 @@ async def recall(state: AppState, request: ModelRequest) -> tuple[Json, int]:
     try:
         kept = await find(state.database, previous)
     except (OSError, DatabaseError) as e:
-        raise unavailable("The database is away.", code="database_unavailable", retry_after_s=5) from e
+        raise database_unavailable() from e
     theirs = kept is not None and kept.key_id != request.key_id
     if theirs or (kept is None and previous.startswith(OURS)):
         raise bad_request(

@@ -31,7 +31,7 @@ class Exchange:
 
 async def send_event(exchange: Exchange, reply: Reply, data: bytes, name: Any = None) -> None:
     """Send one event of a stream, named if the format names its events."""
-    if exchange.request.format.named_events:
+    if exchange.request.format.events_are_named:
         await reply.event(data, str(name or msgspec.json.decode(data)["type"]))
     else:
         await reply.event(data)

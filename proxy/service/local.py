@@ -14,12 +14,12 @@ from proxy.cascade.protocols import SmallRequest
 from proxy.cascade.types import Accepted, Escalated, Json, Kept, MissingLogprobsError, Task, TaskKind
 from proxy.config.policy import policy
 from proxy.errors import (
-    ApiError,
     NoBudgetError,
     SmallRefusedError,
     SmallUnavailableError,
     bad_request,
-    unavailable,
+    no_local_answer,
+    small_unavailable,
 )
 from proxy.formats.base import Conversation, Local, NotServedError
 from proxy.formats.responses_render import output_items
@@ -143,7 +143,7 @@ async def _small_unavailable(state: AppState, *, local_only: bool) -> str | None
         return None
     if choice == "escalate" and not local_only:
         return "small tier unavailable"
-    raise unavailable("The small model is not available.", code="small_unavailable", retry_after_s=5)
+    raise small_unavailable()
 
 
 def degrade(exchange: Exchange, decision: Escalated, e: NoBudgetError) -> Escalated:
@@ -172,9 +172,7 @@ async def answer_locally(exchange: Exchange, decision: Accepted | Escalated, rep
         request_log.confidence = decision.confidence if exchange.way.mode == "cascade" else None
     else:
         if decision.best is None:
-            raise ApiError(
-                502, "The small model gave no valid answer.", type="server_error", code="no_local_answer"
-            )
+            raise no_local_answer()
         sample, request_log.stage, request_log.confidence = (
             decision.best,
             decision.best_stage,

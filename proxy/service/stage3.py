@@ -20,7 +20,7 @@ from proxy.service.conversations import remember
 from proxy.service.exchange import Exchange, end_stream, send_event
 from proxy.service.reply import Reply
 from proxy.spending.calls import complete, stream
-from proxy.spending.paid import PaidCall, may_be_billed, paid
+from proxy.spending.paid import PaidCall, paid
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ async def answer_with_large(exchange: Exchange, decision: Escalated, reply: Repl
             await _call_model(exchange, model, decision, reply)
             return
         except ApiError as e:
-            if reply.answering or may_be_billed(e) or not _another_model_may_answer(e):
+            if reply.answering or e.billed or not _another_model_may_answer(e):
                 raise
             log.warning("%s: %s failed (%s); the next one is asked", exchange.request.id, model.name, e.code)
     await _call_model(exchange, last, decision, reply)
@@ -130,7 +130,7 @@ async def _relay(
 ) -> dict[str, Any] | None:
     """Pass a stage-3 stream on as it comes; return its last chunk, which is held back for its last facts."""
     format_, request_log = exchange.request.format, exchange.request_log
-    unasked = not format_.named_events and not (exchange.request.body.get("stream_options") or {}).get(
+    unasked = not format_.events_are_named and not (exchange.request.body.get("stream_options") or {}).get(
         "include_usage"
     )
     last = None

@@ -11,12 +11,12 @@ from zoneinfo import ZoneInfo
 
 import aiohttp
 
+from proxy.backends.apis import Api, api_of
 from proxy.backends.small_pool import SmallPool
-from proxy.backends.upstream import Account, Upstream
+from proxy.backends.upstream import Upstream
 from proxy.cascade.plan_cache import PlanCache
 from proxy.config.prices import resolve_prices, small_price
 from proxy.config.schema import Settings
-from proxy.config.schema import Upstream as UpstreamSettings
 from proxy.errors import ConfigError
 from proxy.ids import new_id
 from proxy.ledger.database import Database, open_database
@@ -51,18 +51,18 @@ class AppState:
     """Sessions, their owners and limits that are known to stand in the database."""
 
 
-def accounts(settings: Settings) -> dict[str, Account]:
-    """Return how each upstream is reached, [large] as "", with its key from the environment.
+def upstream_apis(settings: Settings) -> dict[str, Api]:
+    """Return each upstream's API with its key from the environment. [large] has the name "".
 
     Raises:
-        ConfigError: a variable is not set.
+        ConfigError: the environment variable of a key is not set.
     """
-    found: dict[str, Account] = {}
+    found: dict[str, Api] = {}
     problems = []
     for name, upstream in {"": settings.large, **settings.upstreams}.items():
         key = os.environ.get(upstream.api_key_env, "").strip()
         if key:
-            found[name] = _account(upstream, key)
+            found[name] = api_of(upstream, key)
         else:
             problems.append(
                 f"{f'upstreams.{name}' if name else 'large'}.api_key_env: the environment variable "
@@ -73,25 +73,11 @@ def accounts(settings: Settings) -> dict[str, Account]:
     return found
 
 
-def _account(upstream: UpstreamSettings, key: str) -> Account:
-    return Account(
-        base_url=upstream.base_url,
-        api_key=key,
-        api_version=upstream.api_version,
-        timeout_s=upstream.timeout_s,
-        connect_timeout_s=upstream.connect_timeout_s,
-        read_timeout_s=upstream.read_timeout_s,
-        max_retries=upstream.max_retries,
-        breaker_failures=upstream.breaker_failures,
-        breaker_cooldown_s=upstream.breaker_cooldown_s,
-    )
-
-
 @asynccontextmanager
 async def open_state(settings: Settings) -> AsyncIterator[AppState]:
     """Open everything; on the way out settle, flush and close, in that order."""
     prices = resolve_prices(settings)
-    reached = accounts(settings)
+    apis = upstream_apis(settings)
     small = settings.small
     database = open_database(settings.database.url)
     zone = ZoneInfo(settings.budgets.timezone)
@@ -110,7 +96,7 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
                 prices=prices,
                 small_price=small_price(settings),
                 small=pool,
-                upstreams={name: Upstream(session, account) for name, account in reached.items()},
+                upstreams={name: Upstream(session, api) for name, api in apis.items()},
                 plans=PlanCache(),
                 sandbox=await _sandbox(settings),
                 audits=Audits(settings.audit.share),

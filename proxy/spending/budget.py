@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from proxy.errors import ApiError, NoBudgetError, bad_header, unavailable
+from proxy.errors import NoBudgetError, bad_header, ledger_unavailable
 from proxy.ids import now
 from proxy.ledger.budgets import BudgetExceededError, SessionOwnedError, remaining
 from proxy.ledger.journal import JournalFullError
@@ -49,7 +49,7 @@ class RequestBudget:
         except SessionOwnedError as e:
             raise bad_header("X-COPE-Session", "this session belongs to another key") from e
         except LedgerUnavailableError as e:
-            raise _away() from e
+            raise ledger_unavailable() from e
         self.state.opened.add(known)
 
     async def hold(self, call_id: str, model: str, amount: int, least: int) -> int:
@@ -82,7 +82,7 @@ class RequestBudget:
                 self.state.writer.submit(hold)
             except JournalFullError as e:
                 if self.state.settings.ledger.on_outage == "refuse":
-                    raise _away() from e
+                    raise ledger_unavailable() from e
                 log.critical("%s; going on without evidence, as ledger.on_outage says", e)
         self.reserved += amount
         self._open[call_id] = amount
@@ -101,7 +101,7 @@ class RequestBudget:
         except SessionOwnedError as e:
             raise bad_header("X-COPE-Session", "this session belongs to another key") from e
         except LedgerUnavailableError as e:
-            raise _away() from e
+            raise ledger_unavailable() from e
         self._left = grant.left
         return grant.amount
 
@@ -129,7 +129,3 @@ class RequestBudget:
 
     def _shared(self, at: datetime) -> tuple[BudgetRef, ...]:
         return budgets_of(self.state, self.request, at)
-
-
-def _away() -> ApiError:
-    return unavailable("The ledger cannot be written at present.", code="ledger_unavailable", retry_after_s=5)

@@ -8,9 +8,9 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from proxy.backends.upstream import passed_on
-from proxy.errors import ApiError
-from proxy.formats.sse import DONE, events
+from proxy.backends.upstream import UpstreamResponse
+from proxy.errors import upstream_broken, upstream_invalid
+from proxy.formats.sse import DONE
 from proxy.pricing.prices import Usage
 from proxy.pricing.tokens import count_text, hides_reasoning
 from proxy.service.state import AppState
@@ -21,13 +21,11 @@ DRAIN_S = 0.8
 
 
 @asynccontextmanager
-async def _post(
-    state: AppState, call: PaidCall, body: Mapping[str, Any]
-) -> AsyncIterator[aiohttp.ClientResponse]:
+async def _post(state: AppState, call: PaidCall, body: Mapping[str, Any]) -> AsyncIterator[UpstreamResponse]:
     sent = {k: v for k, v in call.format.outgoing(body).items() if k != "models"} | {"model": call.model.id}
     upstream = state.upstreams[call.model.upstream]
     async with upstream.post(call.format.path, sent, call.deadline) as response:
-        call.headers = passed_on(response)
+        call.headers = response.headers
         yield response
 
 
@@ -48,12 +46,7 @@ async def complete(state: AppState, call: PaidCall, body: Mapping[str, Any]) -> 
             if call.usage is None:
                 call.counted = Usage(await _prompt(call, body), count_text(call.model.id, generated))
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as e:
-            raise ApiError(
-                502,
-                "The upstream's answer is not what this endpoint gives.",
-                "server_error",
-                "upstream_invalid",
-            ) from e
+            raise upstream_invalid() from e
         return raw
 
     task = asyncio.ensure_future(fetch())
@@ -63,7 +56,7 @@ async def complete(state: AppState, call: PaidCall, body: Mapping[str, Any]) -> 
         await asyncio.wait({task}, timeout=DRAIN_S)
         raise
     except (aiohttp.ClientError, OSError) as e:
-        raise ApiError(502, "The upstream broke off its answer.", "server_error", "upstream_broken") from e
+        raise upstream_broken() from e
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -89,7 +82,7 @@ async def stream(
         nonlocal done
         try:
             async with _post(state, call, body) as response:
-                async for data in events(response.content.iter_any()):
+                async for data in response.events():
                     if data == DONE:
                         done = True
                         break
@@ -106,9 +99,9 @@ async def stream(
             yield item
         await task
         if not done and not total.complete and total.error is None:
-            raise ApiError(502, "The upstream broke off its stream.", "server_error", "upstream_broken")
+            raise upstream_broken()
     except (aiohttp.ClientError, OSError, ValueError) as e:
-        raise ApiError(502, "The upstream broke off its stream.", "server_error", "upstream_broken") from e
+        raise upstream_broken() from e
     finally:
         reader_left.set()
         while not queue.empty():

@@ -20,11 +20,6 @@ from proxy.spending.budget import RequestBudget
 
 log = logging.getLogger(__name__)
 
-_MAYBE_BILLED = frozenset({"upstream_timeout", "upstream_broken", "upstream_invalid"})
-"""Errors after which the upstream may have generated something; after all others it has not."""
-_GATEWAY_TIMEOUTS = frozenset({504, 524})
-"""Somebody on the way gave up; the model behind may have gone on."""
-
 
 @dataclass
 class PaidCall:
@@ -81,7 +76,7 @@ async def paid(
     try:
         yield call
     except ApiError as e:
-        call.refused = not may_be_billed(e)
+        call.refused = not e.billed
         call.finish_reason, problem = "error", f"{e.status} {e.code or e.type}"
         raise
     except asyncio.CancelledError:
@@ -115,11 +110,6 @@ async def paid(
             )
         budget.settle(record)
         request_log.calls.append(record)
-
-
-def may_be_billed(e: ApiError) -> bool:
-    """Whether the upstream may have generated something before the error."""
-    return e.code in _MAYBE_BILLED or e.status in _GATEWAY_TIMEOUTS
 
 
 def no_money(e: NoBudgetError) -> ApiError:
