@@ -129,7 +129,7 @@ async def _ask(state: AppState, audit: Audit, asked: Json) -> tuple[str, Json, i
     page = _Page()
     await answer(state, request, page)
     answered = msgspec.json.decode(page.body)
-    usage, _, _ = request.format.whole(answered)
+    usage, _, _ = request.format.read_complete(answered)
     price = None
     if usage is not None and answered["cope"]["degraded"] is None:
         price = cost(state.prices[audit.model.name], replace(usage, cached_tokens=0))

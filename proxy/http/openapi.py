@@ -30,7 +30,7 @@ class Message(Struct):
     """One message of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: str | Objects | None | UnsetType = UNSET
+    content: str | Objects | UnsetType | None = UNSET
 
 
 Messages = Annotated[list[Message], Meta(min_length=1)]

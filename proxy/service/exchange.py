@@ -39,6 +39,6 @@ async def send_event(exchange: Exchange, reply: Reply, data: bytes, name: Any = 
 
 async def end_stream(exchange: Exchange, reply: Reply) -> None:
     """End a stream, with the last event of its format if there is one."""
-    if exchange.request.format.farewell is not None:
-        await reply.event(exchange.request.format.farewell)
+    if exchange.request.format.end_event is not None:
+        await reply.event(exchange.request.format.end_event)
     await reply.close()

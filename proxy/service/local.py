@@ -21,7 +21,7 @@ from proxy.errors import (
     no_local_answer,
     small_unavailable,
 )
-from proxy.formats.base import Conversation, Local, NotServedError
+from proxy.formats.base import Conversation, LocalAnswer, NotServedError
 from proxy.formats.responses_render import output_items
 from proxy.pricing.prices import Usage, cost
 from proxy.pricing.tokens import count_prompt, count_text
@@ -192,7 +192,14 @@ async def answer_locally(exchange: Exchange, decision: Accepted | Escalated, rep
     usage = Usage(request_log.prompt_tokens, request_log.completion_tokens)
     request_log.baseline = cost(state.prices[large.name], usage)
     request_log.remaining = await exchange.budget.remaining()
-    local = Local(request.id, request.received_at, request_log.model, sample, usage, request_log.facts())
+    local = LocalAnswer(
+        request_id=request.id,
+        received_at=request.received_at,
+        model=request_log.model,
+        sample=sample,
+        usage=usage,
+        facts=request_log.facts(),
+    )
     if format_.path == "/responses":
         items = [*input_items(exchange.body), *output_items(local)]
         local = replace(local, stored=await remember(state, request, f"resp_{request.id}", items=items))

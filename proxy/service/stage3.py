@@ -51,7 +51,7 @@ async def _call_model(exchange: Exchange, model: LargeModel, decision: Escalated
     request, request_log, format_ = exchange.request, exchange.request_log, exchange.request.format
     body, plan_tokens = exchange.body, 0
     if decision.guideline is not None and isinstance(format_, Conversation):
-        body = format_.guided(body, decision.guideline)
+        body = format_.with_guideline(body, decision.guideline)
         plan_tokens = count_text(model.id, decision.guideline)
     bound = await _request_limit(exchange, model, body)
     async with paid(
@@ -76,9 +76,9 @@ async def _call_model(exchange: Exchange, model: LargeModel, decision: Escalated
     if call.output < bound.asked and call.finish_reason == "length":
         request_log.degraded = "output cut to budget"
     if request.stream:
-        if last is not None and format_.shown(request.body):
+        if last is not None and format_.sends_final_chunk(request.body):
             await _remember_response(exchange, call, last.get("response"))
-            ended = format_.last(last, plan_tokens, request_log.facts())
+            ended = format_.with_facts(last, plan_tokens, request_log.facts())
             await send_event(exchange, reply, msgspec.json.encode(ended))
         await end_stream(exchange, reply)
         return
@@ -90,7 +90,7 @@ async def _call_model(exchange: Exchange, model: LargeModel, decision: Escalated
     await _remember_response(exchange, call, decoded)
     request_log.first_token()
     whole = (
-        msgspec.json.encode(format_.last(decoded, plan_tokens, request_log.facts()))
+        msgspec.json.encode(format_.with_facts(decoded, plan_tokens, request_log.facts()))
         if plan_tokens and decoded is not None
         else _with_facts(raw, request_log.facts())
     )
@@ -104,10 +104,10 @@ async def _request_limit(exchange: Exchange, model: LargeModel, body: Json) -> C
         ApiError: a budget applies, and what the request asks for costs more than its tokens.
     """
     format_, default = exchange.request.format, exchange.state.settings.large.max_output_tokens
-    bound = format_.bound(body, default)
+    bound = format_.limits(body, default)
     if not exchange.budget.limited:
         return replace(bound, prompt=2 * exchange.request.size + exchange.context)
-    if unbounded := format_.unbounded(body):
+    if unbounded := format_.unbounded_cost(body):
         raise bad_request(
             f"A budget applies to this request, and what {unbounded} costs cannot be bounded beforehand. Leave it "
             "out, or ask without a budget.",
@@ -135,7 +135,7 @@ async def _relay(
     )
     last = None
     async for data, chunk in stream(exchange.state, call, body):
-        if format_.held_back(chunk):
+        if format_.is_final_chunk(chunk):
             last = chunk
             continue
         request_log.upstream_headers = call.headers

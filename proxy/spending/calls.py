@@ -22,7 +22,9 @@ DRAIN_S = 0.8
 
 @asynccontextmanager
 async def _post(state: AppState, call: PaidCall, body: Mapping[str, Any]) -> AsyncIterator[UpstreamResponse]:
-    sent = {k: v for k, v in call.format.outgoing(body).items() if k != "models"} | {"model": call.model.id}
+    sent = {k: v for k, v in call.format.upstream_body(body).items() if k != "models"} | {
+        "model": call.model.id
+    }
     upstream = state.upstreams[call.model.upstream]
     async with upstream.post(call.format.path, sent, call.deadline) as response:
         call.headers = response.headers
@@ -42,7 +44,7 @@ async def complete(state: AppState, call: PaidCall, body: Mapping[str, Any]) -> 
         async with _post(state, call, body) as response:
             raw = await response.read()
         try:
-            call.usage, call.finish_reason, generated = call.format.whole(msgspec.json.decode(raw))
+            call.usage, call.finish_reason, generated = call.format.read_complete(msgspec.json.decode(raw))
             if call.usage is None:
                 call.counted = Usage(await _prompt(call, body), count_text(call.model.id, generated))
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as e:

@@ -27,9 +27,8 @@ def test_one_row_a_field():
 
 @pytest.mark.parametrize("header", HEADERS, ids=lambda h: h.field)
 def test_examples_are_valid(header):
-    """The example of each row is a value of the header, and not the default."""
-    parsed = header.values.parse(header.example)
-    assert parsed == header.values.parse(header.example)
+    """The example of each row has a value, and the help is a sentence."""
+    assert header.values.parse(header.example) is not None
     assert header.help.endswith(".")
 
 
