@@ -76,7 +76,7 @@ def request_too_large(size: int, limit: int) -> ApiError:
 
 
 def rate_limited(limit: int, unit: str, retry_after_s: int) -> ApiError:
-    """Return the error for a key that has used up its minute; `unit` is "requests" or "tokens"."""
+    """Return the error for a key that has used up its minute. `unit` is "requests" or "tokens"."""
     return ApiError(
         429,
         f"Rate limit reached: {limit} {unit} a minute for this key. Try again in {retry_after_s} s.",

@@ -1,4 +1,4 @@
-"""The format of an endpoint: how its requests and answers look. Each format is one module; the service is common."""
+"""The format of an endpoint: how its requests and answers look. Each format is one module, and all share one service."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

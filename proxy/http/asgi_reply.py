@@ -12,7 +12,7 @@ KEEP_ALIVE_S = 10.0
 
 
 class AsgiReply:
-    """One response; see `proxy.service.reply.Reply`."""
+    """One response. See `proxy.service.reply.Reply`."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -28,7 +28,7 @@ class AsgiReply:
         await self._body(body, more=False)
 
     async def open(self, headers: Mapping[str, str]) -> None:
-        """Start a stream; a second call does nothing."""
+        """Start a stream. A second call does nothing."""
         if not self.started:
             await self._start(
                 200,

@@ -44,9 +44,9 @@ async def read_body(receive: Receive, limit: int) -> bytes:
 
 
 def decode(raw: bytes, format_: Format) -> dict[str, Any]:
-    """Decode a request and check what the proxy itself relies on.
+    """Decode a request, and check the fields that the proxy itself reads.
 
-    Unknown fields stay; the model that answers judges the rest.
+    Unknown fields stay. The model that answers checks the rest.
 
     Raises:
         ApiError: 400 that names the parameter.

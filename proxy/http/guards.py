@@ -1,4 +1,4 @@
-"""Who may use a route. A guard runs before the request's body is read."""
+"""Guards of routes. A guard runs before the request's body is read."""
 
 import os
 from typing import Any
