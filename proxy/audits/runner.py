@@ -163,7 +163,7 @@ async def _ask_large(state: AppState, job: AuditJob, asked: Json) -> _LargeAnswe
     reply = BufferedReply()
     await answer(state, request, reply)
     answered = msgspec.json.decode(reply.body)
-    usage, _, _ = request.format.whole(answered)
+    usage, _, _ = request.format.read_complete(answered)
     price = None
     if usage is not None and answered["cope"]["degraded"] is None:
         price = cost(state.prices[model], replace(usage, cached_tokens=0))

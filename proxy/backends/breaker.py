@@ -1,4 +1,4 @@
-"""A circuit breaker: an upstream that keeps failing is left alone for a while.
+"""A circuit breaker: while an upstream keeps failing, it gets only one trial request from time to time.
 
 Source of the pattern: M. Nygard, "Release It!", "Circuit Breaker".
 """
@@ -7,7 +7,7 @@ import time
 
 
 class Breaker:
-    """Counts failures in a row; past the limit it lets nothing through but one trial every `cooldown_s`."""
+    """Count failures in a row. From the limit on, admit only one trial request every `cooldown_s`."""
 
     def __init__(self, failures: int, cooldown_s: float) -> None:
         self._limit = failures
@@ -17,11 +17,11 @@ class Breaker:
 
     @property
     def is_open(self) -> bool:
-        """Whether requests are turned away at present."""
+        """Whether requests are rejected at present."""
         return self._failed >= self._limit
 
     def wait_s(self) -> float | None:
-        """Return `None` when a request may go out now, else the seconds until one may. Takes the trial."""
+        """Return None if a request may go out now, else the seconds until one may. None consumes the trial."""
         if not self.is_open:
             return None
         now = time.monotonic()
@@ -31,11 +31,11 @@ class Breaker:
         return None
 
     def succeeded(self) -> None:
-        """Note that the upstream answered, if only to refuse a bad request."""
+        """Record that the upstream answered, even with an error about the request."""
         self._failed = 0
 
     def failed(self) -> None:
-        """Note that the upstream is away, overloaded or broken."""
+        """Record that the upstream is unavailable, overloaded or broken."""
         self._failed += 1
         if self.is_open:
             self._next_trial = time.monotonic() + self._cooldown_s

@@ -18,12 +18,12 @@ from proxy.vllm.launch import served_name
 PROBE_EVERY_S = 2.0
 PROBE_TIMEOUT_S = 2.0
 MISSED_PROBES = 3
-"""So many in a row without an answer, and a server is down: a busy one misses some, and is worth waiting for."""
+"""A server is unhealthy after this many unanswered probes in a row. A busy one misses a few."""
 
 
 @dataclass
 class Server:
-    """One server of the small tier and what is known about it."""
+    """One server of the small tier, its load and its health."""
 
     url: str
     in_flight: int = 0
@@ -32,7 +32,7 @@ class Server:
 
 
 class SmallPool:
-    """Sends each generation to the healthy server with the fewest in flight."""
+    """Send each generation to the healthy server with the fewest requests in flight."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class SmallPool:
 
     @classmethod
     def of(cls, session: aiohttp.ClientSession, small: Small) -> Self:
-        """Return the pool that the settings describe."""
+        """Return the pool for the settings."""
         key = os.environ.get(small.api_key_env) if small.api_key_env else None
         return cls(session, small.base_urls, served_name(small), key, small.timeout_s)
 
@@ -63,7 +63,7 @@ class SmallPool:
         return any(s.healthy for s in self._servers)
 
     async def wait_available(self, timeout_s: float) -> bool:
-        """Wait until a server is healthy; False when none is in time."""
+        """Wait until a server is healthy. Return False if none is in time."""
         try:
             async with asyncio.timeout(timeout_s):
                 while not self.available:
@@ -74,13 +74,13 @@ class SmallPool:
         return True
 
     async def watch(self) -> None:
-        """Probe all servers for ever; an unhealthy one is left out until it answers again."""
+        """Probe all servers until cancelled. An unhealthy server gets no requests until it answers again."""
         while True:
             await self.probe()
             await asyncio.sleep(PROBE_EVERY_S)
 
     async def probe(self) -> None:
-        """Ask every server once whether it lives."""
+        """Probe every server once."""
         await asyncio.gather(*(self._probe(s) for s in self._servers))
         self._change.set()
 
@@ -100,12 +100,12 @@ class SmallPool:
         """Generate one answer into an accumulator. Cancelling closes the connection, which aborts it in vLLM.
 
         Raises:
-            SmallRefusedError: the model says that it cannot serve this request.
-            SmallUnavailableError: no server answers, or one broke off.
+            SmallRefusedError: the model rejects this request.
+            SmallUnavailableError: no server answers, or its answer is incomplete.
         """
         server = min((s for s in self._servers if s.healthy), key=lambda s: s.in_flight, default=None)
         if server is None:
-            raise SmallUnavailableError("no server of the small tier is up")
+            raise SmallUnavailableError("no server of the small tier is available")
         payload = msgspec.json.encode(
             {
                 **body,
@@ -121,27 +121,29 @@ class SmallPool:
             async with asyncio.timeout(self._timeout_s), await self._post(server, payload) as response:
                 if response.status >= 400:
                     await self._refuse(response)
-                async for data in events(response.content):
+                async for data in events(response.content.iter_any()):
                     if data == DONE:
                         break
                     into.add(data)
         except TimeoutError:
             spent = time.monotonic() - started
-            raise SmallUnavailableError(f"the small model gave no whole answer in {spent:.0f} s") from None
+            raise SmallUnavailableError(f"the small model gave no complete answer in {spent:.0f} s") from None
         except (aiohttp.ClientConnectionError, OSError) as e:
             server.healthy = False
-            raise SmallUnavailableError(f"the small model's server went away ({type(e).__name__})") from e
+            raise SmallUnavailableError(
+                f"the small model's server closed the connection ({type(e).__name__})"
+            ) from e
         except (aiohttp.ClientError, ValueError) as e:
             raise SmallUnavailableError(f"the small model's answer is broken ({type(e).__name__})") from e
         finally:
             server.in_flight -= 1
         if into.error is not None or into.finish_reason is None:
-            raise SmallUnavailableError("the small model's answer broke off")
+            raise SmallUnavailableError("the small model's answer is incomplete")
 
     async def _post(self, server: Server, payload: bytes) -> aiohttp.ClientResponse:
-        """Send a request; once more where the server closed the connection before it said anything.
+        """Send a request, and send it again if the server closed the connection before its first byte.
 
-        A server may close an idle connection just when it is used again: this says nothing of the server, and costs nothing.
+        A server may close an idle connection at the moment it is used again. This is no sign of a problem.
         """
         url = f"{server.url}/chat/completions"
         try:
@@ -159,7 +161,7 @@ class SmallPool:
 
 
 def _known_role(message: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Call a developer's message a system's: the chat templates of open models know no developers."""
+    """Return a developer message as a system message: open models' chat templates lack the role."""
     return {**message, "role": "system"} if message["role"] == "developer" else message
 
 

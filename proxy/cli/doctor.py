@@ -95,15 +95,15 @@ def _small(settings: Settings) -> str:
 
 
 def _upstream(settings: Settings) -> str:
-    from proxy.service.state import accounts  # noqa: PLC0415
+    from proxy.service.state import upstream_apis  # noqa: PLC0415
 
-    reached = accounts(settings)
+    apis = upstream_apis(settings)
     lines = []
     for model in settings.large_models.values():
-        account = reached[model.upstream]
+        api = apis[model.upstream]
         # Azure lists models, not deployments: there only a call would tell.
-        if account.api_version is None:
-            lines.append(asyncio.run(_ask_models(account.base_url, account.api_key, model.id)))
+        if api.settings.api_version is None:
+            lines.append(asyncio.run(_ask_models(api.settings.base_url, api.key, model.id)))
     return "; ".join(lines)
 
 

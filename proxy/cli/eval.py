@@ -33,7 +33,7 @@ from proxy.evals.tiers import open_tiers
 from proxy.evals.trial import Trial
 from proxy.pricing.money import format_usd
 from proxy.sandbox import Sandbox, SandboxError, open_sandbox
-from proxy.service.state import accounts
+from proxy.service.state import upstream_apis
 
 INTERRUPTED = 130
 """The exit code of what Ctrl-C has stopped."""
@@ -72,7 +72,7 @@ def evaluate(
     done: dict[str, Trial] = {}
     stopped, whole = False, True
     resolve_prices(settings)
-    accounts(settings)
+    upstream_apis(settings)
     with closing(_record(out)) as record, small_tier(settings) as running:
         try:
             whole = asyncio.run(_collect(running, asked, record, done, samples, at_once, max_usd))

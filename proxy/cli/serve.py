@@ -14,7 +14,7 @@ from proxy.config.prices import resolve_prices
 from proxy.config.schema import Settings
 from proxy.errors import ConfigError
 from proxy.metrics import shared_by_workers
-from proxy.service.state import accounts
+from proxy.service.state import upstream_apis
 from proxy.vllm import launch
 
 DRAIN_S = 30
@@ -33,7 +33,7 @@ def serve(config: str | None, host: str | None, port: int | None, workers: int |
             os.environ[f"COPE__SERVER__{name}"] = str(value)
     settings = settings_of(config)
     resolve_prices(settings)
-    accounts(settings)
+    upstream_apis(settings)
     _refuse_open_door(settings)
     for kind in overridden_kinds(settings):
         own = f"the config's own [cascade.thresholds.{kind}]"

@@ -20,7 +20,7 @@ from proxy.cascade.toolcalls import with_calls
 from proxy.cascade.types import NO_GUIDELINE_NEEDED, Guideline, Json, Sample
 from proxy.config.prices import resolve_prices, small_price
 from proxy.config.schema import Settings
-from proxy.errors import NO_RETRY, ApiError, NoBudgetError
+from proxy.errors import NO_RETRY, ApiError, NoBudgetError, upstream_invalid
 from proxy.evals.record import Call, Record, key_of
 from proxy.formats.sse import Accumulator
 from proxy.pricing.money import format_usd
@@ -28,8 +28,7 @@ from proxy.pricing.prices import Price, Usage, cost, worst_case
 from proxy.pricing.tokens import count_text, hides_reasoning, prompt_bound, usage_from
 from proxy.records import Stage
 from proxy.service.small_sampler import sample_of
-from proxy.service.state import accounts
-from proxy.spending.paid import may_be_billed
+from proxy.service.state import upstream_apis
 from proxy.spending.planner import plan_request
 
 log = logging.getLogger(__name__)
@@ -153,7 +152,7 @@ class Tiers:
             self.record.owe(id_, 0)
             return call
         except ApiError as e:
-            if not may_be_billed(e):
+            if not e.billed:
                 known = 0
                 self.record.owe(id_, 0)
             raise
@@ -179,9 +178,7 @@ class Tiers:
             said = choice["message"].get("content") or ""
             usage = usage_from(answer["usage"]) if answer.get("usage") else None
         except (aiohttp.ClientError, OSError, ValueError, LookupError, TypeError, AttributeError) as e:
-            raise ApiError(
-                502, f"its answer is broken ({type(e).__name__})", "server_error", "upstream_invalid"
-            ) from e
+            raise upstream_invalid() from e
         usage = usage or Usage(
             prompt_tokens=prompt_bound(model, sent), completion_tokens=count_text(model, said)
         )
@@ -200,7 +197,7 @@ class Tiers:
 def passing(e: ApiError) -> bool:
     """Whether an error speaks of the upstream's present state: the same call may do better later, and nothing was paid."""
     refused = e.headers.get("x-should-retry") == NO_RETRY["x-should-retry"] or e.code == "insufficient_quota"
-    return e.status in _PASSING and not refused and not may_be_billed(e)
+    return e.status in _PASSING and not refused and not e.billed
 
 
 @dataclass
@@ -275,7 +272,7 @@ async def open_tiers(
     Raises:
         ConfigError: the large model has no price, or its key is not set.
     """
-    account = accounts(settings)[settings.large_models[settings.large.model].upstream]
+    api = upstream_apis(settings)[settings.large_models[settings.large.model].upstream]
     price = resolve_prices(settings)[settings.large.model]
     small = settings.small
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=4)  # as in `service.gateway`
@@ -286,7 +283,7 @@ async def open_tiers(
         await pool.probe()
         watching = asyncio.create_task(pool.watch())
         tiers = Tiers(
-            settings, pool, Upstream(session, account), price, small_price(settings), record, runner, limit
+            settings, pool, Upstream(session, api), price, small_price(settings), record, runner, limit
         )
         try:
             yield tiers

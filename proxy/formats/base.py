@@ -1,4 +1,4 @@
-"""The endpoints' own languages. All of them go through one service; what differs is here, one module each."""
+"""The format of an endpoint: how its requests and answers look. Each format is one module, and all share one service."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,27 +10,29 @@ from proxy.pricing.prices import Usage
 
 
 class NotServedError(Exception):
-    """The cascade cannot take a request, only the large model can; the message is the reason."""
+    """Only the large model can answer a request. The message is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallLimits:
-    """Upper bounds of one paid call, in tokens, and the field of the body that holds the output to them."""
+    """The limits of one paid call in tokens, and the field of the body that limits the output."""
 
-    asked: int  # output of all choices together
-    least: int  # likewise: an answer cut shorter than that is of no use
+    asked: int
+    """The output of all choices together."""
+    least: int
+    """The smallest useful output of all choices together."""
     field: str | None = None
     choices: int = 1
     prompt: int = 0
 
     def within(self, body: Json, output: int) -> dict[str, Any]:
-        """Return the body with its output bounded by `output` tokens in all."""
+        """Return the body with its output limited to `output` tokens for all choices together."""
         return dict(body) if self.field is None else {**body, self.field: output // self.choices}
 
 
-@dataclass(frozen=True, slots=True)
-class Local:
-    """A local answer to be rendered, and what is said beside it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalAnswer:
+    """A local answer, with the facts for its `cope` object."""
 
     request_id: str
     received_at: datetime
@@ -38,11 +40,12 @@ class Local:
     sample: Sample
     usage: Usage
     facts: Mapping[str, object]
-    stored: bool = False  # whether a later request may continue it
+    stored: bool = False
+    """Whether a later request may continue it."""
 
 
 class Tally(Protocol):
-    """Adds the events of one streamed answer up. State is its point; it can be read at any time."""
+    """Add up the events of one streamed answer. It can be read at any time."""
 
     usage: Usage | None
     finish_reason: str | None
@@ -50,36 +53,36 @@ class Tally(Protocol):
     chunks: int
 
     def add(self, data: bytes) -> dict[str, Any]:
-        """Add one event's payload and return it decoded.
+        """Add one event's payload, and return it decoded.
 
         Raises:
-            ValueError: it is no JSON object, or reports an impossible usage.
+            ValueError: the payload is not a JSON object, or its usage is impossible.
         """
         ...
 
     @property
     def complete(self) -> bool:
-        """Whether the answer has come to its end."""
+        """Whether the answer is complete."""
         ...
 
     @property
     def generated(self) -> str:
-        """All that was generated so far, to be counted when no usage comes."""
+        """The generated text and tool calls so far, to be counted if the upstream reports no usage."""
         ...
 
 
 class Format(Protocol):
-    """How one endpoint asks and answers."""
+    """How the requests and answers of one endpoint look."""
 
     path: str
-    """Below the base URL, here and upstream."""
-    farewell: bytes | None
-    """The last event of a stream."""
-    named_events: bool
-    """Whether each event of a stream carries its type as its name."""
+    """The path below /v1, here and upstream."""
+    end_event: bytes | None
+    """The payload that ends every stream, or None."""
+    events_are_named: bool
+    """Whether the events of a stream have names (their types)."""
 
     def check(self, body: Json) -> None:
-        """Check what the proxy itself relies on.
+        """Check the fields that the proxy itself reads.
 
         Raises:
             ApiError: 400 that names the parameter.
@@ -87,57 +90,57 @@ class Format(Protocol):
         ...
 
     def prompt(self, body: Json) -> object:
-        """Return the part of the request that a ledger which keeps content keeps."""
+        """Return the part of the request that the ledger stores if it stores content."""
         ...
 
     def streams(self, body: Json) -> bool:
         """Whether the client wants server-sent events."""
         ...
 
-    def unbounded(self, body: Json) -> str | None:
-        """Return what makes the cost of a request unpredictable, `None` when nothing does."""
+    def unbounded_cost(self, body: Json) -> str | None:
+        """Return the field that makes the cost of a request unpredictable, or None."""
         ...
 
-    def outgoing(self, body: Json) -> dict[str, Any]:
-        """Return the body as it goes upstream: streams report their usage."""
+    def upstream_body(self, body: Json) -> dict[str, Any]:
+        """Return the body to send upstream. It asks a stream for its usage."""
         ...
 
-    def bound(self, body: Json, default_output: int) -> CallLimits:
-        """Bound the output of a call; `default_output` tokens where the client gave no bound."""
+    def limits(self, body: Json, default_output: int) -> CallLimits:
+        """Return the limits of a call. `default_output` applies if the client gives no limit."""
         ...
 
     def count(self, model: str, body: Json) -> int:
-        """Return an upper bound of the prompt in tokens. It takes milliseconds: not on the loop."""
+        """Return an upper bound of the prompt in tokens. It takes milliseconds, so call it in a thread."""
         ...
 
-    def whole(self, decoded: Json) -> tuple[Usage | None, str | None, str]:
-        """Read an unstreamed answer: its usage, its finish reason, and what was generated.
+    def read_complete(self, decoded: Json) -> tuple[Usage | None, str | None, str]:
+        """Return the usage, the finish reason and the generated text of a complete answer.
 
         Raises:
-            ValueError, KeyError, TypeError, IndexError, AttributeError: it is no such answer.
+            ValueError, KeyError, TypeError, IndexError, AttributeError: the answer does not have this format.
         """
         ...
 
     def tally(self) -> Tally:
-        """Begin to add up a stream."""
+        """Return an empty tally for a stream."""
         ...
 
-    def held_back(self, chunk: Json) -> bool:
-        """Whether a chunk waits for the last facts."""
+    def is_final_chunk(self, chunk: Json) -> bool:
+        """Whether a chunk is the final one, which carries the usage. The proxy adds the facts to it."""
         ...
 
-    def shown(self, body: Json) -> bool:
-        """Whether the client asked for the held-back chunk."""
+    def sends_final_chunk(self, body: Json) -> bool:
+        """Whether the client wants the final chunk."""
         ...
 
-    def last(self, answer: Json, plan_tokens: int, facts: Mapping[str, object]) -> dict[str, Any]:
-        """Return a held-back chunk, or a whole answer, without the guideline's tokens and with the facts."""
+    def with_facts(self, answer: Json, plan_tokens: int, facts: Mapping[str, object]) -> dict[str, Any]:
+        """Return a final chunk, or a complete answer, with the facts and without the guideline's tokens."""
         ...
 
 
 @runtime_checkable
 class Conversation(Format, Protocol):
-    """A format whose requests the cascade can answer."""
+    """A format with requests that the cascade can answer."""
 
     def as_chat(self, body: Json) -> dict[str, Any]:
         """Return the request as a chat completion.
@@ -147,14 +150,30 @@ class Conversation(Format, Protocol):
         """
         ...
 
-    def guided(self, body: Json, guideline: str) -> dict[str, Any]:
+    def with_guideline(self, body: Json, guideline: str) -> dict[str, Any]:
         """Return the request with a guideline for the large executor."""
         ...
 
-    def render(self, body: Json, local: Local) -> bytes:
+    def render(self, body: Json, local: LocalAnswer) -> bytes:
         """Render a local answer."""
         ...
 
-    def events(self, body: Json, local: Local) -> Iterator[bytes]:
-        """Render a local answer as the payloads of a stream, without the farewell."""
+    def events(self, body: Json, local: LocalAnswer) -> Iterator[bytes]:
+        """Render a local answer as the payloads of a stream, without the `end_event`."""
         ...
+
+
+def without_guideline(
+    answer: Json, tokens: int, *, prompt: str, output: str, facts: Mapping[str, object]
+) -> dict[str, Any]:
+    """Return an answer with the facts. Its usage counts the client's own prompt, without a guideline of `tokens`.
+
+    `prompt` and `output` are the names of the two counts in this format.
+    """
+    out = {**answer, "cope": facts}
+    if tokens and answer.get("usage"):
+        usage = dict(answer["usage"])
+        usage[prompt] = max(0, usage[prompt] - tokens)
+        usage["total_tokens"] = usage[prompt] + usage[output]
+        out["usage"] = usage
+    return out

@@ -1,6 +1,6 @@
 """POST /v1/chat/completions. Source: OpenAI API reference, "Chat completions" and its "Streaming"."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -9,25 +9,23 @@ from proxy.cascade import prompts
 from proxy.cascade.types import Json
 from proxy.errors import bad_request
 from proxy.formats import checks
-from proxy.formats.base import CallLimits, Local
-from proxy.formats.sse import Accumulator
+from proxy.formats.base import CallLimits, LocalAnswer
+from proxy.formats.chunked import ChunkedFormat, priority, wants_usage
 from proxy.pricing.prices import Usage
 from proxy.pricing.tokens import prompt_bound, usage_from
 
 WORDS_PER_CHUNK = 4
 LEAST_USEFUL_OUTPUT = 64
-"""Tokens below which an answer cut to fit a budget is of no use."""
+"""The smallest output in tokens to which a budget may cut an answer."""
 
 
-class Chat:
+class Chat(ChunkedFormat):
     """See `proxy.formats.base.Format`."""
 
     path = "/chat/completions"
-    farewell: bytes | None = b"[DONE]"
-    named_events = False
 
     def check(self, body: Json) -> None:
-        """Check the messages and the fields that bound the answer."""
+        """Check the messages and the fields that limit the answer."""
         _check_messages(body.get("messages"))
         checks.positive(body, ("n", "max_tokens", "max_completion_tokens"))
         checks.typed(body, stream=bool, stream_options=dict, response_format=dict)
@@ -42,31 +40,23 @@ class Chat:
         """Return the messages."""
         return body.get("messages")
 
-    def streams(self, body: Json) -> bool:
-        """Read `stream`."""
-        return bool(body.get("stream"))
-
     def as_chat(self, body: Json) -> dict[str, Any]:
         """Return the body itself."""
         return dict(body)
 
-    def guided(self, body: Json, guideline: str) -> dict[str, Any]:
+    def with_guideline(self, body: Json, guideline: str) -> dict[str, Any]:
         """Append the guideline to the conversation."""
         return {**body, "messages": prompts.guided_request(body["messages"], guideline)}
 
-    def unbounded(self, body: Json) -> str | None:
-        """Fees that are not paid by the token; and predicted tokens are billed also when they are rejected."""
+    def unbounded_cost(self, body: Json) -> str | None:
+        """Name fees that are not per token. Rejected predicted tokens are billed too."""
         for name in ("web_search_options", "prediction"):
             if body.get(name) is not None:
                 return name
         return priority(body)
 
-    def outgoing(self, body: Json) -> dict[str, Any]:
-        """Ask for the usage of a stream."""
-        return with_usage(body)
-
-    def bound(self, body: Json, default_output: int) -> CallLimits:
-        """Bound by the client's own limit, else the default, for each of `n` choices."""
+    def limits(self, body: Json, default_output: int) -> CallLimits:
+        """Apply the client's limit, or the default, to each of `n` choices."""
         field = (
             "max_tokens"
             if body.get("max_tokens") and not body.get("max_completion_tokens")
@@ -77,38 +67,16 @@ class Chat:
         return CallLimits(asked * choices, least, field, choices)
 
     def count(self, model: str, body: Json) -> int:
-        """Bound messages, tools and formats."""
+        """Count messages, tools and formats."""
         return prompt_bound(model, body)
 
-    def whole(self, decoded: Json) -> tuple[Usage | None, str | None, str]:
+    def read_complete(self, decoded: Json) -> tuple[Usage | None, str | None, str]:
         """Read a `chat.completion`."""
         usage = usage_from(decoded["usage"]) if decoded.get("usage") else None
         generated = msgspec.json.encode([c.get("message") for c in decoded["choices"]]).decode()
         return usage, decoded["choices"][0].get("finish_reason"), generated
 
-    def tally(self) -> Accumulator:
-        """Begin to add up chunks."""
-        return Accumulator()
-
-    def held_back(self, chunk: Json) -> bool:
-        """Hold the usage chunk back."""
-        return not chunk.get("choices") and bool(chunk.get("usage"))
-
-    def shown(self, body: Json) -> bool:
-        """Show it to who asked for it."""
-        return wants_usage(body)
-
-    def last(self, answer: Json, plan_tokens: int, facts: Mapping[str, object]) -> dict[str, Any]:
-        """Amend the usage: it counts the client's own prompt only."""
-        out = {**answer, "cope": facts}
-        if plan_tokens and answer.get("usage"):
-            usage = dict(answer["usage"])
-            usage["prompt_tokens"] = max(0, usage["prompt_tokens"] - plan_tokens)
-            usage["total_tokens"] = usage["prompt_tokens"] + usage["completion_tokens"]
-            out["usage"] = usage
-        return out
-
-    def render(self, body: Json, local: Local) -> bytes:
+    def render(self, body: Json, local: LocalAnswer) -> bytes:
         """Render a `chat.completion`."""
         choice = {
             "index": 0,
@@ -121,7 +89,7 @@ class Chat:
             {**head, "choices": [choice], "usage": _usage(local.usage), "cope": local.facts}
         )
 
-    def events(self, body: Json, local: Local) -> Iterator[bytes]:
+    def events(self, body: Json, local: LocalAnswer) -> Iterator[bytes]:
         """Render `chat.completion.chunk`s: role, deltas, finish, usage if asked."""
         head = _head(local, "chat.completion.chunk")
         sample = local.sample
@@ -147,32 +115,14 @@ class Chat:
             )
 
 
-def wants_usage(body: Json) -> bool:
-    """Whether the client asked for a usage chunk at the end of the stream."""
-    return bool((body.get("stream_options") or {}).get("include_usage"))
-
-
-def with_usage(body: Json) -> dict[str, Any]:
-    """Return a body whose stream, if it is one, reports its usage."""
-    if not body.get("stream"):
-        return dict(body)
-    return {**body, "stream_options": {**(body.get("stream_options") or {}), "include_usage": True}}
-
-
-def priority(body: Json) -> str | None:
-    """Return the service tier when it costs more than the list price."""
-    tier = body.get("service_tier")
-    return None if tier in (None, "auto", "default", "flex") else f"service_tier {str(tier)[:40]!r}"
-
-
 def pieces(text: str) -> Iterator[str]:
-    """Cut a text into pieces of a few words that add up to it."""
+    """Cut a text into pieces of a few words."""
     words = text.split(" ")
     for i in range(0, len(words) if text else 0, WORDS_PER_CHUNK):
         yield ("" if i == 0 else " ") + " ".join(words[i : i + WORDS_PER_CHUNK])
 
 
-def _head(local: Local, kind: str) -> dict[str, Any]:
+def _head(local: LocalAnswer, kind: str) -> dict[str, Any]:
     return {
         "id": f"chatcmpl-{local.request_id}",
         "object": kind,

@@ -1,4 +1,4 @@
-"""Checks that several endpoints make of a request's fields."""
+"""Checks of request fields that several formats share."""
 
 from collections.abc import Iterable
 
@@ -9,10 +9,10 @@ MOST_TOKENS = 2**31
 
 
 def positive(body: Json, names: Iterable[str]) -> None:
-    """Check that fields, where given, are positive integers.
+    """Check that fields, if given, are positive integers.
 
     Raises:
-        ApiError: 400 that names the first that is not.
+        ApiError: 400 that names the first wrong one.
     """
     for name in names:
         value = body.get(name)
@@ -25,10 +25,10 @@ def positive(body: Json, names: Iterable[str]) -> None:
 
 
 def typed(body: Json, **kinds: type) -> None:
-    """Check that fields, where given, have a type.
+    """Check the types of fields, if given.
 
     Raises:
-        ApiError: 400 that names the first that has another.
+        ApiError: 400 that names the first wrong one.
     """
     words = {bool: "true or false", list: "an array", dict: "an object", str: "a string"}
     for name, kind in kinds.items():
@@ -37,7 +37,7 @@ def typed(body: Json, **kinds: type) -> None:
 
 
 def tools(body: Json) -> None:
-    """Check that `tools`, where given, is an array of objects with a type.
+    """Check that `tools`, if given, is an array of objects with a type.
 
     Raises:
         ApiError: 400 that names it.
@@ -51,7 +51,7 @@ def tools(body: Json) -> None:
 
 
 def objects(body: Json, name: str) -> None:
-    """Check that a field, where given, is an array of objects.
+    """Check that a field, if given, is an array of objects.
 
     Raises:
         ApiError: 400 that names it.

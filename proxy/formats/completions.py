@@ -1,90 +1,58 @@
-"""POST /v1/completions, passed on. Source: OpenAI API reference, "Completions (legacy)"."""
+"""POST /v1/completions, for the large model only. Source: OpenAI API reference, "Completions (legacy)"."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from proxy.cascade.types import Json
 from proxy.errors import bad_request
 from proxy.formats import checks
 from proxy.formats.base import CallLimits
-from proxy.formats.chat import priority, wants_usage, with_usage
-from proxy.formats.sse import Accumulator
+from proxy.formats.chunked import ChunkedFormat
 from proxy.pricing.prices import Usage
 from proxy.pricing.tokens import count_bound, usage_from
 
 DEFAULT_OUTPUT = 16
-"""What the API generates when nobody says how much."""
+"""The output of the API if the request has no `max_tokens`."""
 
 
-class Completions:
+class Completions(ChunkedFormat):
     """See `proxy.formats.base.Format`."""
 
     path = "/completions"
-    farewell: bytes | None = b"[DONE]"
-    named_events = False
 
     def check(self, body: Json) -> None:
-        """Check the prompt and the fields that bound the answer."""
+        """Check the prompt and the fields that limit the answer."""
         checked_texts(body, "prompt")
         checks.positive(body, ("n", "best_of"))
         checks.typed(body, stream=bool, stream_options=dict, suffix=str)
         asked = body.get("max_tokens")
-        if asked != 0:  # with `echo` and `logprobs` it scores the prompt
+        if asked != 0:  # 0 with `echo` and `logprobs` scores the prompt
             checks.positive(body, ("max_tokens",))
 
     def prompt(self, body: Json) -> object:
         """Return the prompt."""
         return body.get("prompt")
 
-    def streams(self, body: Json) -> bool:
-        """Read `stream`."""
-        return bool(body.get("stream"))
-
-    def unbounded(self, body: Json) -> str | None:
-        """Fees that are not paid by the token."""
-        return priority(body)
-
-    def outgoing(self, body: Json) -> dict[str, Any]:
-        """Ask for the usage of a stream."""
-        return with_usage(body)
-
-    def bound(self, body: Json, default_output: int) -> CallLimits:
-        """Bound each of the choices of each of the prompts; `best_of` ones are all billed."""
+    def limits(self, body: Json, default_output: int) -> CallLimits:
+        """Limit each choice of each prompt. All of `best_of` are billed."""
         texts = checked_texts(body, "prompt")
         asked = body["max_tokens"] if body.get("max_tokens") is not None else DEFAULT_OUTPUT
         choices = max(body.get("best_of") or 1, body.get("n") or 1) * len(texts)
-        # Whole or not at all: sixteen tokens are no answer to begin with.
+        # Never cut the output to fit a budget: sixteen tokens are short already.
         return CallLimits(asked * choices, asked * choices, "max_tokens", choices)
 
     def count(self, model: str, body: Json) -> int:
-        """Bound the prompts."""
+        """Count the prompts."""
         return count_bound(model, [*checked_texts(body, "prompt"), body.get("suffix") or ""])
 
-    def whole(self, decoded: Json) -> tuple[Usage | None, str | None, str]:
+    def read_complete(self, decoded: Json) -> tuple[Usage | None, str | None, str]:
         """Read a `text_completion`."""
         usage = usage_from(decoded["usage"]) if decoded.get("usage") else None
         choices = decoded["choices"]
         return usage, choices[0].get("finish_reason"), "".join(c.get("text") or "" for c in choices)
 
-    def tally(self) -> Accumulator:
-        """Begin to add up chunks."""
-        return Accumulator()
-
-    def held_back(self, chunk: Json) -> bool:
-        """Hold the usage chunk back."""
-        return not chunk.get("choices") and bool(chunk.get("usage"))
-
-    def shown(self, body: Json) -> bool:
-        """Show it to who asked for it."""
-        return wants_usage(body)
-
-    def last(self, answer: Json, plan_tokens: int, facts: Mapping[str, object]) -> dict[str, Any]:
-        """Add the facts."""
-        return {**answer, "cope": facts}
-
 
 def checked_texts(body: Json, name: str) -> list[str | int]:
-    """Return the texts of a field that is a text, token ids, or an array of either; ids as their number.
+    """Return the texts of a field that is a text, token ids, or an array of either. Ids become their number.
 
     Raises:
         ApiError: 400 that names the field.

@@ -1,4 +1,4 @@
-"""POST /v1/embeddings, passed on. Source: OpenAI API reference, "Embeddings"."""
+"""POST /v1/embeddings, for the large model only. Source: OpenAI API reference, "Embeddings"."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,8 +15,8 @@ class Embeddings:
     """See `proxy.formats.base.Format`."""
 
     path = "/embeddings"
-    farewell: bytes | None = None
-    named_events = False
+    end_event: bytes | None = None
+    events_are_named = False
 
     def check(self, body: Json) -> None:
         """Check the input."""
@@ -27,42 +27,42 @@ class Embeddings:
         return body.get("input")
 
     def streams(self, body: Json) -> bool:
-        """Embeddings come whole."""
+        """Return False: embeddings are never streamed."""
         return False
 
-    def unbounded(self, body: Json) -> str | None:
-        """Only the input costs."""
+    def unbounded_cost(self, body: Json) -> str | None:
+        """Return None: only the input costs."""
         return None
 
-    def outgoing(self, body: Json) -> dict[str, Any]:
-        """Pass the body on."""
+    def upstream_body(self, body: Json) -> dict[str, Any]:
+        """Return the body as it is."""
         return dict(body)
 
-    def bound(self, body: Json, default_output: int) -> CallLimits:
-        """There is no output."""
+    def limits(self, body: Json, default_output: int) -> CallLimits:
+        """Return limits without output."""
         return CallLimits(0, 0)
 
     def count(self, model: str, body: Json) -> int:
-        """Bound the input."""
+        """Count the input."""
         return count_bound(model, checked_texts(body, "input"))
 
-    def whole(self, decoded: Json) -> tuple[Usage | None, str | None, str]:
+    def read_complete(self, decoded: Json) -> tuple[Usage | None, str | None, str]:
         """Read a list of embeddings."""
         usage = usage_from(decoded["usage"]) if decoded.get("usage") else None
         return usage, "stop" if decoded["data"] is not None else None, ""
 
     def tally(self) -> Accumulator:
-        """Nothing is ever added to it."""
+        """Return a tally that stays empty."""
         return Accumulator()
 
-    def held_back(self, chunk: Json) -> bool:
-        """There are no chunks."""
+    def is_final_chunk(self, chunk: Json) -> bool:
+        """Return False: there are no chunks."""
         return False
 
-    def shown(self, body: Json) -> bool:
-        """Show it to who asked for it."""
+    def sends_final_chunk(self, body: Json) -> bool:
+        """Return False: there is no final chunk."""
         return False
 
-    def last(self, answer: Json, plan_tokens: int, facts: Mapping[str, object]) -> dict[str, Any]:
+    def with_facts(self, answer: Json, plan_tokens: int, facts: Mapping[str, object]) -> dict[str, Any]:
         """Add the facts."""
         return {**answer, "cope": facts}

@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+
 from proxy.cascade.types import Json
-from proxy.formats.base import Local
+from proxy.formats.base import LocalAnswer
 from proxy.formats.chat import pieces
 
 
-def response(body: Json, local: Local) -> dict[str, Any]:
+def response(body: Json, local: LocalAnswer) -> dict[str, Any]:
     """Return a local answer as a `response` object."""
     cut = local.sample.finish_reason == "length"
     usage, wanted = local.usage, body.get("text") or {}
@@ -51,8 +53,23 @@ def response(body: Json, local: Local) -> dict[str, Any]:
     }
 
 
-def output_items(local: Local) -> list[dict[str, Any]]:
-    """Return the output items of a local answer: a message where there is text, then the calls."""
+def response_events(body: Json, local: LocalAnswer) -> Iterator[bytes]:
+    """Yield the events of a streamed response: created, the pieces of each item, completed."""
+    done = response(body, local)
+    begun = {k: v for k, v in done.items() if k not in ("cope", "usage", "completed_at")}
+    begun |= {"status": "in_progress", "output": [], "incomplete_details": None}
+    plain = [
+        {"type": "response.created", "response": begun},
+        {"type": "response.in_progress", "response": begun},
+        *(e for i, item in enumerate(done["output"]) for e in _item_events(i, item)),
+        {"type": f"response.{done['status']}", "response": done},
+    ]
+    for number, event in enumerate(plain):
+        yield msgspec.json.encode({**event, "sequence_number": number})
+
+
+def output_items(local: LocalAnswer) -> list[dict[str, Any]]:
+    """Return the output items of a local answer: a message if there is text, then the calls."""
     sample, name = local.sample, local.request_id
     state = "incomplete" if sample.finish_reason == "length" else "completed"
     calls = sample.message.get("tool_calls") or ()

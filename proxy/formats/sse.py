@@ -1,13 +1,12 @@
-"""Server-sent events of (chat) completions: reading them, and adding their pieces up.
+"""Read server-sent events, and add up the chunks of a (chat) completion.
 
 Source: OpenAI API reference, "Chat completions: streaming".
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator
 from typing import Any
 
 import msgspec
-from aiohttp import StreamReader
 
 from proxy.pricing.prices import Usage
 from proxy.pricing.tokens import usage_from
@@ -16,19 +15,24 @@ DONE = b"[DONE]"
 MAX_EVENT_BYTES = 16 * 2**20
 
 
-async def events(stream: StreamReader) -> AsyncIterator[bytes]:
-    """Yield the payload of each `data:` event, `[DONE]` included; comments are dropped.
+async def events(pieces: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    """Yield the payload of each `data:` event, `[DONE]` included. Comments are dropped.
+
+    A line ends with LF, CRLF or CR, and the network may cut the stream anywhere, also inside a CRLF.
 
     Raises:
         ValueError: one event is larger than 16 MiB.
     """
-    buffer = b""
-    async for piece in stream.iter_any():
-        buffer += piece.replace(b"\r\n", b"\n")
-        *whole, buffer = buffer.split(b"\n\n")
+    buffer, after_cr = b"", False
+    async for piece in pieces:
+        # The CR at the end of the last piece has ended its line already, so this LF does not end another one.
+        rest = piece[1:] if after_cr and piece.startswith(b"\n") else piece
+        after_cr = piece.endswith(b"\r")
+        buffer += rest.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        *blocks, buffer = buffer.split(b"\n\n")
         if len(buffer) > MAX_EVENT_BYTES:
             raise ValueError("an event of the stream is larger than 16 MiB")
-        for block in whole:
+        for block in blocks:
             data = b"\n".join(
                 line[5:].removeprefix(b" ") for line in block.split(b"\n") if line.startswith(b"data:")
             )
@@ -37,10 +41,10 @@ async def events(stream: StreamReader) -> AsyncIterator[bytes]:
 
 
 class Accumulator:
-    """Adds the chunks of one streamed answer up to a message. State is its point.
+    """Add up the chunks of one streamed answer. See `proxy.formats.base.Tally`.
 
-    It can be read at any time, so an answer that is cut short still tells what it used. The message is of use
-    where there is one choice; of several all generated text is kept.
+    It can be read at any time, so the usage of an answer that is cut short is known too. `message` is
+    meaningful for one choice. For several choices, `text` holds all of their text.
     """
 
     def __init__(self) -> None:
@@ -58,7 +62,7 @@ class Accumulator:
         """Add one event's payload and return it decoded.
 
         Raises:
-            ValueError: the payload is no JSON object (msgspec.DecodeError is one).
+            ValueError: the payload is not a JSON object (msgspec.DecodeError is a ValueError).
         """
         chunk: dict[str, Any] = msgspec.json.decode(data, type=dict[str, Any])
         if chunk.get("error"):
@@ -105,7 +109,7 @@ class Accumulator:
 
     @property
     def complete(self) -> bool:
-        """Whether every choice that began has finished."""
+        """Whether every choice that has begun has also finished."""
         return self.finish_reason is not None and not self._open
 
     @property
@@ -123,6 +127,6 @@ class Accumulator:
 
     @property
     def logprob(self) -> float | None:
-        """Mean log-probability of the tokens so far; `None` when the model sent none."""
+        """Mean log-probability of the tokens so far, or None if the model sent none."""
         values = [entry["logprob"] for entry in self.logprobs if entry.get("logprob") is not None]
         return sum(values) / len(values) if values else None

@@ -1,17 +1,16 @@
-"""/v1/admin: keys, session budgets and unsettled calls. Only for the admin key; no client's key can make or widen one."""
+"""/v1/admin: keys, session budgets and unsettled calls, for the admin key only."""
 
-import os
 from datetime import datetime, timedelta
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 
-from litestar import Request, delete, get, post, put
-from litestar.datastructures import State
+from litestar import Router, delete, get, post, put
 from msgspec import Meta, Struct
 
 from proxy.config.schema import Positive
 from proxy.errors import ApiError, bad_request, not_found
-from proxy.http.auth import authenticate
-from proxy.http.spend import usd_fields
+from proxy.http.auth import Authenticator
+from proxy.http.guards import requires_admin
+from proxy.http.usd_fields import usd_fields
 from proxy.ledger import budgets as ledger_budgets
 from proxy.ledger import keys
 from proxy.ledger import unsettled as ledger_unsettled
@@ -19,12 +18,13 @@ from proxy.ledger.keys import ApiKey, KeyRules
 from proxy.ledger.unsettled import resolve
 from proxy.pricing.money import format_usd, parse_usd
 from proxy.records import Window
+from proxy.service.state import AppState
 
 Name = Annotated[str, Meta(min_length=1, max_length=128)]
 
 
-class KeyRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """A key to be made. Amounts are USD as text, such as "12.50"."""
+class KeyRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The name and the rules of a new key. Amounts are USD as text, such as "12.50"."""
 
     name: Name
     expires_at: datetime | None = None
@@ -37,7 +37,7 @@ class KeyRequest(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Rotation(Struct, frozen=True, forbid_unknown_fields=True):
-    """For how long the old secret still works."""
+    """How long the old secret still works."""
 
     grace_s: Annotated[int, Meta(ge=0, le=30 * 86400)] = 0
 
@@ -49,113 +49,89 @@ class Amount(Struct, frozen=True, forbid_unknown_fields=True):
     window: Window = "total"
 
 
-@get("/v1/admin/keys")
-async def list_keys(request: Request[Any, Any, State], state: State) -> dict[str, object]:
+@get("/keys")
+async def list_keys(app: AppState) -> dict[str, object]:
     """List all keys, without secrets."""
-    await _admin(request, state)
-    return {"object": "list", "data": [_told(key) for key in await keys.list_keys(state.gateway.database)]}
+    return {"object": "list", "data": [_key_fields(key) for key in await keys.list_keys(app.database)]}
 
 
-@post("/v1/admin/keys")
-async def create_key(request: Request[Any, Any, State], state: State, data: KeyRequest) -> dict[str, object]:
-    """Make a key; the answer is the only place that ever shows it."""
-    await _admin(request, state)
+@post("/keys")
+async def create_key(app: AppState, callers: Authenticator, data: KeyRequest) -> dict[str, object]:
+    """Create a key. The secret is in this answer only."""
     budget = None if data.budget_usd is None else _usd(data.budget_usd, "budget_usd")
     rules = KeyRules(
         expires_at=data.expires_at, budget=budget, budget_window=data.budget_window, models=data.models,
         modes=data.modes, requests_per_minute=data.requests_per_minute, tokens_per_minute=data.tokens_per_minute,
     )  # fmt: skip
-    new = await keys.create_key(state.gateway.database, data.name, rules)
-    state.callers.clear()
+    new = await keys.create_key(app.database, data.name, rules)
+    callers.forget()
     return {"object": "key", "id": new.id, "key": new.token}
 
 
-@post("/v1/admin/keys/{key_id:str}/rotate", status_code=200)
-async def rotate_key(
-    request: Request[Any, Any, State], state: State, key_id: str, data: Rotation
-) -> dict[str, object]:
+@post("/keys/{key_id:str}/rotate", status_code=200)
+async def rotate_key(app: AppState, callers: Authenticator, key_id: str, data: Rotation) -> dict[str, object]:
     """Give a key a new secret."""
-    await _admin(request, state)
-    new = await keys.rotate_key(state.gateway.database, key_id, timedelta(seconds=data.grace_s))
+    new = await keys.rotate_key(app.database, key_id, timedelta(seconds=data.grace_s))
     if new is None:
-        _no_key(key_id)
-    state.callers.clear()
+        raise _no_key(key_id)
+    callers.forget()
     return {"object": "key", "id": new.id, "key": new.token}
 
 
-@put("/v1/admin/keys/{key_id:str}/budget")
+@put("/keys/{key_id:str}/budget")
 async def set_key_budget(
-    request: Request[Any, Any, State], state: State, key_id: str, data: Amount
+    app: AppState, callers: Authenticator, key_id: str, data: Amount
 ) -> dict[str, object]:
     """Set a key's own budget, higher or lower."""
-    await _admin(request, state)
     limit = _usd(data.usd, "usd")
-    if not await keys.set_key_budget(state.gateway.database, key_id, limit, data.window):
-        _no_key(key_id)
-    state.callers.clear()
+    if not await keys.set_key_budget(app.database, key_id, limit, data.window):
+        raise _no_key(key_id)
+    callers.forget()
     return {"object": "budget", "scope": "key", "name": key_id, "limit_usd": format_usd(limit)}
 
 
-@delete("/v1/admin/keys/{key_id:str}", status_code=200)
-async def revoke_key(request: Request[Any, Any, State], state: State, key_id: str) -> dict[str, object]:
-    """Revoke a key. This process forgets it at once, others within 5 s."""
-    await _admin(request, state)
-    if not await keys.revoke_key(state.gateway.database, key_id):
-        _no_key(key_id)
-    state.callers.clear()
+@delete("/keys/{key_id:str}", status_code=200)
+async def revoke_key(app: AppState, callers: Authenticator, key_id: str) -> dict[str, object]:
+    """Revoke a key. This process rejects it at once, other processes within 5 s."""
+    if not await keys.revoke_key(app.database, key_id):
+        raise _no_key(key_id)
+    callers.forget()
     return {"object": "key", "id": key_id, "revoked": True}
 
 
-@get("/v1/admin/budgets")
-async def list_budgets(request: Request[Any, Any, State], state: State) -> dict[str, object]:
-    """List all budgets that have been used."""
-    await _admin(request, state)
-    rows = await ledger_budgets.list_budgets(state.gateway.database)
+@get("/budgets")
+async def list_budgets(app: AppState) -> dict[str, object]:
+    """List all budgets with spending."""
+    rows = await ledger_budgets.list_budgets(app.database)
     return {"object": "list", "data": [usd_fields(row) for row in rows]}
 
 
-@put("/v1/admin/budgets/session/{name:str}")
-async def set_session_budget(
-    request: Request[Any, Any, State], state: State, name: str, data: Amount
-) -> dict[str, object]:
-    """Set a session's limit, higher or lower; only here can it be raised."""
-    await _admin(request, state)
+@put("/budgets/session/{name:str}")
+async def set_session_budget(app: AppState, name: str, data: Amount) -> dict[str, object]:
+    """Set a session's limit, higher or lower. A control header can only lower it."""
     limit = _usd(data.usd, "usd")
-    if not await ledger_budgets.set_session_budget(state.gateway.database, name, limit):
+    if not await ledger_budgets.set_session_budget(app.database, name, limit):
         raise not_found(f"The session {name[:60]!r} has no budget.", code="budget_not_found")
     return {"object": "budget", "scope": "session", "name": name, "limit_usd": format_usd(limit)}
 
 
-@get("/v1/admin/unsettled")
-async def list_unsettled(request: Request[Any, Any, State], state: State) -> dict[str, object]:
-    """List paid calls whose process died: they count at their worst case until somebody knows better."""
-    await _admin(request, state)
-    rows = await ledger_unsettled.list_unsettled(state.gateway.database)
+@get("/unsettled")
+async def list_unsettled(app: AppState) -> dict[str, object]:
+    """List paid calls of processes that died. Budgets count their worst case until they are resolved."""
+    rows = await ledger_unsettled.list_unsettled(app.database)
     return {"object": "list", "data": [usd_fields(row) for row in rows]}
 
 
-@put("/v1/admin/unsettled/{call_id:str}")
-async def settle(
-    request: Request[Any, Any, State], state: State, call_id: str, data: Amount
-) -> dict[str, object]:
-    """Settle such a call at what the upstream's bill says."""
-    await _admin(request, state)
+@put("/unsettled/{call_id:str}")
+async def resolve_unsettled(app: AppState, call_id: str, data: Amount) -> dict[str, object]:
+    """Resolve an unsettled call at the cost on the upstream's bill."""
     cost = _usd(data.usd, "usd")
-    if not await resolve(state.gateway.database, call_id, cost):
+    if not await resolve(app.database, call_id, cost):
         raise not_found(f"No unsettled call {call_id[:60]!r}.", code="call_not_found")
     return {"object": "call", "id": call_id, "cost_usd": format_usd(cost)}
 
 
-async def _admin(request: Request[Any, Any, State], state: State) -> None:
-    name = state.gateway.settings.server.admin_key_env
-    if not os.environ.get(name):
-        raise ApiError(403, f"No admin key is set: start the proxy with {name}.", code="admin_key_not_set")
-    caller = await authenticate(state, request.scope["headers"])
-    if not caller.admin:
-        raise ApiError(403, f"This needs the admin key ({name}).", code="admin_key_needed")
-
-
-def _told(key: ApiKey) -> dict[str, object]:
+def _key_fields(key: ApiKey) -> dict[str, object]:
     rules = key.rules
     return {
         "object": "key", "id": key.id, "prefix": key.prefix, "name": key.name, "created_at": key.created_at,
@@ -173,11 +149,15 @@ def _usd(text: str, param: str) -> int:
         raise bad_request(f"'{param}': {e}.", param=param, code="invalid_value") from None
 
 
-def _no_key(key_id: str) -> NoReturn:
-    raise not_found(f"No active key {key_id[:60]!r}.", code="key_not_found")
+def _no_key(key_id: str) -> ApiError:
+    return not_found(f"No active key {key_id[:60]!r}.", code="key_not_found")
 
 
-routes = (
-    list_keys, create_key, rotate_key, set_key_budget, revoke_key, list_budgets, set_session_budget, list_unsettled,
-    settle,
+router = Router(
+    "/v1/admin",
+    route_handlers=[
+        list_keys, create_key, rotate_key, set_key_budget, revoke_key, list_budgets, set_session_budget, list_unsettled,
+        resolve_unsettled,
+    ],
+    guards=[requires_admin],
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The Litestar application: routes, errors in OpenAI's shape, and the gateway's life."""
+"""The Litestar application: routes, errors in OpenAI's shape, and start and shutdown."""
 
 import logging
 import os
@@ -15,14 +15,14 @@ from proxy import __version__
 from proxy.audits.runner import auditing
 from proxy.cascade import confidence
 from proxy.config.loading import config_path, load, with_engine
-from proxy.errors import ApiError
-from proxy.http.admin import routes as admin_routes
+from proxy.errors import ApiError, internal_error
+from proxy.http import admin, spend
+from proxy.http.dependencies import DEPENDENCIES, set_state
 from proxy.http.health import live, ready
 from proxy.http.list_models import get_model, list_models
 from proxy.http.metrics import metrics
 from proxy.http.model_endpoints import model_endpoints
 from proxy.http.openapi import describe_model_endpoints
-from proxy.http.spend import spend, spend_request, spend_requests
 from proxy.service.background import in_background
 from proxy.service.state import open_state
 
@@ -34,10 +34,9 @@ def create_app() -> Litestar:
     settings = with_engine(load(config_path(None, os.environ), os.environ), os.environ)
 
     @asynccontextmanager
-    async def gateway(app: Litestar) -> AsyncIterator[None]:
+    async def running(app: Litestar) -> AsyncIterator[None]:
         async with open_state(settings) as opened, in_background(opened), auditing(opened):
-            app.state.gateway = opened
-            app.state.callers = {}
+            set_state(app, opened)
             try:
                 yield
             finally:
@@ -51,12 +50,11 @@ def create_app() -> Litestar:
             live,
             ready,
             metrics,
-            spend,
-            spend_requests,
-            spend_request,
-            *admin_routes,
+            spend.router,
+            admin.router,
         ],
-        lifespan=[gateway],
+        lifespan=[running],
+        dependencies=DEPENDENCIES,
         exception_handlers={ApiError: _api_error, HTTPException: _framework_error, Exception: _unexpected},
         openapi_config=OpenAPIConfig(title="cope-proxy", version=__version__, path="/schema"),
         logging_config=None,
@@ -88,10 +86,10 @@ def _framework_error(request: Request[Any, Any, Any], error: HTTPException) -> R
     kind = "server_error" if error.status_code >= 500 else "invalid_request_error"
     allow = (error.headers or {}).get("allow") or (error.headers or {}).get("Allow")
     return _render(
-        ApiError(error.status_code, message, kind, code, headers={"allow": allow} if allow else {})
+        ApiError(error.status_code, message, type=kind, code=code, headers={"allow": allow} if allow else {})
     )
 
 
 def _unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return _render(ApiError(500, "Internal error.", type="server_error", code="internal_error"))
+    return _render(internal_error())

@@ -1,4 +1,4 @@
-"""The way back to the client over raw ASGI, under a keep-alive while the cascade decides."""
+"""Send a response over raw ASGI, with keep-alive comments while the cascade decides."""
 
 import asyncio
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ KEEP_ALIVE_S = 10.0
 
 
 class AsgiReply:
-    """One response. It implements `proxy.service.reply.Reply`."""
+    """One response. See `proxy.service.reply.Reply`."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -21,14 +21,14 @@ class AsgiReply:
         self.closed = False
 
     async def json(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        """Send a whole response."""
+        """Send a complete response."""
         await self._start(
             status, {**headers, "content-type": "application/json", "content-length": str(len(body))}
         )
         await self._body(body, more=False)
 
     async def open(self, headers: Mapping[str, str]) -> None:
-        """Start a stream; a second call does nothing."""
+        """Start a stream. A second call does nothing."""
         if not self.started:
             await self._start(
                 200,
@@ -49,8 +49,8 @@ class AsgiReply:
         """Send an error: as a response, or as the last event of a stream that has begun.
 
         Args:
-            error: what went wrong.
-            named: whether the stream's events have names, as those of a response do.
+            error: the error to send.
+            named: whether the stream's events have names, as in the Responses API.
         """
         if not self.started:
             await self.json(error.status, error.headers, msgspec.json.encode(error.body()))
@@ -63,7 +63,7 @@ class AsgiReply:
             await self.close()
 
     async def keep_alive(self, headers: Mapping[str, str]) -> None:
-        """Send an SSE comment every 10 s until cancelled, so that no proxy on the way gives up."""
+        """Send an SSE comment every 10 s until cancelled, so that no proxy in between closes the connection."""
         while True:
             await asyncio.sleep(KEEP_ALIVE_S)
             if not self.closed:

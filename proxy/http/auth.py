@@ -1,4 +1,4 @@
-"""Who is calling: nobody (no keys are configured), a key, or the admin."""
+"""Find the caller of a request: anonymous (no keys exist), a key, or the admin."""
 
 import hmac
 import os
@@ -6,20 +6,21 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
-from proxy.errors import unauthorized, unavailable
+from proxy.errors import database_unavailable, unauthorized
 from proxy.ledger.database import DatabaseError
 from proxy.ledger.keys import ApiKey, any_keys, find_key
+from proxy.service.state import AppState
 
 CACHE_S = 5.0
 OUTAGE_S = 3600.0
-"""For how long a key that was good goes on being good while the database does not answer."""
+"""How long a cached key stays valid while the database does not answer."""
+_MAX_CACHED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A caller that may enter. `key` is None for an open proxy and for the admin."""
+    """An authenticated caller. `key` is None for the admin, and for everybody if no keys exist."""
 
     key: ApiKey | None
     admin: bool = False
@@ -29,44 +30,62 @@ class Caller:
         """The id of the key."""
         return None if self.key is None else self.key.id
 
+    @property
+    def still_valid(self) -> bool:
+        """Whether the key has not expired since it was read."""
+        return self.key is None or self.key.active(datetime.now(UTC))
 
-async def authenticate(state: Any, headers: Iterable[tuple[bytes, bytes]]) -> Caller:
-    """Find out who calls. Known answers are kept for 5 s, so that a revoked key stops working soon.
 
-    While the database is away, who was let in before is let in: its rows go into the spool.
+class Authenticator:
+    """Find callers by their bearer token. The cache of known tokens is its only state."""
 
-    Raises:
-        ApiError: 401 for a missing or wrong key; 503 for a stranger while the database is away.
-    """
+    def __init__(self, app: AppState) -> None:
+        self._app = app
+        self._cache: dict[str, tuple[Caller, float]] = {}  # with the time at which it expires
+
+    def forget(self) -> None:
+        """Clear the cache after a key has changed."""
+        self._cache.clear()
+
+    async def caller(self, headers: Iterable[tuple[bytes, bytes]]) -> Caller:
+        """Return the caller of a request.
+
+        Callers are cached for 5 s, so a revoked key stops working soon. While the database is unavailable, cached
+        callers stay valid, and their ledger rows go into the spool.
+
+        Raises:
+            ApiError: 401 for a missing or wrong key, 503 if the database is unavailable and the caller is not cached.
+        """
+        token = _bearer_token(headers)
+        admin = os.environ.get(self._app.settings.server.admin_key_env, "")
+        if admin and hmac.compare_digest(token.encode(), admin.encode()):
+            return Caller(None, admin=True)
+        cached, expires = self._cache.get(token, (None, 0.0))
+        if cached is not None and expires > time.monotonic():
+            return cached
+        try:
+            caller = await self._find(token, anonymous_is_admin=not admin)
+        except (OSError, DatabaseError) as e:
+            if cached is not None and expires + OUTAGE_S > time.monotonic() and cached.still_valid:
+                return cached
+            raise database_unavailable() from e
+        if len(self._cache) > _MAX_CACHED:
+            self._cache.clear()
+        self._cache[token] = caller, time.monotonic() + CACHE_S
+        return caller
+
+    async def _find(self, token: str, *, anonymous_is_admin: bool) -> Caller:
+        if not await any_keys(self._app.database):
+            return Caller(None, admin=anonymous_is_admin)
+        key = await find_key(self._app.database, token)
+        if key is None or not key.active(datetime.now(UTC)):
+            raise unauthorized(
+                "No valid API key given. Send `Authorization: Bearer sk-cope-...` with a key made by "
+                "`cope-proxy keys create`."
+            )
+        return Caller(key)
+
+
+def _bearer_token(headers: Iterable[tuple[bytes, bytes]]) -> str:
     given = next((v for k, v in headers if k == b"authorization"), b"").decode("latin-1")
-    token = given[7:].strip() if given[:7].lower() == "bearer " else ""
-    gateway = state.gateway
-    admin = os.environ.get(gateway.settings.server.admin_key_env, "")
-    if admin and hmac.compare_digest(token.encode(), admin.encode()):
-        return Caller(None, admin=True)
-    cached = state.callers.get(token)
-    if cached is not None and cached[1] > time.monotonic():
-        return cached[0]  # type: ignore[no-any-return]
-    try:
-        if not await any_keys(gateway.database):
-            caller = Caller(None, admin=not admin)
-        else:
-            key = await find_key(gateway.database, token)
-            if key is None or not key.active(datetime.now(UTC)):
-                raise unauthorized(
-                    "No valid API key given. Send `Authorization: Bearer sk-cope-...` with a key made by "
-                    "`cope-proxy keys create`."
-                )
-            caller = Caller(key)
-    except (OSError, DatabaseError) as e:
-        if cached is not None and cached[1] + OUTAGE_S > time.monotonic() and _still_good(cached[0]):
-            return cached[0]  # type: ignore[no-any-return]
-        raise unavailable("The database is away.", code="database_unavailable", retry_after_s=5) from e
-    if len(state.callers) > 10_000:
-        state.callers.clear()
-    state.callers[token] = (caller, time.monotonic() + CACHE_S)
-    return caller
-
-
-def _still_good(caller: Caller) -> bool:
-    return caller.key is None or caller.key.active(datetime.now(UTC))
+    return given[7:].strip() if given[:7].lower() == "bearer " else ""

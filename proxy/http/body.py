@@ -5,16 +5,16 @@ from typing import Any
 import msgspec
 from litestar.types import Receive
 
-from proxy.errors import ApiError, bad_request
+from proxy.errors import bad_request, request_too_large
 from proxy.formats.base import Format
 
 DISCARD_FACTOR = 8
-"""An oversized body is read and dropped up to this many times the limit, so that its sender, which may
-not read before it has written everything, gets to see the 413."""
+"""An oversized body is read and dropped up to this many times the limit. Some senders read the answer, a 413, only
+after they have written everything."""
 
 
 class ClientDisconnectedError(Exception):
-    """The client closed the connection before its request was whole."""
+    """The client closed the connection before its request was complete."""
 
 
 async def read_body(receive: Receive, limit: int) -> bytes:
@@ -39,19 +39,14 @@ async def read_body(receive: Receive, limit: int) -> bytes:
         if not message.get("more_body") or size > DISCARD_FACTOR * limit:
             break
     if size > limit:
-        raise ApiError(
-            413,
-            f"The request body has {size} bytes or more; the limit is {limit} (server.max_body_bytes).",
-            code="request_too_large",
-            headers={"connection": "close"},
-        )
+        raise request_too_large(size, limit)
     return b"".join(pieces)
 
 
 def decode(raw: bytes, format_: Format) -> dict[str, Any]:
-    """Decode a request and check what the proxy itself relies on.
+    """Decode a request, and check the fields that the proxy itself reads.
 
-    Unknown fields stay; the model that answers judges the rest.
+    Unknown fields stay. The model that answers checks the rest.
 
     Raises:
         ApiError: 400 that names the parameter.

@@ -1,10 +1,10 @@
-"""GET /v1/models and /v1/models/{id}, as OpenAI's."""
+"""GET /v1/models and /v1/models/{id}, in OpenAI's format."""
 
 from litestar import get
-from litestar.datastructures import State
 
 from proxy.config.schema import Settings
 from proxy.errors import not_found
+from proxy.service.state import AppState
 
 
 def _names(settings: Settings) -> list[str]:
@@ -17,16 +17,16 @@ def _model(name: str) -> dict[str, object]:
 
 
 @get("/v1/models", sync_to_thread=False)
-def list_models(state: State) -> dict[str, object]:
+def list_models(app: AppState) -> dict[str, object]:
     """List every name that a request may give as its model."""
-    return {"object": "list", "data": [_model(n) for n in _names(state.gateway.settings)]}
+    return {"object": "list", "data": [_model(n) for n in _names(app.settings)]}
 
 
 @get("/v1/models/{name:path}", sync_to_thread=False)
-def get_model(state: State, name: str) -> dict[str, object]:
+def get_model(app: AppState, name: str) -> dict[str, object]:
     """Describe one model."""
     name = name.lstrip("/")
-    if name not in _names(state.gateway.settings):
+    if name not in _names(app.settings):
         raise not_found(
             f"The model {name[:100]!r} does not exist here.", code="model_not_found", param="model"
         )

@@ -1,7 +1,9 @@
-"""The model endpoints under /v1 as a raw ASGI route: the hot path, and the only way to own its cleanup.
+"""The model endpoints under /v1, as a raw ASGI route.
+
+This is the hot path, and only a raw route controls its own cleanup.
 
 Litestar does not reliably clean up a streaming generator when the client drops (litestar-org/litestar#3772),
-so the request runs in a task of its own, which is cancelled when the client leaves.
+so each request runs in a task of its own. When the client disconnects, the task is cancelled.
 """
 
 import asyncio
@@ -10,16 +12,16 @@ import logging
 from litestar import asgi
 from litestar.types import Receive, Scope, Send
 
-from proxy.errors import ApiError
+from proxy.errors import ApiError, internal_error
 from proxy.formats.base import Format
 from proxy.formats.chat import Chat
 from proxy.formats.completions import Completions
 from proxy.formats.embeddings import Embeddings
 from proxy.formats.responses import Responses
 from proxy.http.asgi_reply import AsgiReply
-from proxy.http.auth import authenticate
 from proxy.http.body import ClientDisconnectedError, decode, read_body
 from proxy.http.control_headers import read_controls
+from proxy.http.dependencies import app_state, authenticator
 from proxy.ids import new_id, now
 from proxy.service.answer import answer
 from proxy.service.request import ModelRequest
@@ -33,29 +35,25 @@ FORMATS: dict[str, Format] = {f"/v1{d.path}": d for d in (Chat(), Responses(), C
 @asgi(list(FORMATS))
 async def model_endpoints(scope: Scope, receive: Receive, send: Send) -> None:
     """Read, admit and answer one request to a model."""
-    gateway: AppState = scope["litestar_app"].state.gateway
+    app = app_state(scope["litestar_app"])
     format_ = FORMATS[scope["path"].rstrip("/")]
     reply = AsgiReply(send)
     request_id = new_id("req")
     try:
-        request = await _admit(gateway, format_, request_id, scope, receive)
-        await _run(gateway, request, reply, receive)
+        request = await _admit(app, format_, request_id, scope, receive)
+        await _run(app, request, reply, receive)
     except ClientDisconnectedError:
         return
     except ApiError as e:
-        tagged = {"x-request-id": request_id, **e.headers, "x-cope-request-id": request_id}
-        error = ApiError(e.status, e.message, e.type, e.code, e.param, tagged)
-        await reply.error(error, named=format_.named_events)
+        e.headers = {"x-request-id": request_id, **e.headers, "x-cope-request-id": request_id}
+        await reply.error(e, named=format_.events_are_named)
     except Exception:
         log.exception("request %s failed", request_id)
-        error = ApiError(
-            500, f"Internal error; quote {request_id}.", type="server_error", code="internal_error"
-        )
-        await reply.error(error, named=format_.named_events)
+        await reply.error(internal_error(request_id), named=format_.events_are_named)
 
 
 async def _admit(
-    gateway: AppState, format_: Format, request_id: str, scope: Scope, receive: Receive
+    app: AppState, format_: Format, request_id: str, scope: Scope, receive: Receive
 ) -> ModelRequest:
     method = str(scope.get("method"))
     if method != "POST":
@@ -66,9 +64,9 @@ async def _admit(
             headers={"allow": "POST"},
         )
     headers = scope["headers"]
-    raw = await read_body(receive, gateway.settings.server.max_body_bytes)
-    caller = await authenticate(scope["litestar_app"].state, headers)
-    controls = read_controls(headers, gateway.settings.cascade.max_samples)
+    raw = await read_body(receive, app.settings.server.max_body_bytes)
+    caller = await authenticator(scope["litestar_app"]).caller(headers)
+    controls = read_controls(headers, app.settings.cascade.max_samples)
     return ModelRequest(
         format=format_,
         id=request_id,
@@ -80,10 +78,10 @@ async def _admit(
     )
 
 
-async def _run(gateway: AppState, request: ModelRequest, reply: AsgiReply, receive: Receive) -> None:
-    """Run the request beside a watch for the client's departure, which cancels it."""
-    work = asyncio.ensure_future(answer(gateway, request, reply))
-    beside = {asyncio.ensure_future(_departure(receive))}
+async def _run(app: AppState, request: ModelRequest, reply: AsgiReply, receive: Receive) -> None:
+    """Run the request, and cancel it when the client disconnects."""
+    work = asyncio.ensure_future(answer(app, request, reply))
+    beside = {asyncio.ensure_future(_disconnect(receive))}
     if request.stream:
         beside.add(
             asyncio.ensure_future(
@@ -96,7 +94,7 @@ async def _run(gateway: AppState, request: ModelRequest, reply: AsgiReply, recei
             work.cancel()
             await asyncio.wait({work})
     finally:
-        # Cancelled from outside (shutdown): the work must still settle.
+        # A shutdown cancels from outside. The request must still settle its calls.
         work.cancel()
         for task in beside:
             task.cancel()
@@ -106,6 +104,6 @@ async def _run(gateway: AppState, request: ModelRequest, reply: AsgiReply, recei
     work.result()
 
 
-async def _departure(receive: Receive) -> None:
+async def _disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -1,134 +1,130 @@
-"""The model endpoints in our own OpenAPI document: raw ASGI routes say nothing about themselves."""
+"""The model endpoints in the proxy's own OpenAPI document, because Litestar does not describe raw ASGI routes.
 
+The structs describe the members that the proxy itself reads. A body may have more members, as in OpenAI's API.
+"""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
 from litestar import Litestar
 from litestar.openapi.spec import (
     OpenAPIMediaType,
     OpenAPIResponse,
-    OpenAPIType,
     Operation,
     Parameter,
     PathItem,
     RequestBody,
     Schema,
 )
+from msgspec import UNSET, Meta, Struct, UnsetType
 
-from proxy.cascade.types import TaskKind
+from proxy.formats.checks import MOST_TOKENS
+from proxy.http.control_headers import HEADERS
 
-TEXT = Schema(type=OpenAPIType.STRING)
-FLAG = Schema(type=OpenAPIType.BOOLEAN)
-POSITIVE = Schema(type=OpenAPIType.INTEGER, minimum=1, maximum=2**31)
-OBJECT = Schema(type=OpenAPIType.OBJECT)
-OBJECTS = Schema(type=OpenAPIType.ARRAY, items=OBJECT)
-TEXTS = Schema(one_of=[TEXT, Schema(type=OpenAPIType.ARRAY, items=TEXT, min_items=1)])
-MESSAGE = Schema(
-    type=OpenAPIType.OBJECT,
-    required=["role"],
-    properties={
-        "role": Schema(
-            type=OpenAPIType.STRING, enum=["system", "developer", "user", "assistant", "tool", "function"]
-        ),
-        "content": Schema(one_of=[TEXT, OBJECTS, Schema(type=OpenAPIType.NULL)]),
-    },
-)
-USD = Schema(type=OpenAPIType.STRING, pattern=r"^\d{1,6}(\.\d{1,9})?$")
-CONFIDENCES = Schema(type=OpenAPIType.STRING, pattern=r"^0\.\d{1,6}(,0\.\d{1,6})?$")
-VISIBLE = Schema(type=OpenAPIType.STRING, pattern=r"^[!-~]{1,128}$")
-CONTROLS: dict[str, tuple[str, Schema]] = {
-    "X-COPE-Budget-USD": ("Most that this request may spend upstream; 0: local only", USD),
-    "X-COPE-Session": ("Groups requests", VISIBLE),
-    "X-COPE-Session-Budget-USD": ("Most that this session may spend; needs X-COPE-Session", USD),
-    "X-COPE-On-Budget": ("What to do when money runs out", Schema(type=OpenAPIType.STRING, enum=["degrade", "fail"])),
-    "X-COPE-Mode": ("Which tiers answer", Schema(type=OpenAPIType.STRING, enum=["cascade", "small", "large"])),
-    "X-COPE-User": ("End user, when the body names none", VISIBLE),
-    "X-COPE-Max-Stage": ("1 sends nothing upstream", Schema(type=OpenAPIType.STRING, enum=["1", "2", "3"])),
-    "X-COPE-Task": ("The kind of task", Schema(type=OpenAPIType.STRING, enum=["auto", *TaskKind])),
-    "X-COPE-Threshold": ("One confidence, or stage1,stage2", CONFIDENCES),
-    "X-COPE-Samples": ("Small answers a stage", Schema(type=OpenAPIType.STRING, pattern=r"^[1-9]$")),
-}  # fmt: skip
-BODIES: dict[str, tuple[str, Schema]] = {
-    "/v1/chat/completions": (
-        "Create a chat completion through the cascade",
-        Schema(
-            type=OpenAPIType.OBJECT,
-            required=["model", "messages"],
-            properties={
-                "model": TEXT,
-                "messages": Schema(type=OpenAPIType.ARRAY, items=MESSAGE, min_items=1),
-                "models": Schema(type=OpenAPIType.ARRAY, items=TEXT),
-                "stream": FLAG,
-                "n": POSITIVE,
-                "max_completion_tokens": POSITIVE,
-                "tools": OBJECTS,
-                "response_format": OBJECT,
-                "stream_options": OBJECT,
-            },
-        ),
-    ),
-    "/v1/responses": (
-        "Create a response through the cascade",
-        Schema(
-            type=OpenAPIType.OBJECT,
-            required=["model", "input"],
-            properties={
-                "model": TEXT,
-                "input": Schema(one_of=[TEXT, Schema(type=OpenAPIType.ARRAY, items=MESSAGE, min_items=1)]),
-                "instructions": TEXT,
-                "previous_response_id": TEXT,
-                "stream": FLAG,
-                "store": FLAG,
-                "max_output_tokens": POSITIVE,
-                "tools": OBJECTS,
-                "text": OBJECT,
-            },
-        ),
-    ),
-    "/v1/completions": (
-        "Create a completion by the large model",
-        Schema(
-            type=OpenAPIType.OBJECT,
-            required=["model", "prompt"],
-            properties={
-                "model": TEXT,
-                "prompt": TEXTS,
-                "stream": FLAG,
-                "max_tokens": POSITIVE,
-                "n": POSITIVE,
-            },
-        ),
-    ),
-    "/v1/embeddings": (
-        "Create embeddings by the large model",
-        Schema(
-            type=OpenAPIType.OBJECT,
-            required=["model", "input"],
-            properties={"model": TEXT, "input": TEXTS},
-        ),
-    ),
+Tokens = Annotated[int, Meta(ge=1, le=MOST_TOKENS)]
+Objects = list[dict[str, Any]]
+Texts = str | Annotated[list[str], Meta(min_length=1)]
+
+
+class Message(Struct):
+    """One message of a conversation."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: str | Objects | UnsetType | None = UNSET
+
+
+Messages = Annotated[list[Message], Meta(min_length=1)]
+
+
+class ChatBody(Struct, kw_only=True):
+    """Create a chat completion through the cascade."""
+
+    model: str
+    messages: Messages
+    models: list[str] | UnsetType = UNSET
+    stream: bool | UnsetType = UNSET
+    n: Tokens | UnsetType = UNSET
+    max_completion_tokens: Tokens | UnsetType = UNSET
+    tools: Objects | UnsetType = UNSET
+    response_format: dict[str, Any] | UnsetType = UNSET
+    stream_options: dict[str, Any] | UnsetType = UNSET
+
+
+class ResponsesBody(Struct, kw_only=True):
+    """Create a response through the cascade."""
+
+    model: str
+    input: str | Messages
+    instructions: str | UnsetType = UNSET
+    previous_response_id: str | UnsetType = UNSET
+    stream: bool | UnsetType = UNSET
+    store: bool | UnsetType = UNSET
+    max_output_tokens: Tokens | UnsetType = UNSET
+    tools: Objects | UnsetType = UNSET
+    text: dict[str, Any] | UnsetType = UNSET
+
+
+class CompletionsBody(Struct, kw_only=True):
+    """Create a completion by the large model."""
+
+    model: str
+    prompt: Texts
+    stream: bool | UnsetType = UNSET
+    max_tokens: Tokens | UnsetType = UNSET
+    n: Tokens | UnsetType = UNSET
+
+
+class EmbeddingsBody(Struct, kw_only=True):
+    """Create embeddings by the large model."""
+
+    model: str
+    input: Texts
+
+
+BODIES: dict[str, type[Struct]] = {
+    "/v1/chat/completions": ChatBody,
+    "/v1/responses": ResponsesBody,
+    "/v1/completions": CompletionsBody,
+    "/v1/embeddings": EmbeddingsBody,
 }
 
 
+class _JsonSchema(Schema):
+    """A JSON schema that msgspec has made, in the place of one of Litestar's."""
+
+    def __init__(self, schema: dict[str, Any]) -> None:
+        super().__init__()
+        self._schema = schema
+
+    def to_schema(self) -> dict[str, Any]:
+        return self._schema
+
+
 def describe_model_endpoints(app: Litestar) -> None:
-    """Add the model endpoints to the application's document; bodies may hold more, as OpenAI's do."""
+    """Add the model endpoints to the application's document."""
+    schemas, components = msgspec.json.schema_components(
+        BODIES.values(), ref_template="#/components/schemas/{name}"
+    )
+    document = app.openapi_schema
+    document.components.schemas |= {name: _JsonSchema(schema) for name, schema in components.items()}
+    paths = document.paths or {}
+    for (path, body), schema in zip(BODIES.items(), schemas, strict=True):
+        paths[path] = PathItem(post=_operation(path, str(body.__doc__), _JsonSchema(schema)))
+    document.paths = paths
+
+
+def _operation(path: str, summary: str, body: Schema) -> Operation:
     parameters = [
-        Parameter(name=name, param_in="header", description=text, schema=schema, required=False)
-        for name, (text, schema) in CONTROLS.items()
+        Parameter(name=h.name, param_in="header", description=h.help, schema=h.values.schema, required=False)
+        for h in HEADERS
     ]
-    error = OpenAPIResponse(description="An error in OpenAI's shape")
-    paths = app.openapi_schema.paths or {}
-    for path, (summary, body) in BODIES.items():
-        media = OpenAPIMediaType(schema=body)
-        paths[path] = PathItem(
-            post=Operation(
-                operation_id=path.removeprefix("/v1/").replace("/", "_"),
-                summary=summary,
-                parameters=list(parameters),
-                request_body=RequestBody(content={"application/json": media}, required=True),
-                responses={
-                    "200": OpenAPIResponse(
-                        description="As OpenAI answers, with a `cope` object beside `usage`"
-                    ),
-                    "default": error,
-                },
-            )
-        )
-    app.openapi_schema.paths = paths
+    return Operation(
+        operation_id=path.removeprefix("/v1/").replace("/", "_"),
+        summary=summary.removesuffix("."),
+        parameters=list(parameters),
+        request_body=RequestBody(content={"application/json": OpenAPIMediaType(schema=body)}, required=True),
+        responses={
+            "200": OpenAPIResponse(description="OpenAI's answer, with a `cope` object beside `usage`"),
+            "default": OpenAPIResponse(description="An error in OpenAI's shape"),
+        },
+    )

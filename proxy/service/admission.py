@@ -1,6 +1,6 @@
 """Check whether a request may be made now."""
 
-from proxy.errors import ApiError, ledger_unavailable
+from proxy.errors import forbidden, ledger_unavailable, rate_limited
 from proxy.ledger.rate_limits import AdmissionRequest, RateLimitExceededError
 from proxy.ledger.writer import LedgerUnavailableError
 from proxy.service.request import ModelRequest
@@ -29,15 +29,13 @@ async def admit(state: AppState, request: ModelRequest, route: Route) -> None:
     rules = request.key.rules
     for model in (request.body["model"], *(request.body.get("models") or ())):
         if rules.models and model not in rules.models:
-            raise ApiError(
-                403,
+            raise forbidden(
                 f"This key may not use the model {model[:100]!r}; it may use {', '.join(rules.models)}.",
                 code="model_not_allowed",
                 param="model",
             )
     if rules.modes and route.mode not in rules.modes:
-        raise ApiError(
-            403,
+        raise forbidden(
             f"This key may not use the mode {route.mode!r}; it may use {', '.join(rules.modes)}.",
             code="mode_not_allowed",
         )
@@ -47,21 +45,6 @@ async def admit(state: AppState, request: ModelRequest, route: Route) -> None:
     try:
         await state.writer.admit(AdmissionRequest(request.key.id, request.received_at, *limits))
     except RateLimitExceededError as e:
-        raise _rate_limited(e) from e
+        raise rate_limited(e.limit, e.unit, e.retry_after_s) from e
     except LedgerUnavailableError as e:
         raise ledger_unavailable() from e
-
-
-def _rate_limited(e: RateLimitExceededError) -> ApiError:
-    return ApiError(
-        429,
-        f"Rate limit reached: {e.limit} {e.unit} a minute for this key. Try again in {e.retry_after_s} s.",
-        type=e.unit,
-        code="rate_limit_exceeded",
-        headers={
-            "retry-after": str(e.retry_after_s),
-            f"x-ratelimit-limit-{e.unit}": str(e.limit),
-            f"x-ratelimit-remaining-{e.unit}": "0",
-            f"x-ratelimit-reset-{e.unit}": f"{e.retry_after_s}s",
-        },
-    )

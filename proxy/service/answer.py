@@ -3,7 +3,7 @@
 import asyncio
 
 from proxy.cascade.types import Accepted
-from proxy.errors import NO_RETRY, ApiError, NoBudgetError
+from proxy.errors import NO_RETRY, ApiError, NoBudgetError, request_timeout
 from proxy.service.admission import admit, require_ledger
 from proxy.service.conversations import recall
 from proxy.service.exchange import Exchange
@@ -38,10 +38,9 @@ async def answer(state: AppState, request: ModelRequest, reply: Reply) -> None:
             await _run_stages(exchange)
     except TimeoutError:
         request_log.note_error(504, "request_timeout")
-        raise ApiError(
-            504, "The request took too long.", "server_error", "request_timeout",
-            headers=_forbid_retry_if_paid(request_log),
-        ) from None  # fmt: skip
+        error = request_timeout()
+        error.headers = _forbid_retry_if_paid(request_log)
+        raise error from None
     except ApiError as e:
         request_log.note_error(e.status, e.code or e.type)
         e.headers = {**e.headers, **_forbid_retry_if_paid(request_log)}

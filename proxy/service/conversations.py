@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 from proxy.cascade.types import Json
-from proxy.errors import bad_request, unavailable
+from proxy.errors import bad_request, database_unavailable
 from proxy.ids import now
 from proxy.ledger.database import DatabaseError
 from proxy.ledger.kept_responses import KeptResponse, find_response, store_response
@@ -34,7 +34,7 @@ async def recall(state: AppState, request: ModelRequest) -> tuple[Json, int]:
     try:
         kept = await find_response(state.database, previous)
     except (OSError, DatabaseError) as e:
-        raise unavailable("The database is unavailable.", code="database_unavailable", retry_after_s=5) from e
+        raise database_unavailable() from e
     of_another_key = kept is not None and kept.key_id != request.key_id
     if of_another_key or (kept is None and previous.startswith(LOCAL_ID_PREFIX)):
         raise bad_request(

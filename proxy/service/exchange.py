@@ -34,7 +34,7 @@ class Exchange:
 
 async def send_event(exchange: Exchange, data: bytes, name: Any = None) -> None:
     """Send one event of a stream. If the format names its events, the default name is the event's `type`."""
-    if exchange.request.format.named_events:
+    if exchange.request.format.events_are_named:
         await exchange.reply.event(data, str(name or msgspec.json.decode(data)["type"]))
     else:
         await exchange.reply.event(data)
@@ -42,6 +42,6 @@ async def send_event(exchange: Exchange, data: bytes, name: Any = None) -> None:
 
 async def end_stream(exchange: Exchange) -> None:
     """End a stream, with the last event of its format if it has one."""
-    if exchange.request.format.farewell is not None:
-        await exchange.reply.event(exchange.request.format.farewell)
+    if exchange.request.format.end_event is not None:
+        await exchange.reply.event(exchange.request.format.end_event)
     await exchange.reply.close()

@@ -23,7 +23,7 @@ from proxy.errors import (
     SmallRefusedError,
     SmallUnavailableError,
     bad_request,
-    unavailable,
+    small_unavailable,
 )
 from proxy.formats.base import Conversation, NotServedError
 from proxy.service.audit_queue import AuditJob, stage_answers
@@ -90,7 +90,7 @@ async def _reason_to_skip_small(exchange: Exchange, task: Task) -> str | None:
         return None
     if choice == "escalate" and not forbid_large:
         return "small tier unavailable"
-    raise unavailable("The small model is not available.", code="small_unavailable", retry_after_s=5)
+    raise small_unavailable()
 
 
 def _config_skips_cascade(exchange: Exchange, kind: TaskKind) -> bool:

@@ -6,8 +6,8 @@ from dataclasses import replace
 import msgspec
 
 from proxy.cascade.types import Accepted, NotTried, Sample, Unsure
-from proxy.errors import ApiError, NoBudgetError, budget_exhausted
-from proxy.formats.base import Conversation, Local
+from proxy.errors import NoBudgetError, budget_exhausted, no_local_answer
+from proxy.formats.base import Conversation, LocalAnswer
 from proxy.formats.responses_render import output_items
 from proxy.pricing.prices import Usage, cost
 from proxy.pricing.tokens import count_prompt, count_text
@@ -43,7 +43,9 @@ async def answer_locally(exchange: Exchange, decision: Accepted | Unsure | NotTr
     request_log.model = state.small.model
     usage = await _note_local_usage(exchange, format_, sample)
     request_log.remaining = await exchange.budget.remaining()
-    local = Local(request.id, request.received_at, request_log.model, sample, usage, cope_object(request_log))
+    local = LocalAnswer(
+        request.id, request.received_at, request_log.model, sample, usage, cope_object(request_log)
+    )
     if format_.path == "/responses":
         items = [*input_items(exchange.body), *output_items(local)]
         local = replace(local, stored=await remember(state, request, f"resp_{request.id}", items=items))
@@ -67,9 +69,7 @@ def _local_answer(exchange: Exchange, decision: Accepted | Unsure | NotTried) ->
         request_log.confidence = decision.confidence if exchange.route.mode == "cascade" else None
         return decision.sample
     if isinstance(decision, NotTried) or decision.best is None:
-        raise ApiError(
-            502, "The small model gave no valid answer.", type="server_error", code="no_local_answer"
-        )
+        raise no_local_answer()
     request_log.stage, request_log.confidence = decision.best_stage, decision.confidence
     request_log.degraded = request_log.degraded or ("budget" if decision.stopped else "max_stage")
     if decision.stopped and exchange.request.controls.on_budget == "fail":

@@ -17,7 +17,7 @@ from proxy.service.conversations import remember
 from proxy.service.exchange import Exchange, end_stream, send_event
 from proxy.service.facts import cope_object, insert_cope_object, response_headers
 from proxy.spending.calls import complete, stream
-from proxy.spending.paid import PaidCall, may_be_billed, paid
+from proxy.spending.paid import PaidCall, paid
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ async def answer_with_large(exchange: Exchange, decision: Unsure | NotTried) -> 
             await _answer_with(exchange, model, guideline)
             return
         except ApiError as e:
-            if exchange.reply.answering or may_be_billed(e) or not _another_model_may_answer(e):
+            if exchange.reply.answering or e.billed or not _another_model_may_answer(e):
                 raise
             log.warning("%s: %s failed (%s); trying the next model", exchange.request.id, model.name, e.code)
     await _answer_with(exchange, last, guideline)
@@ -54,7 +54,7 @@ async def _answer_with(exchange: Exchange, model: LargeModel, guideline: str | N
     request, request_log, format_ = exchange.request, exchange.request_log, exchange.request.format
     body, plan_tokens = exchange.body, 0
     if guideline is not None and isinstance(format_, Conversation):
-        body = format_.guided(body, guideline)
+        body = format_.with_guideline(body, guideline)
         plan_tokens = count_text(model.id, guideline)
     bound = await _call_limits(exchange, model, body)
     async with paid(
@@ -91,10 +91,10 @@ async def _call_limits(exchange: Exchange, model: LargeModel, body: Json) -> Cal
         ApiError: a budget applies, and the request uses a feature that is not billed by tokens.
     """
     format_, default = exchange.request.format, exchange.state.settings.large.max_output_tokens
-    bound = format_.bound(body, default)
+    bound = format_.limits(body, default)
     if not exchange.budget.limited:
         return replace(bound, prompt=2 * exchange.request.size + exchange.context_tokens)
-    if unbounded := format_.unbounded(body):
+    if unbounded := format_.unbounded_cost(body):
         raise bad_request(
             f"A budget applies to this request, and the cost of {unbounded} has no upper bound. Leave it out, or send "
             "the request without a budget.",
@@ -110,12 +110,12 @@ async def _relay_stream(exchange: Exchange, call: PaidCall, body: dict[str, Any]
     Return the last chunk. It is held back until the call is settled, because it carries the `cope` object.
     """
     format_, request_log = exchange.request.format, exchange.request_log
-    hide_usage = not format_.named_events and not (exchange.request.body.get("stream_options") or {}).get(
+    hide_usage = not format_.events_are_named and not (exchange.request.body.get("stream_options") or {}).get(
         "include_usage"
     )
     held_back = None
     async for data, chunk in stream(call, body):
-        if format_.held_back(chunk):
+        if format_.is_final_chunk(chunk):
             held_back = chunk
             continue
         request_log.upstream_headers = call.headers
@@ -133,9 +133,9 @@ async def _end_relayed_stream(
 ) -> None:
     """Send the chunk that was held back, now with the `cope` object, and end the stream."""
     format_ = exchange.request.format
-    if held_back is not None and format_.shown(exchange.request.body):
+    if held_back is not None and format_.sends_final_chunk(exchange.request.body):
         await _remember_response(exchange, call, held_back.get("response"))
-        last = format_.last(held_back, plan_tokens, cope_object(exchange.request_log))
+        last = format_.with_facts(held_back, plan_tokens, cope_object(exchange.request_log))
         await send_event(exchange, msgspec.json.encode(last))
     await end_stream(exchange)
 
@@ -153,7 +153,7 @@ async def _send_complete(exchange: Exchange, call: PaidCall, raw: bytes, plan_to
     request_log.note_first_token()
     cope = cope_object(request_log)
     if plan_tokens and decoded is not None:
-        body = msgspec.json.encode(format_.last(decoded, plan_tokens, cope))
+        body = msgspec.json.encode(format_.with_facts(decoded, plan_tokens, cope))
     else:
         body = insert_cope_object(raw, cope)
     await exchange.reply.json(200, response_headers(request_log, final=True), body)

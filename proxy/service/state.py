@@ -11,13 +11,13 @@ from zoneinfo import ZoneInfo
 
 import aiohttp
 
+from proxy.backends.apis import Api, api_of
 from proxy.backends.small_pool import SmallPool
-from proxy.backends.upstream import Account, Upstream
+from proxy.backends.upstream import Upstream
 from proxy.cascade.plan_cache import PlanCache
 from proxy.concurrency import reap
 from proxy.config.prices import resolve_prices, small_price
 from proxy.config.schema import Settings
-from proxy.config.schema import Upstream as UpstreamSettings
 from proxy.errors import ConfigError
 from proxy.ids import new_id
 from proxy.ledger.database import Database, open_database
@@ -55,18 +55,18 @@ class AppState:
     """Sessions with their owners and limits that are already in the database."""
 
 
-def accounts(settings: Settings) -> dict[str, Account]:
-    """Return the account of each upstream, with its key from the environment. That of [large] is named "".
+def upstream_apis(settings: Settings) -> dict[str, Api]:
+    """Return each upstream's API with its key from the environment. [large] has the name "".
 
     Raises:
-        ConfigError: a variable is not set.
+        ConfigError: the environment variable of a key is not set.
     """
-    found: dict[str, Account] = {}
+    found: dict[str, Api] = {}
     problems = []
     for name, upstream in {"": settings.large, **settings.upstreams}.items():
         key = os.environ.get(upstream.api_key_env, "").strip()
         if key:
-            found[name] = _account(upstream, key)
+            found[name] = api_of(upstream, key)
         else:
             problems.append(
                 f"{f'upstreams.{name}' if name else 'large'}.api_key_env: the environment variable "
@@ -77,25 +77,11 @@ def accounts(settings: Settings) -> dict[str, Account]:
     return found
 
 
-def _account(upstream: UpstreamSettings, key: str) -> Account:
-    return Account(
-        base_url=upstream.base_url,
-        api_key=key,
-        api_version=upstream.api_version,
-        timeout_s=upstream.timeout_s,
-        connect_timeout_s=upstream.connect_timeout_s,
-        read_timeout_s=upstream.read_timeout_s,
-        max_retries=upstream.max_retries,
-        breaker_failures=upstream.breaker_failures,
-        breaker_cooldown_s=upstream.breaker_cooldown_s,
-    )
-
-
 @asynccontextmanager
 async def open_state(settings: Settings) -> AsyncIterator[AppState]:
     """Open all parts. On exit, write the rest of the ledger and close them."""
     prices = resolve_prices(settings)
-    reached = accounts(settings)
+    apis = upstream_apis(settings)
     small = settings.small
     database = open_database(settings.database.url)
     zone = ZoneInfo(settings.budgets.timezone)
@@ -116,7 +102,7 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
                 prices=prices,
                 small_price=small_price(settings),
                 small=pool,
-                upstreams={name: Upstream(session, account) for name, account in reached.items()},
+                upstreams={name: Upstream(session, api) for name, api in apis.items()},
                 plans=PlanCache(),
                 sandbox=await _open_sandbox(settings),
                 audits=audits,

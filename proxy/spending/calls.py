@@ -8,9 +8,9 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from proxy.backends.upstream import passed_on
-from proxy.errors import ApiError
-from proxy.formats.sse import DONE, events
+from proxy.backends.upstream import UpstreamResponse
+from proxy.errors import upstream_broken, upstream_invalid
+from proxy.formats.sse import DONE
 from proxy.pricing.prices import Usage
 from proxy.pricing.tokens import count_text, hides_reasoning
 from proxy.spending.paid import PaidCall
@@ -20,10 +20,12 @@ DRAIN_S = 0.8
 
 
 @asynccontextmanager
-async def _post(call: PaidCall, body: Mapping[str, Any]) -> AsyncIterator[aiohttp.ClientResponse]:
-    sent = {k: v for k, v in call.format.outgoing(body).items() if k != "models"} | {"model": call.model.id}
+async def _post(call: PaidCall, body: Mapping[str, Any]) -> AsyncIterator[UpstreamResponse]:
+    sent = {k: v for k, v in call.format.upstream_body(body).items() if k != "models"} | {
+        "model": call.model.id
+    }
     async with call.upstream.post(call.format.path, sent, call.deadline) as response:
-        call.headers = passed_on(response)
+        call.headers = response.headers
         yield response
 
 
@@ -40,14 +42,14 @@ async def complete(call: PaidCall, body: Mapping[str, Any]) -> bytes:
         async with _post(call, body) as response:
             raw = await response.read()
         try:
-            call.usage, call.finish_reason, generated = call.format.whole(msgspec.json.decode(raw))
+            call.usage, call.finish_reason, generated = call.format.read_complete(msgspec.json.decode(raw))
             if call.usage is None:
                 call.counted = Usage(
                     prompt_tokens=await _count_prompt(call, body),
                     completion_tokens=count_text(call.model.id, generated),
                 )
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as e:
-            raise invalid_answer() from e
+            raise upstream_invalid() from e
         return raw
 
     task = asyncio.ensure_future(fetch())
@@ -57,7 +59,7 @@ async def complete(call: PaidCall, body: Mapping[str, Any]) -> bytes:
         await asyncio.wait({task}, timeout=DRAIN_S)
         raise
     except (aiohttp.ClientError, OSError) as e:
-        raise ApiError(502, "The upstream broke off its answer.", "server_error", "upstream_broken") from e
+        raise upstream_broken() from e
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -81,7 +83,7 @@ async def stream(call: PaidCall, body: Mapping[str, Any]) -> AsyncIterator[tuple
         nonlocal done
         try:
             async with _post(call, body) as response:
-                async for data in events(response.content):
+                async for data in response.events():
                     if data == DONE:
                         done = True
                         break
@@ -98,9 +100,9 @@ async def stream(call: PaidCall, body: Mapping[str, Any]) -> AsyncIterator[tuple
             yield item
         await task
         if not done and not total.complete and total.error is None:
-            raise ApiError(502, "The upstream broke off its stream.", "server_error", "upstream_broken")
+            raise upstream_broken()
     except (aiohttp.ClientError, OSError, ValueError) as e:
-        raise ApiError(502, "The upstream broke off its stream.", "server_error", "upstream_broken") from e
+        raise upstream_broken() from e
     finally:
         reader_left.set()
         while not queue.empty():
@@ -121,13 +123,3 @@ async def stream(call: PaidCall, body: Mapping[str, Any]) -> AsyncIterator[tuple
 async def _count_prompt(call: PaidCall, body: Mapping[str, Any]) -> int:
     """Count a prompt whose usage was not reported. The reserved limit is the most it can be."""
     return min(call.prompt_limit, await asyncio.to_thread(call.format.count, call.model.id, body))
-
-
-def invalid_answer() -> ApiError:
-    """Return the error of an answer that does not have the endpoint's form."""
-    return ApiError(
-        502,
-        "The upstream's answer does not have the form of this endpoint.",
-        "server_error",
-        "upstream_invalid",
-    )

@@ -19,11 +19,6 @@ from proxy.spending.budget import Budget
 
 log = logging.getLogger(__name__)
 
-_MAYBE_BILLED = frozenset({"upstream_timeout", "upstream_broken", "upstream_invalid"})
-"""Errors after which the upstream may have generated something. After all others it has not."""
-_GATEWAY_TIMEOUTS = frozenset({504, 524})
-"""A gateway before the model timed out. The model may have gone on."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Spending:
@@ -104,7 +99,7 @@ async def paid(
     try:
         yield call
     except ApiError as e:
-        call.refused = not may_be_billed(e)
+        call.refused = not e.billed
         call.finish_reason, problem = "error", f"{e.status} {e.code or e.type}"
         raise
     except asyncio.CancelledError:
@@ -139,8 +134,3 @@ async def paid(
             )
         spending.budget.settle(record)
         spending.calls.append(record)
-
-
-def may_be_billed(e: ApiError) -> bool:
-    """Return True if the upstream may have generated something before the error."""
-    return e.code in _MAYBE_BILLED or e.status in _GATEWAY_TIMEOUTS

@@ -6,7 +6,7 @@ from openai.types import chat
 from openai.types.responses import response_create_params
 
 from proxy.cascade.fields import FIELDS
-from proxy.formats import responses
+from proxy.formats import responses_translate as responses
 from tests.support.processes import ROOT
 
 OURS = {"models"}

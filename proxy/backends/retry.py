@@ -1,0 +1,52 @@
+"""When and how long after a failure a request is sent to an upstream again.
+
+The rules are those of OpenAI's SDK: `x-should-retry` and Retry-After come first, then the status, then full jitter.
+"""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """How often, after which statuses and how soon to retry. Times are in seconds."""
+
+    max_retries: int
+    statuses: frozenset[int] = frozenset({408, 409, 429, 500, 502, 503})
+    """Nothing was generated after these. 504 is missing: the model behind a gateway may have gone on."""
+    first_backoff_s: float = 0.5
+    longest_backoff_s: float = 8.0
+    longest_retry_after_s: float = 60.0
+
+    def retries(self, status: int, headers: Mapping[str, str]) -> bool:
+        """Return True if a response permits a retry."""
+        wish = headers.get("x-should-retry")
+        return wish == "true" if wish in ("true", "false") else status in self.statuses
+
+    def pause_s(self, attempt: int, headers: Mapping[str, str]) -> float | None:
+        """Return the pause after the given attempt (0 is the first), or None if it was the last one."""
+        if attempt >= self.max_retries:
+            return None
+        wish = _retry_after_s(headers)
+        if wish is not None:
+            return min(wish, self.longest_retry_after_s)
+        return random.uniform(0, min(self.longest_backoff_s, self.first_backoff_s * 2**attempt))  # noqa: S311
+
+
+def _retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Return the pause that the upstream asks for, or None if it names none."""
+    try:
+        if "retry-after-ms" in headers:
+            return max(0.0, float(headers["retry-after-ms"]) / 1000)
+        text = headers.get("retry-after")
+        return None if text is None else max(0.0, float(text))
+    except ValueError:
+        pass
+    try:
+        at = parsedate_to_datetime(headers["retry-after"])
+        return max(0.0, (at - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError, KeyError):
+        return None
