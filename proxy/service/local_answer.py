@@ -44,7 +44,12 @@ async def answer_locally(exchange: Exchange, decision: Accepted | Unsure | NotTr
     usage = await _note_local_usage(exchange, format_, sample)
     request_log.remaining = await exchange.budget.remaining()
     local = LocalAnswer(
-        request.id, request.received_at, request_log.model, sample, usage, cope_object(request_log)
+        request_id=request.id,
+        received_at=request.received_at,
+        model=request_log.model,
+        sample=sample,
+        usage=usage,
+        facts=cope_object(request_log),
     )
     if format_.path == "/responses":
         items = [*input_items(exchange.body), *output_items(local)]

@@ -30,14 +30,15 @@ def test_a_record_is_frozen():
     log = request_log()
     finished = finish(log)
     log.note_error(500, "internal_error")
-    log.cascade_log.plans.append(Plan("goal", "Find it.", 1, 0))
+    log.cascade_log.plans.append(Plan(kind="goal", text="Find it.", stage=1, sample=0))
     assert (finished.record.status, finished.record.error, finished.plans) == (200, None, ())
 
 
 def test_content_is_extra():
     """Prompt, answer and plans are in the ledger's records only on request, without characters it refuses."""
     log = request_log(
-        answer="4\x002 \ud800", cascade_log=CascadeLog(plans=[Plan("goal", "Find it.", 1, 0, chosen=True)])
+        answer="4\x002 \ud800",
+        cascade_log=CascadeLog(plans=[Plan(kind="goal", text="Find it.", stage=1, sample=0, chosen=True)]),
     )
     finished = finish(log)
     assert (finished.record.prompt, finished.record.answer) == (None, None)
@@ -50,7 +51,7 @@ def test_content_is_extra():
 
 def test_samples_carry_votes():
     """A sample's call shows its vote; the call that planned its goal does not."""
-    sample = Sample(0, {"content": "42"}, "stop", None, Usage())
+    sample = Sample(index=0, message={"content": "42"}, finish_reason="stop", logprob=None, usage=Usage())
     verdict = Verdict(
         ballot=Ballot((sample,), ("42",)), standing=Standing(1.0, 1.0, sample, fixed=True), accepted=True
     )
