@@ -14,6 +14,7 @@ from datetime import timedelta
 import msgspec
 
 from proxy.audits.drift import first_alarm
+from proxy.cascade import prompts
 from proxy.cascade.confidence.agent import TEXT
 from proxy.cascade.toolcalls import with_calls
 from proxy.cascade.types import Json, Sample, TaskKind
@@ -36,10 +37,6 @@ log = logging.getLogger(__name__)
 
 _JUDGED_TOKENS = 256  # room for models that think in their text
 _AT_ONCE = timedelta(seconds=1)
-_JUDGE = (
-    "Judge the answer above, which another assistant gave: is it correct, and as helpful as a very good one? Write only "
-    "yes or no."
-)
 _VERDICT = re.compile(r"[\W_]*(yes|no)(?![^\W_])", re.IGNORECASE)
 _LEFT_OUT = frozenset(
     {"stream", "stream_options", "metadata", "store", "user", "safety_identifier", "models"}
@@ -139,7 +136,7 @@ async def _ask(state: AppState, audit: Audit, asked: Json) -> tuple[str, Json, i
 def _judging(audit: Audit, local: Local) -> Json:
     """Ask about an answer where it was given: after the whole conversation."""
     answer = {"role": "assistant", "content": local.answer}
-    messages = [*audit.task.body["messages"], answer, {"role": "user", "content": _JUDGE}]
+    messages = [*audit.task.body["messages"], answer, {"role": "user", "content": prompts.JUDGE}]
     asked = {"messages": messages}
     room = REASONING_ROOM if hides_reasoning(audit.model.id, asked) else 0
     return asked | {"max_completion_tokens": _JUDGED_TOKENS + room}

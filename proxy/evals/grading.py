@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from proxy.cascade import prompts
 from proxy.cascade.confidence.canonical import dumps, parse
 from proxy.cascade.confidence.choice import letter
 from proxy.cascade.confidence.examples import specification
@@ -21,11 +22,6 @@ from proxy.evals.tiers import Tiers
 from proxy.pricing.tokens import hides_reasoning
 from proxy.spending.planner import REASONING_ROOM
 
-_JUDGE = (
-    "You grade an assistant's answer. Question:\n\n{question}\n\n{reference}The answer to grade:\n\n{answer}\n\n"
-    "Grade it from 1 (useless or wrong) to 10 (as good as it can be) for correctness, helpfulness and clarity. "
-    'Write only "Grade: N".'
-)
 _JUDGED_TOKENS = 16  # and as many as a model may think that does so unseen
 _UNSPACED = re.compile(
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u1100-\u11ff]"
@@ -81,11 +77,10 @@ class Graders:
         reference = (
             f"A reference answer:\n\n{known[0] if isinstance(known, list) else known}\n\n" if known else ""
         )
-        asked = _JUDGE.format(question=item.prompt, reference=reference, answer=text)
+        asked = prompts.GRADE.format(question=item.prompt, reference=reference, answer=text)
         body = {"messages": [{"role": "user", "content": asked}], "temperature": 0}
-        model = self._tiers.settings.large_models[self._tiers.settings.large.model]
-        room = REASONING_ROOM if hides_reasoning(model.id, body) else 0
-        answer = await self._tiers.ask(f"{item.id} judge", body, _JUDGED_TOKENS + room)
+        room = REASONING_ROOM if hides_reasoning(self._tiers.large.id, body) else 0
+        answer = await self._tiers.call_large(f"{item.id} judge", body, _JUDGED_TOKENS + room)
         found = re.search(r"(\d+(?:\.\d+)?)", answer.text)
         if found is None:
             raise ValueError(f"the judge wrote no grade but {answer.text[:80]!r}")

@@ -17,7 +17,9 @@ from proxy.config.controls import Controls
 from proxy.config.policy import NEVER, policy
 from proxy.errors import ConfigError, NoBudgetError
 from proxy.evals.items import Item
-from proxy.evals.tiers import Answer, Sampler, Tiers
+from proxy.evals.record import Answer
+from proxy.evals.sampler import Sampler
+from proxy.evals.tiers import Tiers
 from proxy.records import Stage
 
 Grader = Callable[[Item, Json], Awaitable[float]]
@@ -150,7 +152,7 @@ async def run(item: Item, tiers: Tiers, grade: Grader, samples: int | None) -> T
     async with asyncio.TaskGroup() as group:
         plain = group.create_task(voted(replace(everything, plans="none"), plainly))
         planned = group.create_task(voted(everything, planning))
-        alone = group.create_task(tiers.ask(item.id, {**body, "temperature": 0}, output))
+        alone = group.create_task(tiers.call_large(item.id, {**body, "temperature": 0}, output))
     story = planned.result()
     guideline = next((p.text for p in story.plans if p.kind == "guideline"), None)
     guided = alone.result()
@@ -160,7 +162,7 @@ async def run(item: Item, tiers: Tiers, grade: Grader, samples: int | None) -> T
             "messages": prompts.guided_request(body["messages"], guideline),
             "temperature": 0,
         }
-        guided = await tiers.ask(item.id, with_plan, output)
+        guided = await tiers.call_large(item.id, with_plan, output)
 
     async def vote(of: CascadeLog, stage: Stage, sampler: Sampler) -> Vote:
         return await _vote(item, of.verdicts[stage], grade, sampler.small_cost.get(stage, 0))
@@ -197,4 +199,4 @@ async def _vote(item: Item, verdict: Verdict, grade: Grader, cost: int) -> Vote:
 
 
 async def _paid(item: Item, answer: Answer, grade: Grader) -> Paid:
-    return Paid(await grade(item, answer.message), answer.cost, answer.usage.completion_tokens)
+    return Paid(await grade(item, answer.message), answer.cost or 0, answer.usage.completion_tokens)

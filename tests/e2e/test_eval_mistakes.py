@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from proxy.cli.main import main
 from proxy.evals import trial as trials_of
-from proxy.evals.record import Call, Record
+from proxy.evals.record import Answer, Record
 from proxy.evals.trial import Drawn, Paid, Trial, Vote
 from proxy.pricing.prices import Usage
 
@@ -77,7 +77,16 @@ def test_a_run_that_cannot_be_written_is_not_begun(bench, out):
 def test_a_record_that_is_broken_in_its_middle_is_refused_with_the_line(bench, broken):
     """Only a torn end is mended: what is before it was paid for, and a person decides."""
     record = Record(bench / "run" / "calls.jsonl")
-    record.add(Call("a", "sum", "large", {"content": "2"}, "stop", Usage(1, 1), 5))
+    record.add(
+        Answer(
+            key="a",
+            item="sum",
+            tier="large",
+            message={"content": "2"},
+            finish_reason="stop",
+            usage=Usage(1, 1),
+        )
+    )
     record.close()
     path = bench / "run" / "calls.jsonl"
     whole = path.read_bytes() + broken + b"\n" + path.read_bytes()
