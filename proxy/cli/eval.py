@@ -154,7 +154,7 @@ async def _collect(
                         )
 
                 try:
-                    return await collect(asked, tiers, done, samples=samples, at_once=at_once, told=told)
+                    return await collect(asked, tiers, done, samples=samples, at_once=at_once, report=told)
                 except asyncio.CancelledError:
                     progress.console.print(
                         "stopping; paid calls under way are waited for (Ctrl-C again: at once)"
