@@ -21,7 +21,7 @@ FORM = {
 _LETTER = re.compile(r"[\s*(\[]*([^\W\d_])[\s*)\].:]*")
 
 
-class Item(msgspec.Struct, frozen=True):
+class Item(msgspec.Struct, frozen=True, kw_only=True):
     """One labelled task.
 
     Attributes:

@@ -12,7 +12,7 @@ from proxy.pricing.money import format_usd
 from proxy.stats import bootstrap
 
 
-class Line(msgspec.Struct, frozen=True):
+class Line(msgspec.Struct, frozen=True, kw_only=True):
     """One mode on one task kind. Costs are nano-USD per 1,000 requests, and pairs are 95 % bootstrap intervals."""
 
     task: str
@@ -28,7 +28,7 @@ class Line(msgspec.Struct, frozen=True):
     stages: tuple[float, float, float]
 
 
-class Confidence(msgspec.Struct, frozen=True):
+class Confidence(msgspec.Struct, frozen=True, kw_only=True):
     """How well the confidence of a vote separates right from wrong answers."""
 
     task: str

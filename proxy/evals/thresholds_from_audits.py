@@ -11,7 +11,7 @@ from proxy.stats.betting import p_value
 from proxy.stats.certify import MOST_TESTED, dearest, halves, levels, passing
 
 
-class AuditLevel(msgspec.Struct, frozen=True):
+class AuditLevel(msgspec.Struct, frozen=True, kw_only=True):
     """The effect of a threshold on the audited requests.
 
     Attributes:
@@ -43,7 +43,7 @@ class AuditLevel(msgspec.Struct, frozen=True):
         return 1 - self.accepted / self.audits * (1 - self.agreed / self.judged)
 
 
-class AuditChoice(msgspec.Struct, frozen=True):
+class AuditChoice(msgspec.Struct, frozen=True, kw_only=True):
     """The threshold of one task kind and stage, from audits.
 
     Attributes:
@@ -151,7 +151,14 @@ def _audit_choice(
     thresholds = sorted({*_confidences(audits), NEVER, chosen}) if audits else []
     bills = priced(audits)
     frontier = [_level(audits, bills, threshold) for threshold in thresholds]
-    return AuditChoice(task, stage, chosen, certified, sum(a.large_nano is None for a in bills), frontier)
+    return AuditChoice(
+        task=task,
+        stage=stage,
+        chosen=chosen,
+        certified=certified,
+        estimated=sum(a.large_nano is None for a in bills),
+        frontier=frontier,
+    )
 
 
 def _confidences(audits: Sequence[Evidence]) -> list[float]:

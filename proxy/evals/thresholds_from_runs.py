@@ -43,7 +43,7 @@ FREE = (Way("none", 0.0, NEVER), Way("goals", 0.0, NEVER))
 """Accept every valid answer of the small model. The large model is only paid if there is none."""
 
 
-class Rated(msgspec.Struct, frozen=True):
+class Rated(msgspec.Struct, frozen=True, kw_only=True):
     """A way's mean score (0..1) and cost (nano-USD a request) on some items, and those of the large model alone."""
 
     way: Way
@@ -64,7 +64,7 @@ class Rated(msgspec.Struct, frozen=True):
         return self.cost / self.large_cost if self.large_cost else 0.0
 
 
-class Choice(msgspec.Struct, frozen=True):
+class Choice(msgspec.Struct, frozen=True, kw_only=True):
     """The result of a calibration for one task kind.
 
     Attributes:

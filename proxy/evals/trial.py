@@ -35,7 +35,7 @@ class Drawn(msgspec.Struct, frozen=True):
     logprob: float | None
 
 
-class Vote(msgspec.Struct, frozen=True):
+class Vote(msgspec.Struct, frozen=True, kw_only=True):
     """A ballot of n samples.
 
     Attributes:
@@ -61,7 +61,7 @@ class Paid(msgspec.Struct, frozen=True):
     tokens: int
 
 
-class Trial(msgspec.Struct, frozen=True):
+class Trial(msgspec.Struct, frozen=True, kw_only=True):
     """All results of one item.
 
     Attributes:

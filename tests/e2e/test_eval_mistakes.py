@@ -100,12 +100,25 @@ def test_a_record_that_is_broken_in_its_middle_is_refused_with_the_line(bench, b
 
 def run_of(folder, count):
     """Write the trials of a run."""
-    vote, paid = Vote(1.0, 1.0, [Drawn("2", 1.0, 9, None)] * 4), Paid(1.0, 1000, 100)
+    vote = Vote(confidence=1.0, score=1.0, samples=[Drawn("2", 1.0, 9, None)] * 4)
+    paid = Paid(1.0, 1000, 100)
     folder.mkdir()
     trials_of.write(
         folder,
         [
-            Trial(str(i), "math", "math", (0.75, 0.5), 1.0, vote, vote, vote, 9, paid, paid)
+            Trial(
+                item=str(i),
+                task="math",
+                detected="math",
+                usual=(0.75, 0.5),
+                single=1.0,
+                plain=vote,
+                first=vote,
+                second=vote,
+                plan_cost=9,
+                large=paid,
+                guided=paid,
+            )
             for i in range(count)
         ],
     )
