@@ -100,7 +100,7 @@ async def passes(item: Item, text: str, runner: Runner | None) -> bool:
         ConfigError: there is no sandbox.
     """
     if runner is None:
-        raise ConfigError(["code can only be graded in the sandbox; `cope-proxy doctor` says what it lacks"])
+        raise ConfigError(["code can only be graded in the sandbox; `cope-proxy doctor` shows its problem"])
     source = source_of(text)
     if source is None:
         return False

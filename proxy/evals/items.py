@@ -17,7 +17,7 @@ FORM = {
     **ANSWER_FORM,
     "code": "Write the whole function, with its imports, in one Python code block, and nothing else.",
 }
-"""The form of an answer that every model is told, so that the answer can be graded."""
+"""The form of an answer that every prompt asks for, so that the answer can be graded."""
 _LETTER = re.compile(r"[\s*(\[]*([^\W\d_])[\s*)\].:]*")
 
 
@@ -101,7 +101,7 @@ def _lacking(item: Item) -> Iterator[str]:
     """Yield the problems of an item that cannot be graded, because every answer or no answer would be right."""
     meta = item.meta
     if not item.prompt.strip() and not meta.get("messages"):
-        yield "prompt: is empty; write what is asked, or the whole messages as meta.messages"
+        yield "prompt: is empty; write a prompt, or all messages as meta.messages"
     for name in ("messages", "tools"):
         if not _objects(meta.get(name)):
             yield f"meta.{name}: must be a list of objects, as in a chat request"
@@ -111,7 +111,7 @@ def _lacking(item: Item) -> Iterator[str]:
         yield "meta.tools: must list the functions that may be called"
     if item.task is TaskKind.CODE:
         if not (item.tests or "").strip():
-            yield "tests: must be Python source that fails where the function is wrong"
+            yield "tests: must be Python source that fails if the function is wrong"
         return
     form, fits = _form(item)
     if not fits(item.answer):
@@ -134,7 +134,7 @@ def _form(item: Item) -> tuple[str, Callable[[Any], bool]]:
         case TaskKind.STRUCTURED:
             return "the right JSON value", lambda answer: answer is not None
         case _:
-            return "a name or a list of names, or left out, so that the large model judges", _names
+            return "a name or a list of names, or missing, so that the large model judges", _names
 
 
 def _value(answer: Any) -> bool:

@@ -146,6 +146,6 @@ def write(folder: Path, found: Sequence[Line], sure: Sequence[Confidence], headi
     """Write `report.md` and `report.json` into a folder. Return the tables."""
     text = markdown(found, sure, heading)
     (folder / "report.md").write_text(text)
-    whole: dict[str, Any] = {"heading": heading, "modes": found, "confidences": sure}
-    (folder / "report.json").write_bytes(msgspec.json.format(msgspec.json.encode(whole)))
+    results: dict[str, Any] = {"heading": heading, "modes": found, "confidences": sure}
+    (folder / "report.json").write_bytes(msgspec.json.format(msgspec.json.encode(results)))
     return text

@@ -27,7 +27,7 @@ class RunBudget:
         self._settled = asyncio.Event()
 
     async def reserve(self, call_id: str, model: str, amount: int, least: int) -> int:  # noqa: ARG002
-        """Reserve `amount`. Wait while other calls hold the money.
+        """Reserve `amount`. Wait for money that other calls have reserved.
 
         Raises:
             NoBudgetError: `amount` does not fit although nothing else is reserved.
