@@ -33,36 +33,37 @@ from proxy.cascade.tasks import options
 from proxy.cascade.types import TaskKind
 from proxy.evals.grading import calls_accepted, fields_accepted, names_one, passes, same_json, same_value
 from proxy.evals.items import Item, load
-from proxy.evals.record import Call, calls
+from proxy.evals.record import Answer
+from proxy.evals.record import answers as recorded
 from proxy.sandbox import open_sandbox
 from proxy.stats import bootstrap
 
 
-def probability(call: Call) -> float:
+def probability(call: Answer) -> float:
     return math.exp(sum(lp for lp, _ in call.tokens) / len(call.tokens))
 
 
-def least_token(call: Call) -> float:
+def least_token(call: Answer) -> float:
     return min(lp for lp, _ in call.tokens)
 
 
-def lowest(length: int) -> Callable[[Call], float]:
+def lowest(length: int) -> Callable[[Answer], float]:
     return lambda call: lowest_run([lp for lp, _ in call.tokens], length)
 
 
 lowest_window = lowest(RUN)
 
 
-def peaked(call: Call) -> float:
+def peaked(call: Answer) -> float:
     return sum(c for _, c in call.tokens) / len(call.tokens)
 
 
-def peaked_lowest(call: Call) -> float:
+def peaked_lowest(call: Answer) -> float:
     least = sorted(c for _, c in call.tokens)[: max(1, len(call.tokens) // 10)]
     return sum(least) / len(least)
 
 
-def short(call: Call) -> float:
+def short(call: Answer) -> float:
     return -float(len(call.tokens))
 
 
@@ -76,17 +77,17 @@ MEASURES = {
 }
 
 
-def plain(answers: list[Call]) -> list[Call]:
+def plain(answers: list[Answer]) -> list[Answer]:
     """Return the answers that were drawn without a plan: those with the shortest prompt."""
     least = min(a.usage.prompt_tokens for a in answers)
     return [a for a in answers if a.usage.prompt_tokens == least]
 
 
-def text_of(answer: Call) -> str:
+def text_of(answer: Answer) -> str:
     return answer.message.get("content") or ""
 
 
-def words(answers: list[Call]) -> list[float]:
+def words(answers: list[Answer]) -> list[float]:
     """Return how many words each answer shares with each other one, on average."""
     said = [Counter(re.findall(r"\w+", text_of(a).casefold())) for a in answers]
 
@@ -99,7 +100,7 @@ def words(answers: list[Call]) -> list[float]:
     ]
 
 
-def meanings(answers: list[Call], url: str, model: str) -> list[float]:
+def meanings(answers: list[Answer], url: str, model: str) -> list[float]:
     """Return each answer's mean cosine with the others."""
     body = {"model": model, "input": [text_of(a) or "-" for a in answers], "truncate_prompt_tokens": 256}
     reply = httpx2.post(f"{url}/embeddings", json=body, timeout=120).raise_for_status().json()
@@ -118,7 +119,7 @@ def difference(pairs) -> float:
     return pooled([one for one, _ in pairs]) - pooled([other for _, other in pairs])
 
 
-async def grade(item: Item, call: Call, sandbox) -> float:
+async def grade(item: Item, call: Answer, sandbox) -> float:
     text = text_of(call)
     match item.task:
         case TaskKind.CODE:
@@ -137,7 +138,7 @@ async def grade(item: Item, call: Call, sandbox) -> float:
             return float(await same_value(text, str(item.answer)))
 
 
-def rate(answers: list[Call], embeddings: list[str]) -> dict[str, list[float]]:
+def rate(answers: list[Answer], embeddings: list[str]) -> dict[str, list[float]]:
     """Return each confidence in each answer to an item."""
     rated = {name: [measure(a) for a in answers] for name, measure in MEASURES.items()}
     windows = [math.exp(lp) for lp in rated[f"lowest {RUN}"]]
@@ -161,7 +162,7 @@ async def main() -> None:
     items = {item.id: item for item in graded}
     sandbox = await open_sandbox()
     found = defaultdict(list)
-    for call in calls(given.run / "calls.jsonl"):
+    for call in recorded(given.run / "calls.jsonl"):
         if call.tier == "small" and call.tokens and call.item in items:
             found[call.item].append(call)
     for task in sorted({items[i].task for i in found}):

@@ -12,13 +12,13 @@ from pathlib import Path
 import openai
 
 from proxy.evals.items import Item, chosen, load
-from proxy.evals.record import Call, Record
+from proxy.evals.record import Answer, Record
 from proxy.pricing.prices import Usage
 
 AT_ONCE = 40
 
 
-async def drawn(client: openai.AsyncOpenAI, model: str, item: Item, index: int) -> Call:
+async def drawn(client: openai.AsyncOpenAI, model: str, item: Item, index: int) -> Answer:
     """Return one sample of an item."""
     asked = {"max_tokens": 400, "temperature": 0.4, "logprobs": True, "top_logprobs": 5}
     answer = await client.chat.completions.create(model=model, **item.request(), **asked)
@@ -27,7 +27,7 @@ async def drawn(client: openai.AsyncOpenAI, model: str, item: Item, index: int) 
         (t.logprob, -sum(top.logprob for top in t.top_logprobs) / len(t.top_logprobs))
         for t in choice.logprobs.content
     ]
-    return Call(
+    return Answer(
         key=f"{item.id} {index}",
         item=item.id,
         tier="small",
@@ -36,7 +36,6 @@ async def drawn(client: openai.AsyncOpenAI, model: str, item: Item, index: int) 
         usage=Usage(
             prompt_tokens=answer.usage.prompt_tokens, completion_tokens=answer.usage.completion_tokens
         ),
-        ms=0,
         logprob=sum(logprob for logprob, _ in tokens) / max(1, len(tokens)),
         tokens=tokens,
     )

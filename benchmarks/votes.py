@@ -27,7 +27,8 @@ from proxy.cascade.confidence import shutdown
 from proxy.cascade.kinds import estimator_for
 from proxy.cascade.types import Ballot, Sample, TaskKind
 from proxy.evals.items import Item, load
-from proxy.evals.record import Call, calls
+from proxy.evals.record import Answer
+from proxy.evals.record import answers as recorded
 from proxy.sandbox import open_sandbox
 from proxy.stats import bootstrap
 
@@ -35,7 +36,7 @@ Rated = tuple[float, float]
 """The confidence in the winner, and how right that is."""
 
 
-async def ballot_of(item: Item, answers: list[Call], runner) -> tuple[Ballot, float, Sample | None]:
+async def ballot_of(item: Item, answers: list[Answer], runner) -> tuple[Ballot, float, Sample | None]:
     """Vote as the proxy does; return the ballot, its confidence and its winner."""
     task = tasks.with_kind(tasks.detect(item.request()), item.task)
     samples = [
@@ -77,7 +78,7 @@ def likeliest(ballot: Ballot, weights: list[float]) -> tuple[float, Sample | Non
     return len(leader) / len(weights), winner
 
 
-async def ways(item: Item, answers: list[Call], sandbox) -> dict[str, Rated]:
+async def ways(item: Item, answers: list[Answer], sandbox) -> dict[str, Rated]:
     """Return each way's confidence in its winner, and how right that is."""
     scores = [await grade(item, a, sandbox) for a in answers]
 
@@ -109,7 +110,7 @@ async def main() -> None:
     items = {item.id: item for item in load(data)}
     sandbox = await open_sandbox()
     answers = defaultdict(list)
-    for call in calls(run / "calls.jsonl"):
+    for call in recorded(run / "calls.jsonl"):
         if call.tier == "small" and call.tokens and call.item in items:
             answers[call.item].append(call)
     rows: dict[tuple[str, str], list[Rated]] = defaultdict(list)

@@ -24,6 +24,13 @@ JUDGE = (
     "Judge the answer above, which another assistant gave: is it correct, and as helpful as a very good one? Write only "
     "yes or no."
 )
+"""For an audit, after the conversation that has the answer."""
+GRADE = (
+    "You grade an assistant's answer. Question:\n\n{question}\n\n{reference}The answer to grade:\n\n{answer}\n\n"
+    "Grade it from 1 (useless or wrong) to 10 (as good as it can be) for correctness, helpfulness and clarity. "
+    'Write only "Grade: N".'
+)
+"""For `cope-proxy eval`, when a task has no labelled answer."""
 
 Messages = list[dict[str, Any]]
 

@@ -28,6 +28,7 @@ from proxy.evals.items import Item
 from proxy.evals.modes import At, Thresholds
 from proxy.evals.record import Record
 from proxy.evals.run import collect
+from proxy.evals.run_budget import RunBudget
 from proxy.evals.thresholds_from_runs import Rated, frontier, rate, ways
 from proxy.evals.tiers import open_tiers
 from proxy.evals.trial import Trial
@@ -142,21 +143,22 @@ async def _collect(
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
+    budget = RunBudget(record, max_usd)
     try:
-        async with open_tiers(settings, record, runner, max_usd) as tiers:
+        async with open_tiers(settings, record, runner, budget) as tiers:
             with Progress(*shown, console=Console(stderr=True)) as progress:
                 bar = progress.add_task("items", total=len(asked))
 
                 def told(item: Item, problem: str | None) -> None:
                     progress.advance(bar)
-                    progress.update(bar, description=f"items, {format_usd(tiers.spent)} USD")
+                    progress.update(bar, description=f"items, {format_usd(budget.spent)} USD")
                     if problem:
                         progress.console.print(
                             f"{item.id}: left out: {problem}", markup=False, highlight=False
                         )
 
                 try:
-                    return await collect(asked, tiers, done, samples=samples, at_once=at_once, told=told)
+                    return await collect(asked, tiers, done, samples=samples, at_once=at_once, report=told)
                 except asyncio.CancelledError:
                     progress.console.print(
                         "stopping; paid calls under way are waited for (Ctrl-C again: at once)"

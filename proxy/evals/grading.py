@@ -1,4 +1,4 @@
-"""How right an answer is."""
+"""Grading: the score of an answer, 0..1."""
 
 import re
 import unicodedata
@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from proxy.cascade import prompts
 from proxy.cascade.confidence.canonical import dumps, parse
 from proxy.cascade.confidence.choice import letter
 from proxy.cascade.confidence.examples import specification
@@ -21,30 +22,25 @@ from proxy.evals.tiers import Tiers
 from proxy.pricing.tokens import hides_reasoning
 from proxy.spending.planner import REASONING_ROOM
 
-_JUDGE = (
-    "You grade an assistant's answer. Question:\n\n{question}\n\n{reference}The answer to grade:\n\n{answer}\n\n"
-    "Grade it from 1 (useless or wrong) to 10 (as good as it can be) for correctness, helpfulness and clarity. "
-    'Write only "Grade: N".'
-)
-_JUDGED_TOKENS = 16  # and as many as a model may think that does so unseen
+_JUDGED_TOKENS = 16  # without hidden reasoning
 _UNSPACED = re.compile(
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u1100-\u11ff]"
 )
 
 
 class Graders:
-    """Grades messages, each by its item's task kind; what was graded once is not graded again."""
+    """Grades messages by the task kind of their item. It remembers each grade."""
 
     def __init__(self, tiers: Tiers) -> None:
         self._tiers = tiers
         self._known: dict[tuple[str, bytes], float] = {}
 
     async def grade(self, item: Item, message: Json) -> float:
-        """Return how right a message is, 0..1.
+        """Return the score of a message, 0..1.
 
         Raises:
             ConfigError: there is no sandbox to run its tests in.
-            NoBudgetError, ApiError: the judge could not be asked.
+            NoBudgetError, ApiError: the judge did not answer.
         """
         key = item.id, msgspec.json.encode([message.get("content"), message.get("tool_calls")])
         if key not in self._known:
@@ -75,17 +71,16 @@ class Graders:
         """Let the large model grade.
 
         Raises:
-            ValueError: what it wrote is no grade.
+            ValueError: it wrote no grade.
         """
         known = item.meta.get("reference")
         reference = (
             f"A reference answer:\n\n{known[0] if isinstance(known, list) else known}\n\n" if known else ""
         )
-        asked = _JUDGE.format(question=item.prompt, reference=reference, answer=text)
+        asked = prompts.GRADE.format(question=item.prompt, reference=reference, answer=text)
         body = {"messages": [{"role": "user", "content": asked}], "temperature": 0}
-        model = self._tiers.settings.large_models[self._tiers.settings.large.model]
-        room = REASONING_ROOM if hides_reasoning(model.id, body) else 0
-        answer = await self._tiers.ask(f"{item.id} judge", body, _JUDGED_TOKENS + room)
+        room = REASONING_ROOM if hides_reasoning(self._tiers.large.id, body) else 0
+        answer = await self._tiers.call_large(f"{item.id} judge", body, _JUDGED_TOKENS + room)
         found = re.search(r"(\d+(?:\.\d+)?)", answer.text)
         if found is None:
             raise ValueError(f"the judge wrote no grade but {answer.text[:80]!r}")
@@ -93,19 +88,19 @@ class Graders:
 
 
 async def same_value(text: str, answer: str) -> bool:
-    """Say whether a solution's final answer has the right value."""
+    """Return True if a solution's final answer has the right value."""
     found = final_answer(text)
     return found is not None and await equivalent(found, normalised(answer))
 
 
 async def passes(item: Item, text: str, runner: Runner | None) -> bool:
-    """Say whether the program in an answer passes the item's tests.
+    """Return True if the program in an answer passes the item's tests.
 
     Raises:
         ConfigError: there is no sandbox.
     """
     if runner is None:
-        raise ConfigError(["code can only be graded in the sandbox; `cope-proxy doctor` says what it lacks"])
+        raise ConfigError(["code can only be graded in the sandbox; `cope-proxy doctor` shows its problem"])
     source = source_of(text)
     if source is None:
         return False
@@ -117,7 +112,7 @@ async def passes(item: Item, text: str, runner: Runner | None) -> bool:
 
 
 def calls_accepted(message: Json, answer: list[Mapping[str, Mapping[str, list[Any]]]]) -> bool:
-    """Say whether a message calls what it should: each call once, every argument one of the values accepted."""
+    """Return True if a message makes each expected call once, with accepted values for every argument."""
     try:
         made = [
             (c["function"]["name"], parse(c["function"]["arguments"] or "{}"))
@@ -150,12 +145,12 @@ def _one_of(value: Any, accepted: list[Any]) -> bool:
 
 
 def _object(value: Any, one: Any) -> bool:
-    """Say whether an object is one whose fields each have a list of accepted values."""
+    """Return True if an object has an accepted value in each field."""
     return isinstance(one, dict) and all(isinstance(v, list) for v in one.values()) and _accepted(value, one)
 
 
 def _plain(value: Any) -> str:
-    """Write a value as the benchmark compares it: letters in any case, and without spaces and punctuation around."""
+    """Return a value as text in the form that the benchmark compares: lower case, without spaces and punctuation."""
     if isinstance(value, str):
         return re.sub(r"[ ,./\-_*^]", "", value).lower().replace("'", '"')
     if isinstance(value, list | tuple):
@@ -168,7 +163,7 @@ def _plain(value: Any) -> str:
 
 
 def fields_accepted(text: str, answer: Mapping[str, list[Any]]) -> bool:
-    """Say whether a text is a JSON object each field of which has one of the values accepted."""
+    """Return True if a text is a JSON object with an accepted value in each field."""
     try:
         return _accepted(parse(text), answer)
     except (ValueError, RecursionError):
@@ -176,10 +171,10 @@ def fields_accepted(text: str, answer: Mapping[str, list[Any]]) -> bool:
 
 
 def names_one(text: str, accepted: str | Iterable[str]) -> bool:
-    """Say whether a text has one of the names in it, as words of their own, in any case and without accents."""
+    """Return True if a text contains one of the names as whole words. Case and accents do not matter."""
     said = _unaccented(text)
     names = filter(None, map(_unaccented, [accepted] if isinstance(accepted, str) else accepted))
-    # Scripts without spaces between words have no bounds to look for.
+    # Scripts without spaces have no word boundaries.
     return any(
         name in said if _UNSPACED.search(name) else re.search(rf"(?<!\w){re.escape(name)}(?!\w)", said)
         for name in names
@@ -192,7 +187,7 @@ def _unaccented(text: str) -> str:
 
 
 def same_json(text: str, answer: Any) -> bool:
-    """Say whether a text is the right JSON value."""
+    """Return True if a text is the right JSON value."""
     try:
         return dumps(parse(text)) == dumps(parse(dumps(answer)))
     except (ValueError, RecursionError):

@@ -17,24 +17,24 @@ FORM: dict[str, str] = {
     **{kind: row.answer_form for kind, row in KINDS.items()},
     "code": "Write the whole function, with its imports, in one Python code block, and nothing else.",
 }
-"""What is asked of every model alike about the form of an answer, so that it can be graded."""
+"""The form of an answer that every prompt asks for, so that the answer can be graded."""
 _LETTER = re.compile(r"[\s*(\[]*([^\W\d_])[\s*)\].:]*")
 
 
-class Item(msgspec.Struct, frozen=True):
+class Item(msgspec.Struct, frozen=True, kw_only=True):
     """One labelled task.
 
     Attributes:
         id: unique over all data sets of a run.
-        task: the task kind that it is.
-        prompt: what the user asks.
-        answer: the right one: a value (`math`), a letter (`choice`), calls by name with the accepted values of each
-            argument (`agent`), a JSON value (`structured`), names of which one has to be in the text (`open`; without them
-            the large model judges).
-        tests: Python source which passes when it exits 0 after the candidate (`code`).
+        task: the task kind.
+        prompt: the user's message.
+        answer: the right answer. `math` has a value and `choice` a letter. `agent` has calls by name, with the accepted
+            values of each argument. `structured` has a JSON value. `open` has names, one of which has to be in the text.
+            Without names, the large model judges.
+        tests: Python source that exits with 0 after a right program (`code`).
         entry_point: the function that the tests call.
-        meta: `messages`, `tools` and `response_format` where the request is more than the prompt; `reference` for a judge;
-            `accepted` where a `structured` answer has the accepted values of each field.
+        meta: `messages`, `tools` and `response_format` extend the request. `reference` is for a judge. With `accepted`,
+            a `structured` answer has the accepted values of each field.
     """
 
     id: str
@@ -46,7 +46,7 @@ class Item(msgspec.Struct, frozen=True):
     meta: Mapping[str, Any] = {}
 
     def request(self) -> Json:
-        """Return the chat request that asks for this item's answer."""
+        """Return the item as a chat request."""
         form = FORM.get(self.task)
         asked = f"{self.prompt}\n\n{form}" if form else self.prompt
         messages = self.meta.get("messages") or [{"role": "user", "content": asked}]
@@ -58,7 +58,7 @@ def load(paths: Iterable[Path]) -> list[Item]:
     """Read data sets.
 
     Raises:
-        ConfigError: one line for each that cannot be read, is no item, or lacks what its grade needs.
+        ConfigError: a file cannot be read, or an item cannot be graded. There is one line for each problem.
     """
     items: list[Item] = []
     problems: list[str] = []
@@ -90,7 +90,7 @@ def load(paths: Iterable[Path]) -> list[Item]:
 
 
 def _in_form(item: Item) -> Item:
-    """Return an item with its letter as the grade has it, "B" for "(b)"."""
+    """Return an item with its letter in the form of the grader: "B" for "(b)"."""
     if item.task is not TaskKind.CHOICE or not isinstance(item.answer, str):
         return item
     written = _LETTER.fullmatch(halfwidth(item.answer))
@@ -98,10 +98,10 @@ def _in_form(item: Item) -> Item:
 
 
 def _lacking(item: Item) -> Iterator[str]:
-    """Say what an item lacks to be asked, and to be graded: without it every answer would be right, or none."""
+    """Yield the problems of an item that cannot be graded, because every answer or no answer would be right."""
     meta = item.meta
     if not item.prompt.strip() and not meta.get("messages"):
-        yield "prompt: is empty; write what is asked, or the whole messages as meta.messages"
+        yield "prompt: is empty; write a prompt, or all messages as meta.messages"
     for name in ("messages", "tools"):
         if not _objects(meta.get(name)):
             yield f"meta.{name}: must be a list of objects, as in a chat request"
@@ -111,7 +111,7 @@ def _lacking(item: Item) -> Iterator[str]:
         yield "meta.tools: must list the functions that may be called"
     if item.task is TaskKind.CODE:
         if not (item.tests or "").strip():
-            yield "tests: must be Python source that fails where the function is wrong"
+            yield "tests: must be Python source that fails if the function is wrong"
         return
     form, fits = _form(item)
     if not fits(item.answer):
@@ -120,7 +120,7 @@ def _lacking(item: Item) -> Iterator[str]:
 
 
 def _form(item: Item) -> tuple[str, Callable[[Any], bool]]:
-    """Return what the right answer of an item has to be."""
+    """Return a description of a valid label for an item, and a check for it."""
     match item.task:
         case TaskKind.MATH:
             return "the right value, as text or a number", _value
@@ -134,7 +134,7 @@ def _form(item: Item) -> tuple[str, Callable[[Any], bool]]:
         case TaskKind.STRUCTURED:
             return "the right JSON value", lambda answer: answer is not None
         case _:
-            return "a name or a list of names, or left out, so that the large model judges", _names
+            return "a name or a list of names, or missing, so that the large model judges", _names
 
 
 def _value(answer: Any) -> bool:
@@ -164,7 +164,7 @@ def _objects(value: Any) -> bool:
 
 
 def chosen(items: list[Item], limit: int | None, seed: int) -> list[Item]:
-    """Return at most `limit` items of each task kind, drawn by lot and in an order that a higher limit continues."""
+    """Return at most `limit` random items of each task kind. A higher limit only adds items at the end."""
     order = random.Random(seed).sample(items, len(items))  # noqa: S311
     if limit is None:
         return order

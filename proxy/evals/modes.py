@@ -1,4 +1,4 @@
-"""The ways to answer that a run compares, each computed from what became of the items."""
+"""The modes that a run compares. Each is computed from the trials of the items."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from proxy.evals.trial import Trial, Vote
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One item answered one way: how right (0..1), at what price (nano-USD), and by which stage."""
+    """The outcome of one item in one mode: its score (0..1), its cost (nano-USD) and the stage that answered."""
 
     score: float
     cost: int
@@ -17,7 +17,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """From which confidence on a stage's answer is accepted, 0..1, and whether that confidence itself is enough."""
+    """The lowest accepted confidence of each stage, 0..1. If not `inclusive`, it has to be higher."""
 
     stage1: float
     stage2: float
@@ -25,7 +25,7 @@ class Thresholds:
 
 
 At = Callable[[Trial], Thresholds]
-"""Says which thresholds hold for an item."""
+"""Returns the thresholds of an item."""
 Mode = Callable[[Trial, Thresholds], Outcome]
 
 
@@ -85,7 +85,7 @@ MODES: Mapping[str, Mode] = {
     "cascade, goals only": _goals_only,
     "full cascade": _cascade,
 }
-"""Small alone is the average single sample of the vote; the large model's plan is the cascade's guideline, so that both
-are the same calls and their difference is that of the method alone."""
+""""small alone" is the average single sample of the vote. "large, own plan" uses the cascade's guideline. Both
+modes so share their calls with others, and only the methods differ."""
 
 BASELINE = "large alone"

@@ -1,4 +1,4 @@
-"""Quality over cost, a point a mode and the cascade's frontier, as SVG or PNG."""
+"""A plot of quality over cost: one point a mode, and the frontier of the cascade."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ _MARKS = ("o", "s", "D", "^", "v", "*", "P")
 
 
 def draw(folder: Path, found: Sequence[Line], frontiers: dict[str, list[Rated]]) -> list[Path]:
-    """Write `plot.svg` and `plot.png`, a panel a task kind; return their paths, none without matplotlib."""
+    """Write `plot.svg` and `plot.png`, with one panel a task kind. Return their paths, or none without matplotlib."""
     try:
         import matplotlib  # noqa: ICN001, PLC0415  (an extra: [evals])
     except ModuleNotFoundError:

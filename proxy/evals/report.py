@@ -1,4 +1,4 @@
-"""What a run found, as a table, as JSON, and as a plot."""
+"""The results of a run as tables and as JSON."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,8 +12,8 @@ from proxy.pricing.money import format_usd
 from proxy.stats import bootstrap
 
 
-class Line(msgspec.Struct, frozen=True):
-    """One mode on one task kind. Costs are nano-USD per 1,000 requests; pairs are 95 % bootstrap intervals."""
+class Line(msgspec.Struct, frozen=True, kw_only=True):
+    """One mode on one task kind. Costs are nano-USD per 1,000 requests, and pairs are 95 % bootstrap intervals."""
 
     task: str
     mode: str
@@ -28,8 +28,8 @@ class Line(msgspec.Struct, frozen=True):
     stages: tuple[float, float, float]
 
 
-class Confidence(msgspec.Struct, frozen=True):
-    """How well a confidence tells right from wrong answers."""
+class Confidence(msgspec.Struct, frozen=True, kw_only=True):
+    """How well the confidence of a vote separates right from wrong answers."""
 
     task: str
     vote: str
@@ -70,7 +70,7 @@ def lines(trials: Sequence[Trial], at: At) -> list[Line]:
 
 
 def confidences(trials: Sequence[Trial]) -> list[Confidence]:
-    """Return how good each task kind's confidence is: in a plain vote, and in both stages."""
+    """Return a line for each task kind and vote: the plain one, and those of both stages."""
     out = []
     for task in sorted({t.task for t in trials}):
         own = [t for t in trials if t.task == task]
@@ -100,7 +100,7 @@ _HEAD = (
 
 
 def markdown(found: Sequence[Line], sure: Sequence[Confidence], heading: str) -> str:
-    """Return the tables."""
+    """Return the tables as Markdown."""
     rows = [
         f"| {x.task} | {x.mode} | {x.items} | {_share(x.score)} {_range(x.score_interval)} | {format_usd(x.cost)} "
         f"| {_share(x.cost_share)} {_range(x.cost_share_interval)} | {_points(x.better_by)} "
@@ -143,9 +143,9 @@ def _points(value: float) -> str:
 
 
 def write(folder: Path, found: Sequence[Line], sure: Sequence[Confidence], heading: str) -> str:
-    """Write `report.md`, `report.json` and the plot into a folder; return the tables."""
+    """Write `report.md` and `report.json` into a folder. Return the tables."""
     text = markdown(found, sure, heading)
     (folder / "report.md").write_text(text)
-    whole: dict[str, Any] = {"heading": heading, "modes": found, "confidences": sure}
-    (folder / "report.json").write_bytes(msgspec.json.format(msgspec.json.encode(whole)))
+    results: dict[str, Any] = {"heading": heading, "modes": found, "confidences": sure}
+    (folder / "report.json").write_bytes(msgspec.json.format(msgspec.json.encode(results)))
     return text

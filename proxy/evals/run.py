@@ -1,4 +1,4 @@
-"""A run: all items through both tiers, some at a time, until they are done or the money is."""
+"""A run: all items through both tiers, a few at a time, until they are done or the money is spent."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -11,8 +11,8 @@ from proxy.evals.items import Item
 from proxy.evals.tiers import Tiers, passing
 from proxy.evals.trial import Trial
 
-Told = Callable[[Item, str | None], None]
-"""Is told of each item that is done, and of its problem if it has failed."""
+Report = Callable[[Item, str | None], None]
+"""Is called for each finished item, with its problem if it has failed."""
 
 
 async def collect(
@@ -22,29 +22,28 @@ async def collect(
     *,
     samples: int | None,
     at_once: int,
-    told: Told,
+    report: Report,
 ) -> bool:
-    """Put a trial into `done`, by its id, for each item that both tiers answered; so it is kept when this is cancelled.
+    """Put the trial of each item into `done`, by the item's id. It stays there if this coroutine is cancelled.
 
-    An item that fails is reported and left out; one that no money is left for ends the run, and so does a
-    large model that stays away.
+    An item that fails is reported and skipped. The run ends if the money is spent or the large model stays unavailable.
 
     Returns:
-        Whether it stayed.
+        Whether the large model was available.
     """
     graders = Graders(tiers)
     slots = asyncio.Semaphore(at_once)
-    broke, away = asyncio.Event(), asyncio.Event()
+    spent, unavailable = asyncio.Event(), asyncio.Event()
 
     async def one(item: Item) -> None:
         async with slots:
-            if broke.is_set() or away.is_set():
+            if spent.is_set() or unavailable.is_set():
                 return
             problem = None
             try:
                 done[item.id] = await trial.run(item, tiers, graders.grade, samples)
             except* NoBudgetError as group:
-                broke.set()
+                spent.set()
                 problem = str(group.exceptions[0])
             except* (
                 ApiError,
@@ -55,10 +54,10 @@ async def collect(
             ) as group:
                 problem = "; ".join(f"{type(e).__name__}: {e}" for e in group.exceptions)
                 if any(isinstance(e, ApiError) and passing(e) for e in group.exceptions):
-                    away.set()
-            told(item, problem)
+                    unavailable.set()
+            report(item, problem)
 
     async with asyncio.TaskGroup() as group:
         for item in items:
             group.create_task(one(item))
-    return not away.is_set()
+    return not unavailable.is_set()

@@ -1,4 +1,4 @@
-"""Thresholds from audits of logged traffic: how many local answers agree with the large model's, and what requests cost."""
+"""Thresholds from audits of real traffic: how often local answers agree with the large model, and the cost of requests."""
 
 import statistics
 from collections.abc import Sequence
@@ -11,18 +11,18 @@ from proxy.stats.betting import p_value
 from proxy.stats.certify import MOST_TESTED, dearest, halves, levels, passing
 
 
-class AuditLevel(msgspec.Struct, frozen=True):
-    """What accepting from a threshold on would come to, in audited requests.
+class AuditLevel(msgspec.Struct, frozen=True, kw_only=True):
+    """The effect of a threshold on the audited requests.
 
     Attributes:
-        threshold: the confidence; `NEVER` where nothing is accepted.
-        audits: the requests that reached the stage.
-        accepted: how many of them it would have answered.
-        judged: how many of those answers were compared with the large model's.
-        agreed: how many of these are the same.
-        cost: of a request, in nano-USD, all samples drawn, where the large model answers all that is refused; `None`
-            where no audit says.
-        large_cost: of the large model's answer to one.
+        threshold: the confidence. `NEVER` accepts nothing.
+        audits: the number of requests that reached the stage.
+        accepted: the number of them that the stage would answer.
+        judged: the number of those answers that were compared with the large model's.
+        agreed: the number of compared answers that agree.
+        cost: the mean cost of a request in nano-USD, if all samples are drawn and the large model answers the rest.
+            `None` if no audit has it.
+        large_cost: the mean cost of the large model's answer.
     """
 
     threshold: float
@@ -35,7 +35,7 @@ class AuditLevel(msgspec.Struct, frozen=True):
 
     @property
     def alike(self) -> float | None:
-        """The share of requests answered as by the large model, itself included; `None` where no audit says."""
+        """The share of requests with the large model's answer or an equal one. `None` if no audit has compared them."""
         if not self.accepted:
             return 1.0
         if not self.judged:
@@ -43,16 +43,16 @@ class AuditLevel(msgspec.Struct, frozen=True):
         return 1 - self.accepted / self.audits * (1 - self.agreed / self.judged)
 
 
-class AuditChoice(msgspec.Struct, frozen=True):
-    """What audits say of one task kind and stage.
+class AuditChoice(msgspec.Struct, frozen=True, kw_only=True):
+    """The threshold of one task kind and stage, from audits.
 
     Attributes:
-        task: the kind.
+        task: the task kind.
         stage: the stage.
-        chosen: the threshold to accept from.
-        certified: whether it was tested that the target holds.
-        estimated: for how many audits the price of the large model's answer is not what it was billed.
-        frontier: what the confidences to choose from would come to, cheapest first; none without audits.
+        chosen: the lowest accepted confidence.
+        certified: whether a test has shown that the target holds.
+        estimated: the number of audits without a billed cost of the large model's answer.
+        frontier: the effect of each possible threshold, cheapest first. Without audits it is empty.
     """
 
     task: str
@@ -66,17 +66,16 @@ class AuditChoice(msgspec.Struct, frozen=True):
 def from_audits(
     found: Sequence[Evidence], quality: float, *, risk: float, seed: int = 0
 ) -> tuple[AuditChoice, AuditChoice]:
-    """Choose for each stage the lowest confidence from which a share of `quality` agrees with the large model's answers.
+    """Choose the lowest threshold of each stage whose accepted answers agree with the large model's often enough.
 
-    As in `calibrate`, half of the audits say in which order thresholds are tested, and the other half tests them. An
-    answer that differs counts as a loss, though it may be as good. Stage 2 is tested on the requests that the stage 1
-    chosen here lets through.
+    As in `calibrate`, one half of the audits orders the thresholds and the other half tests them. An answer that differs
+    counts as a loss, although it may be as good. Stage 2 is tested on the requests that the chosen stage 1 escalates.
 
     Args:
-        found: audits of one task kind, of accepted and refused answers.
-        quality: the share that has to agree, 0..1.
-        risk: the chance, for each stage, of certifying a threshold that does not hold it, 0..1.
-        seed: of the lot that halves the audits.
+        found: audits of one task kind, of accepted and rejected answers.
+        quality: the share of answers that has to agree, 0..1.
+        risk: the chance that a certified threshold misses the quality, for each stage, 0..1.
+        seed: for the random halves of the audits.
     """
     task = found[0].task
     at_first = [a for a in found if a.stage == 1]
@@ -90,17 +89,16 @@ def from_audits(
 
 
 def cost_from_audits(found: Sequence[Evidence], limit: float, *, risk: float, seed: int = 0) -> AuditChoice:
-    """Choose the highest confidence from which stage 1 has to accept for a request to cost no more than `limit` on average.
+    """Choose the highest threshold of stage 1 with a mean cost of at most `limit` a request.
 
-    The large model answers all that is refused, without a guideline. Tested as in `calibrate`: from the cheapest threshold
-    up, on the half of the audits that did not name them. Where none holds, every valid answer is accepted: nothing costs
-    less.
+    The large model answers the rest, without a guideline. One half of the audits names thresholds and the other half
+    tests them, from the cheapest one up. If none holds, every valid answer is accepted, because nothing costs less.
 
     Args:
         found: audits of stage 1 and one task kind, as `priced` returns them.
-        limit: nano-USD of a request.
-        risk: the chance of certifying a threshold that does not hold it, 0..1.
-        seed: of the lot that halves the audits.
+        limit: the mean cost of a request in nano-USD.
+        risk: the chance that a certified threshold exceeds the limit, 0..1.
+        seed: for the random halves of the audits.
     """
     most = dearest((_cost(a, NEVER) for a in found), limit)
     picking, testing = halves(found, seed)
@@ -114,10 +112,10 @@ def cost_from_audits(found: Sequence[Evidence], limit: float, *, risk: float, se
 
 
 def priced(found: Sequence[Evidence]) -> list[Evidence]:
-    """Return the audits that say what their stage cost, each with a baseline: the dearest one where it has none.
+    """Return the audits with a known cost of their stage. Give those without a baseline the highest one.
 
-    Nobody knows the price of an answer that the client never got, such as one that a budget forbade. Without any price there
-    are none.
+    An answer that the client never got has no known price, for example because a budget forbade it. If no audit has a
+    price, return none.
     """
     known = [p for a in found for p in (a.large_nano, a.baseline_nano) if p is not None]
     return [
@@ -128,9 +126,9 @@ def priced(found: Sequence[Evidence]) -> list[Evidence]:
 
 
 def _let_through(found: Sequence[Evidence], stage1: float) -> list[Evidence]:
-    """Return stage 2's audits of the requests that such a stage 1 refuses; none when it used to accept some of them.
+    """Return the audits of stage 2 for the requests that stage 1 escalates with this threshold.
 
-    What stage 2 would have made of those, nobody knows.
+    Return none if stage 1 accepted some of them at the time, because stage 2 has not seen those.
     """
     accepted = {a.request_id: a.accepted for a in found if a.stage == 1 and a.confidence < stage1}
     if any(accepted.values()):
@@ -153,7 +151,14 @@ def _audit_choice(
     thresholds = sorted({*_confidences(audits), NEVER, chosen}) if audits else []
     bills = priced(audits)
     frontier = [_level(audits, bills, threshold) for threshold in thresholds]
-    return AuditChoice(task, stage, chosen, certified, sum(a.large_nano is None for a in bills), frontier)
+    return AuditChoice(
+        task=task,
+        stage=stage,
+        chosen=chosen,
+        certified=certified,
+        estimated=sum(a.large_nano is None for a in bills),
+        frontier=frontier,
+    )
 
 
 def _confidences(audits: Sequence[Evidence]) -> list[float]:
@@ -175,7 +180,7 @@ def _level(audits: Sequence[Evidence], bills: Sequence[Evidence], threshold: flo
 
 
 def _cost(bill: Evidence, threshold: float) -> int:
-    """Return what a stage, and the large model behind it, cost in nano-USD."""
+    """Return the cost of a stage and the large model behind it, in nano-USD."""
     return (bill.spent_nano or 0) + (_large(bill) if bill.confidence < threshold else 0)
 
 

@@ -1,8 +1,8 @@
-"""Thresholds for a stated target, with a guarantee that holds for the traffic that the items were drawn from.
+"""Thresholds for a target, from the trials of `cope-proxy eval`.
 
-Pareto testing (arXiv 2210.07913): one half of the items picks the ways of running the cascade that are worth a test, best
-first; the other half, which had no say in that, tests them in this order and stops at the first that fails. The chance
-that any way so certified misses the target is at most `risk` (learn then test, arXiv 2110.01052).
+Pareto testing (arXiv 2210.07913): one half of the items ranks the promising ways to run the cascade. The other half tests
+them in this order, and stops at the first failure. The chance that any certified way misses the target is at most `risk`
+(learn then test, arXiv 2110.01052). This holds for traffic like the items.
 """
 
 import statistics
@@ -25,7 +25,7 @@ CASCADES = {"all": "full cascade", "goals": "cascade, goals only", "none": "casc
 
 
 class Target(msgspec.Struct, frozen=True):
-    """What is asked for: a share of the large model's quality (0..1), or a cost in nano-USD a request."""
+    """The target: a share of the large model's quality (0..1), or a cost in nano-USD a request."""
 
     kind: Literal["quality", "cost"]
     value: float
@@ -40,11 +40,11 @@ class Way(msgspec.Struct, frozen=True):
 
 
 FREE = (Way("none", 0.0, NEVER), Way("goals", 0.0, NEVER))
-"""Whatever the small model answers is accepted: the large one is paid only where that has no valid answer."""
+"""Accept every valid answer of the small model. The large model is only paid if there is none."""
 
 
-class Rated(msgspec.Struct, frozen=True):
-    """What a way gives on some items: quality 0..1, cost in nano-USD a request, both beside the large model's alone."""
+class Rated(msgspec.Struct, frozen=True, kw_only=True):
+    """A way's mean score (0..1) and cost (nano-USD a request) on some items, and those of the large model alone."""
 
     way: Way
     items: int
@@ -64,18 +64,19 @@ class Rated(msgspec.Struct, frozen=True):
         return self.cost / self.large_cost if self.large_cost else 0.0
 
 
-class Choice(msgspec.Struct, frozen=True):
-    """What a calibration comes to for one task kind.
+class Choice(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of a calibration for one task kind.
 
     Attributes:
-        task: the kind.
-        samples: n of the votes that were tested.
-        usual: the usual thresholds of their estimator: what is chosen holds on the scale of its confidences.
-        left_out: items whose confidences are on another scale: code that cannot be run, among code that can.
-        chosen: the way to run it, rated on all items; `None` for the large model alone. Certified, unless `certified` is 0.
-        tested: how many ways were tested.
-        certified: how many ways hold the target.
-        frontier: the ways that no other beats in quality at the same or a lower cost, on all items.
+        task: the task kind.
+        samples: the number of samples in each vote.
+        usual: the default thresholds of the estimator. The chosen thresholds hold on the scale of its confidences.
+        left_out: the number of skipped items. Their estimator has another scale, as for code that cannot be run.
+        chosen: the chosen way, rated on all items. `None` means the large model alone. If `certified` is 0, the choice
+            is not certified.
+        tested: the number of tested ways.
+        certified: the number of ways that hold the target.
+        frontier: the ways with the best quality for their cost, on all items.
     """
 
     task: str
@@ -90,7 +91,7 @@ class Choice(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class _Test:
-    """How a way is tested: a value of 0..1 for each item, whose mean has to be more than the bound."""
+    """The test of a way: the mean of a value (0..1) over the items has to be more than the bound."""
 
     value: Callable[[Outcome, Outcome], float]
     bound: float
@@ -99,17 +100,17 @@ class _Test:
 def calibrate(trials: Sequence[Trial], target: Target, *, risk: float, seed: int = 0) -> Choice:
     """Choose how to run the cascade for one task kind.
 
-    Among the certified ways the cheapest is chosen for a quality, unless the large model alone costs no more; the best for a
-    cost. A cost that no way is certified for is held as well as it can be: by answering locally.
+    For a quality, choose the cheapest certified way, unless the large model alone costs no more. For a cost, choose the
+    best certified way. If no way is certified for a cost, choose the cheapest one.
 
     Args:
         trials: of one task kind.
-        target: what has to hold.
-        risk: the chance that the choice misses the target although it was certified, 0..1.
-        seed: of the lot that halves the items.
+        target: the target.
+        risk: the chance that a certified choice misses the target, 0..1.
+        seed: for the random halves of the items.
 
     Raises:
-        ConfigError: items occur twice, or their votes are of different sizes.
+        ConfigError: items occur twice, or their votes have different sizes.
     """
     samples, usual = _samples(trials), statistics.mode(t.usual for t in trials)
     measured = [t for t in trials if t.usual == usual]
@@ -137,7 +138,11 @@ def calibrate(trials: Sequence[Trial], target: Target, *, risk: float, seed: int
 
 
 def _samples(trials: Sequence[Trial]) -> int:
-    """Return n, when there is one and every item is new evidence."""
+    """Return the number of samples in each vote.
+
+    Raises:
+        ConfigError: there are several numbers, or an item occurs twice and would count as new evidence.
+    """
     task, sizes = trials[0].task, sorted({len(t.plain.samples) for t in trials})
     twice = [item for item, count in Counter(t.item for t in trials).items() if count > 1]
     problems = []
@@ -152,17 +157,17 @@ def _samples(trials: Sequence[Trial]) -> int:
 
 
 def _hold(trials: Sequence[Trial], target: Target, risk: float, seed: int) -> tuple[int, list[Way]]:
-    """Return how many ways were tested, and those that hold the target."""
+    """Return the number of tested ways, and the ways that hold the target."""
     picking, testing = halves(trials, seed)
     test = _test_of(target, trials)
     promising = frontier([rate(way, picking) for way in ways(picking)]) if picking else []
-    # Where any way holds the target, the best are the promising ones.
+    # The ways that hold the target best on this half come first.
     ranked = sorted(promising, key=lambda r: (_p(r.way, picking, test), -r.score))[:MOST_TESTED]
     return len(ranked), passing([r.way for r in ranked], lambda way: _p(way, testing, test), risk)
 
 
 def ways(trials: Sequence[Trial]) -> list[Way]:
-    """Return the ways that the items can tell apart, or a choice of them where confidences are many.
+    """Return the ways with different outcomes on the items. If there are many confidences, return a selection.
 
     A threshold above 1 means that the stage accepts nothing.
     """
@@ -177,7 +182,7 @@ def ways(trials: Sequence[Trial]) -> list[Way]:
 
 
 def rate(way: Way, trials: Sequence[Trial]) -> Rated:
-    """Return what a way gives on some items."""
+    """Return the mean outcome of a way on some items."""
     pairs = [_pair(way, t) for t in trials]
     n = len(pairs)
     return Rated(
@@ -191,7 +196,7 @@ def rate(way: Way, trials: Sequence[Trial]) -> Rated:
 
 
 def frontier(rated: Sequence[Rated]) -> list[Rated]:
-    """Return those that no other beats in quality at the same or a lower cost, cheapest first."""
+    """Return the ways with the best quality for their cost, cheapest first."""
     out: list[Rated] = []
     for one in sorted(rated, key=lambda r: (r.cost, -r.score)):
         if not out or one.score > out[-1].score:
@@ -210,7 +215,7 @@ def _p(way: Way, trials: Sequence[Trial], test: _Test) -> float:
 
 def _test_of(target: Target, trials: Sequence[Trial]) -> _Test:
     if target.kind == "quality":
-        # score - share * large is in -share..1; moved and scaled to 0..1, its mean has to be more than that of 0.
+        # score - share * large lies in -share..1. Scaled to 0..1, its mean has to be more than the image of 0.
         share = target.value
         return _Test(
             lambda o, base: (o.score - share * base.score + share) / (1 + share), share / (1 + share)

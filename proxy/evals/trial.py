@@ -1,4 +1,4 @@
-"""One item through both tiers, every way that a mode may need: what is compared afterwards is computed from this."""
+"""One item through both tiers, with every call that some mode needs. All comparisons are computed from trials."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -17,15 +17,17 @@ from proxy.config.controls import Controls
 from proxy.config.policy import NEVER, policy
 from proxy.errors import ConfigError, NoBudgetError
 from proxy.evals.items import Item
-from proxy.evals.tiers import Answer, Sampler, Tiers
+from proxy.evals.record import Answer
+from proxy.evals.sampler import Sampler
+from proxy.evals.tiers import Tiers
 from proxy.records import Stage
 
 Grader = Callable[[Item, Json], Awaitable[float]]
-"""Says how right an assistant message is, 0..1."""
+"""Returns the score of an assistant message, 0..1."""
 
 
 class Drawn(msgspec.Struct, frozen=True):
-    """One sample of a ballot: what it stands for, how right it is (0..1), its tokens and their mean log-probability."""
+    """One sample of a ballot: its vote, its score (0..1), its tokens and their mean log-probability."""
 
     vote: str | None
     score: float
@@ -33,15 +35,15 @@ class Drawn(msgspec.Struct, frozen=True):
     logprob: float | None
 
 
-class Vote(msgspec.Struct, frozen=True):
+class Vote(msgspec.Struct, frozen=True, kw_only=True):
     """A ballot of n samples.
 
     Attributes:
-        confidence: of the answer that won.
-        score: how right that one is (0..1).
+        confidence: the confidence in the winning answer.
+        score: the score of that answer, 0..1.
         samples: the samples by index.
-        cost: of the small model's calls, its own plans included, in nano-USD.
-        answered: whether any answer won; where none is valid, the stage has nothing to accept.
+        cost: the cost of the small model's calls in nano-USD, with its own plans.
+        answered: whether any answer won. Without a valid answer, the stage has nothing to accept.
     """
 
     confidence: float
@@ -52,26 +54,26 @@ class Vote(msgspec.Struct, frozen=True):
 
 
 class Paid(msgspec.Struct, frozen=True):
-    """An answer of the large model: how right it is (0..1), and its cost in nano-USD, its own plan's left out."""
+    """An answer of the large model: its score (0..1), its cost in nano-USD without a guideline, and its tokens."""
 
     score: float
     cost: int
     tokens: int
 
 
-class Trial(msgspec.Struct, frozen=True):
-    """What became of one item.
+class Trial(msgspec.Struct, frozen=True, kw_only=True):
+    """All results of one item.
 
     Attributes:
-        item: its id.
-        task: its kind.
-        detected: the kind that the proxy would take it for.
-        usual: from which confidences its estimator's answers are accepted where nobody has said.
-        single: how right one plain sample of the small model is, on average over its n samples.
-        plain: the vote of the n samples without a plan.
-        first: stage 1's vote.
-        second: stage 2's; `None` where the large planner wrote no guideline, so that there is no such stage.
-        plan_cost: of the guideline, in nano-USD.
+        item: the item's id.
+        task: the item's task kind.
+        detected: the task kind that the proxy detects.
+        usual: the default thresholds of the estimator.
+        single: the mean score of one plain sample of the small model.
+        plain: the vote of n samples without a plan.
+        first: the vote of stage 1.
+        second: the vote of stage 2, or `None` if the large planner wrote no guideline.
+        plan_cost: the cost of the guideline in nano-USD.
         large: the large model alone.
         guided: the large model with the guideline, which is stage 3.
     """
@@ -111,10 +113,10 @@ def read(folder: Path) -> list[Trial]:
 
 
 async def run(item: Item, tiers: Tiers, grade: Grader, samples: int | None) -> Trial:
-    """Put one item through both tiers; what the record has is not asked again.
+    """Put one item through both tiers. Answers on record are reused.
 
     Raises:
-        NoBudgetError: the run may spend no more.
+        NoBudgetError: the budget of the run is exhausted.
         ApiError, SmallRefusedError, SmallUnavailableError: a tier did not answer.
     """
     body = item.request()
@@ -124,9 +126,9 @@ async def run(item: Item, tiers: Tiers, grade: Grader, samples: int | None) -> T
     if reason is not None:
         raise ValueError(f"{item.id}: the small model cannot serve it: {reason}")
     settings = tiers.settings
-    # Code is graded by running it in any case; whether it is also compared so is what the config says.
+    # Grading always runs code. The config says whether the vote does too.
     estimator = estimator_for(task, tiers.runner if settings.sandbox.enabled else None)
-    # Nothing is ever accepted and nothing stopped early: one run then tells the outcome at every threshold.
+    # Nothing is accepted or stopped early, so that one run has the outcome at every threshold.
     everything = replace(
         policy(
             settings.cascade,
@@ -138,27 +140,26 @@ async def run(item: Item, tiers: Tiers, grade: Grader, samples: int | None) -> T
         plans="all",
     )
     plainly, planning = Sampler(tiers, item.id), Sampler(tiers, item.id)
-    bound = settings.small.max_output_tokens
+    limit = settings.small.max_output_tokens
     output = settings.large.max_output_tokens
 
     async def voted(how: Policy, sampler: Sampler) -> CascadeLog:
-        story = CascadeLog()
+        log = CascadeLog()
         outcome = await decide(
-            task, how, estimator=estimator, small=sampler, planner=sampler, cascade_log=story, max_output_tokens=bound,
-            kept=KeptPlans(),
+            task, how, estimator=estimator, small=sampler, planner=sampler, cascade_log=log,
+            max_output_tokens=limit, kept=KeptPlans(),
         )  # fmt: skip
         if isinstance(outcome, Unsure) and outcome.stopped:
-            raise NoBudgetError(
-                outcome.stopped
-            )  # an item without its guideline would look like one that needs none
-        return story
+            # Without its guideline, the item would look like one that needs none.
+            raise NoBudgetError(outcome.stopped)
+        return log
 
     async with asyncio.TaskGroup() as group:
         plain = group.create_task(voted(replace(everything, plans="none"), plainly))
         planned = group.create_task(voted(everything, planning))
-        alone = group.create_task(tiers.ask(item.id, {**body, "temperature": 0}, output))
-    story = planned.result()
-    guideline = next((p.text for p in story.plans if p.kind == "guideline"), None)
+        alone = group.create_task(tiers.call_large(item.id, {**body, "temperature": 0}, output))
+    log = planned.result()
+    guideline = next((p.text for p in log.plans if p.kind == "guideline"), None)
     guided = alone.result()
     if guideline is not None:
         with_plan = {
@@ -166,12 +167,12 @@ async def run(item: Item, tiers: Tiers, grade: Grader, samples: int | None) -> T
             "messages": prompts.guided_request(body["messages"], guideline),
             "temperature": 0,
         }
-        guided = await tiers.ask(item.id, with_plan, output)
+        guided = await tiers.call_large(item.id, with_plan, output)
 
     async def vote(of: CascadeLog, stage: Stage, sampler: Sampler) -> Vote:
         return await _vote(item, of.verdicts[stage], grade, sampler.small_cost.get(stage, 0))
 
-    votes = [await vote(plain.result(), 1, plainly), await vote(story, 1, planning)]
+    votes = [await vote(plain.result(), 1, plainly), await vote(log, 1, planning)]
     return Trial(
         item=item.id,
         task=item.task,
@@ -180,7 +181,7 @@ async def run(item: Item, tiers: Tiers, grade: Grader, samples: int | None) -> T
         single=sum(s.score for s in votes[0].samples) / len(votes[0].samples),
         plain=votes[0],
         first=votes[1],
-        second=await vote(story, 2, planning) if 2 in story.verdicts else None,
+        second=await vote(log, 2, planning) if 2 in log.verdicts else None,
         plan_cost=planning.plan_cost,
         large=await _paid(item, alone.result(), grade),
         guided=await _paid(item, guided, grade),
@@ -203,4 +204,4 @@ async def _vote(item: Item, verdict: Verdict, grade: Grader, cost: int) -> Vote:
 
 
 async def _paid(item: Item, answer: Answer, grade: Grader) -> Paid:
-    return Paid(await grade(item, answer.message), answer.cost, answer.usage.completion_tokens)
+    return Paid(await grade(item, answer.message), answer.cost or 0, answer.usage.completion_tokens)

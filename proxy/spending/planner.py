@@ -47,11 +47,17 @@ class PaidPlanner:
             async with paid(
                 self._spending, stage=2, role="planner", model=self._model, format_=chat, limits=limits
             ) as call:
-                answer = msgspec.json.decode(await complete(call, limits.within(request, limit)))
+                written = _text(await complete(call, limits.within(request, limit)))
         except ApiError:
             return None  # Stage 3 follows without a guideline. If the upstream is down, that call reports it.
-        written = answer["choices"][0]["message"].get("content") or ""
         return plan_in(written) or (NO_GUIDELINE_NEEDED if written.strip() else None)
+
+
+def _text(completion: bytes) -> str:
+    """Return the text of a completion, or "" if it has none."""
+    message = msgspec.json.decode(completion)["choices"][0].get("message")
+    text = message.get("content") if isinstance(message, dict) else None
+    return text if isinstance(text, str) else ""
 
 
 def plan_request(model: str, body: Json, limit: int) -> tuple[dict[str, Any], int]:

@@ -4,11 +4,11 @@ import math
 from collections.abc import Iterable, Iterator
 
 _LARGEST_BET = 0.9
-"""Of what can be lost at worst: a bet of all of it would end the game at the first bad item."""
+"""The largest bet, as a share of the possible loss. With all of it, the first bad item would end the game."""
 
 
 def p_value(values: Iterable[float], bound: float) -> float:
-    """Return the p-value of the hypothesis that a mean is at most `bound`: small when the values speak against it.
+    """Return the p-value of the hypothesis that a mean is at most `bound`. A small one speaks against it.
 
     See `p_values`.
     """
@@ -19,16 +19,16 @@ def p_value(values: Iterable[float], bound: float) -> float:
 
 
 def p_values(values: Iterable[float], bound: float) -> Iterator[float]:
-    """Yield that p-value after each value; it never rises.
+    """Yield the p-value after each value. It never rises.
 
-    The test plays a fair game against the hypothesis: a stake grows by every value above the bound and shrinks by every
-    one below. Were the mean no higher, it would ever reach 1/p with a chance of at most p (Ville's inequality), so the
-    answer is exact for few items, too, and one may look at it after each. It assumes that the next value is at most `bound`
-    on average, whatever came before; the values need not be independent. Source: hedged capital, Waudby-Smith and Ramdas,
-    arXiv 2010.09686.
+    The test plays a fair game against the hypothesis. A stake grows with every value above the bound and shrinks with
+    every value below it. If the mean is at most the bound, the stake ever reaches 1/p with a probability of at most p
+    (Ville's inequality). So the p-value is exact for few items too, and may be read after each of them. The test
+    assumes that, given the values so far, the next one is at most `bound` on average. The values need not be
+    independent. Source: hedged capital, Waudby-Smith and Ramdas, arXiv 2010.09686.
 
     Args:
-        values: 0..1 each, in an order that was not chosen by their size.
+        values: 0..1 each, in an order that does not depend on their size.
         bound: 0..1.
     """
     if not 0 < bound < 1:
@@ -38,7 +38,7 @@ def p_values(values: Iterable[float], bound: float) -> Iterator[float]:
     count, total, spread = 1.0, 0.5, 0.25
     for value in values:
         variance = spread / count
-        # Kelly's bet on what was seen so far; today's value must not decide today's bet.
+        # Kelly's bet on the values so far. A value must not decide the bet on itself.
         wish = (total / count - bound) / (variance + (total / count - bound) ** 2)
         bet = min(max(wish, 0.0), _LARGEST_BET / bound)
         stake *= 1 + bet * (value - bound)
@@ -50,7 +50,7 @@ def p_values(values: Iterable[float], bound: float) -> Iterator[float]:
 
 
 def upper_share(bad: int, of: int, level: float = 0.95) -> float:
-    """Return the least share of bad ones that so few bad ones rule out (Clopper and Pearson, 1934), by bisection."""
+    """Return an upper confidence bound of a share after `bad` of `of` (Clopper and Pearson, 1934), by bisection."""
     if bad >= of or not of:
         return 1.0
     low, high = bad / of, 1.0
@@ -64,7 +64,7 @@ def upper_share(bad: int, of: int, level: float = 0.95) -> float:
 
 
 def _at_most(bad: int, of: int, share: float) -> float:
-    """Return the chance of at most so many bad ones, from the likeliest number down: that of none soon underflows."""
+    """Return the probability of at most `bad` of `of`. Sum from the likeliest count, as the first terms underflow."""
     ways = math.lgamma(of + 1) - math.lgamma(bad + 1) - math.lgamma(of - bad + 1)
     term = math.exp(ways + bad * math.log(share) + (of - bad) * math.log1p(-share))
     out = term

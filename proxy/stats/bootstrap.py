@@ -1,4 +1,4 @@
-"""How sure the figures are."""
+"""Bootstrap intervals, and the figures of a report."""
 
 import math
 import random
@@ -12,15 +12,15 @@ Rows = Sequence[tuple[float, ...]]
 
 
 def interval(rows: Rows, figure: Callable[[Rows], float], level: float = 0.95) -> tuple[float, float]:
-    """Return a percentile bootstrap interval of a figure over items (Efron, 1979); rows of one item stay together.
+    """Return a percentile bootstrap interval of a figure over items (Efron, 1979), with one row an item.
 
-    Resamples in which the figure is not defined are left out; where it never is, both ends are NaN.
+    Resamples without a defined figure are skipped. If no resample has one, both ends are NaN.
     """
     if not rows:
         return (0.0, 0.0)
     lot = random.Random(_SEED)  # noqa: S311
     drawn = (figure(lot.choices(rows, k=len(rows))) for _ in range(RESAMPLES))
-    # NaN compares with nothing: among others it would leave a list unsorted.
+    # A list with NaN in it does not sort.
     figures = sorted(value for value in drawn if not math.isnan(value))
     if not figures:
         return (math.nan, math.nan)
@@ -35,24 +35,24 @@ def mean(rows: Rows) -> float:
 
 
 def difference(rows: Rows) -> float:
-    """Return the mean of each row's first value less its second."""
+    """Return the mean of each row's first value minus its second."""
     return sum(r[0] - r[1] for r in rows) / len(rows) if rows else 0.0
 
 
 def ratio(rows: Rows) -> float:
-    """Return the sum of the first values over that of the second."""
+    """Return the sum of the first values divided by the sum of the second values."""
     below = sum(r[1] for r in rows)
     return sum(r[0] for r in rows) / below if below else 0.0
 
 
 def auroc(rows: Rows) -> float:
-    """Return how often a right answer has more confidence than a wrong one, equal ones counting half.
+    """Return how often a right answer has more confidence than a wrong one. A tie counts half.
 
     Args:
-        rows: a confidence and how right the answer is; 0.5 and more counts as right.
+        rows: a confidence and the score of the answer. It is right if the score is at least 0.5.
 
     Returns:
-        0..1, 0.5 being chance; NaN where all are right or all are wrong.
+        0..1, where 0.5 is chance. NaN if all answers are right or all are wrong.
     """
     right = [c for c, score in rows if score >= 0.5]
     wrong = sorted(c for c, score in rows if score < 0.5)
@@ -63,7 +63,7 @@ def auroc(rows: Rows) -> float:
 
 
 def calibration(rows: Rows, bins: int = 5) -> list[tuple[float, float, int]]:
-    """Return a calibration curve: for each bin its mean confidence, how right its answers are, and how many."""
+    """Return a calibration curve: each bin has its mean confidence, mean score and number of answers."""
     out = []
     for i in range(bins):
         inside = [r for r in rows if i / bins <= r[0] < (i + 1) / bins or (i == bins - 1 and r[0] >= 1)]
@@ -73,6 +73,6 @@ def calibration(rows: Rows, bins: int = 5) -> list[tuple[float, float, int]]:
 
 
 def calibration_error(rows: Rows) -> float:
-    """Return the expected calibration error: how far confidence and rightness are apart, on average over answers."""
+    """Return the expected calibration error: the mean distance of confidence and score over answers."""
     curve = calibration(rows)
     return sum(abs(c - r) * n for c, r, n in curve) / len(rows) if rows else 0.0

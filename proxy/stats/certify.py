@@ -1,6 +1,7 @@
-"""What certifying takes: one half of the evidence names what is worth a test, the other half tests it.
+"""Certification: one half of the evidence names candidates, the other half tests them.
 
-Fixed-sequence testing (arXiv 2110.01052): the chance that anything certified misses its target is at most the risk.
+Fixed-sequence testing (arXiv 2110.01052): with a probability of at least 1 - risk, every certified candidate holds
+its target.
 """
 
 import itertools
@@ -10,24 +11,24 @@ from typing import TypeVar
 
 MOST_TESTED = 24
 MOST_LEVELS = 32
-"""Thresholds of a stage that are looked at: of more confidences, their quantiles. Pairs of them are rated on all items."""
+"""Thresholds that are tried for a stage. If there are more confidences, their quantiles are tried."""
 
 T = TypeVar("T")
 
 
 def halves(items: Sequence[T], seed: int) -> tuple[list[T], list[T]]:
-    """Return two halves by lot: one to name candidates, one to test them."""
+    """Return two random halves: one to name candidates, one to test them."""
     order = random.Random(seed).sample(list(items), len(items))  # noqa: S311
     return order[: len(order) // 2], order[len(order) // 2 :]
 
 
 def passing(ranked: Sequence[T], p: Callable[[T], float], risk: float) -> list[T]:
-    """Return what passes its test, in order, until one fails: the chance that any of them is wrong is at most `risk`."""
+    """Return the candidates before the first one that fails its test. Any of them is wrong with a chance of `risk`."""
     return list(itertools.takewhile(lambda one: p(one) <= risk, ranked))
 
 
 def levels(confidences: Sequence[float]) -> list[float]:
-    """Return the confidences, each once, in order; of too many the lowest, the highest and quantiles between."""
+    """Return the distinct confidences in order. Of too many, return the lowest, the highest and quantiles between."""
     distinct = sorted(set(confidences))
     if len(distinct) <= MOST_LEVELS:
         return distinct
@@ -36,5 +37,5 @@ def levels(confidences: Sequence[float]) -> list[float]:
 
 
 def dearest(costs: Iterable[int], limit: float) -> float:
-    """Return what stands for the dearest request that there is: the dearest one seen, twice over, or twice the limit."""
+    """Return an assumed maximum cost of a request: twice the highest cost seen, and at least twice the limit."""
     return 2.0 * max(1.0, limit, *costs)

@@ -321,7 +321,7 @@ def test_short_outage_loses_nothing(bench, small_server, large_server):
     large_server.script(*down, GUIDELINE, *at_length(right(range(1, 9))))
     done = evaluate(impatient(bench, small_server, large_server), data)
     assert (done.returncode, "left out" in done.stderr) == (0, False), done.stderr
-    assert "does not answer, and is waited for" in done.stderr
+    assert "does not answer; the run waits for it" in done.stderr
     assert report(proxy)[0]["large alone"]["items"] == 8
 
 

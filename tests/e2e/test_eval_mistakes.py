@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from proxy.cli.main import main
 from proxy.evals import trial as trials_of
-from proxy.evals.record import Call, Record
+from proxy.evals.record import Answer, Record
 from proxy.evals.trial import Drawn, Paid, Trial, Vote
 from proxy.pricing.prices import Usage
 
@@ -78,7 +78,14 @@ def test_broken_record_names_its_line(bench, broken):
     """Only a torn end is mended: what is before it was paid for, and a person decides."""
     record = Record(bench / "run" / "calls.jsonl")
     record.add(
-        Call("a", "sum", "large", {"content": "2"}, "stop", Usage(prompt_tokens=1, completion_tokens=1), 5)
+        Answer(
+            key="a",
+            item="sum",
+            tier="large",
+            message={"content": "2"},
+            finish_reason="stop",
+            usage=Usage(prompt_tokens=1, completion_tokens=1),
+        )
     )
     record.close()
     path = bench / "run" / "calls.jsonl"
@@ -93,12 +100,25 @@ def test_broken_record_names_its_line(bench, broken):
 
 def run_of(folder, count):
     """Write the trials of a run."""
-    vote, paid = Vote(1.0, 1.0, [Drawn("2", 1.0, 9, None)] * 4), Paid(1.0, 1000, 100)
+    vote = Vote(confidence=1.0, score=1.0, samples=[Drawn("2", 1.0, 9, None)] * 4)
+    paid = Paid(1.0, 1000, 100)
     folder.mkdir()
     trials_of.write(
         folder,
         [
-            Trial(str(i), "math", "math", (0.75, 0.5), 1.0, vote, vote, vote, 9, paid, paid)
+            Trial(
+                item=str(i),
+                task="math",
+                detected="math",
+                usual=(0.75, 0.5),
+                single=1.0,
+                plain=vote,
+                first=vote,
+                second=vote,
+                plan_cost=9,
+                large=paid,
+                guided=paid,
+            )
             for i in range(count)
         ],
     )

@@ -38,7 +38,7 @@ def test_values(text, answer, right):
         ({"where": "San Diego"}, False),
     ],
 )
-def test_fields_of_an_argument_have_their_own_accepted_values(arguments, right):
+def test_accepted_argument_fields(arguments, right):
     """An argument that is an object is compared field by field; one with an empty string among its values may be missing."""
     accepted = {"where": ["San Diego"], "budget": [{"min": [300000], "max": [400000, ""]}]}
     assert calls_accepted(call("find", arguments), [{"find": accepted}]) is right
@@ -63,7 +63,7 @@ def test_documents_are_compared_by_value():
         ("Paris, for two days", False),
     ],
 )
-def test_a_document_may_have_accepted_values_for_each_field(text, right):
+def test_accepted_document_fields(text, right):
     """As an action's arguments do: an empty string among them says that the field may be missing."""
     assert fields_accepted(text, {"city": ["Paris"], "days": [2, ""]}) is right
 
@@ -80,12 +80,12 @@ def test_a_document_may_have_accepted_values_for_each_field(text, right):
         ("", False),
     ],
 )
-def test_an_open_answer_is_right_when_it_has_an_accepted_name(text, right):
+def test_accepted_names(text, right):
     """In any case, without accents and punctuation, and not as a part of another word."""
     assert names_one(text, ["Yaoundé", "ヤウンデ", "N'Djamena"]) is right
 
 
-def test_a_single_name_is_one_and_an_empty_one_is_none():
+def test_single_and_empty_names():
     """An answer that is a string is not taken letter by letter, and nothing but punctuation is in no text."""
     assert names_one("It is Paris.", "Paris")
     assert not names_one("Berlin, a city", "Paris")

@@ -44,14 +44,14 @@ def loaded(folder, *lines):
         {"task": "open", "prompt": "Tell.", "meta": {"messages": None, "tools": [], "response_format": None}},
     ],
 )
-def test_an_item_that_can_be_asked_and_graded_is_taken_as_it_is(tmp_path, item):
+def test_valid_items(tmp_path, item):
     """Each kind has its own form of a right answer; an open one may do without."""
     (found,) = loaded(tmp_path, item)
     assert (found.task, found.answer) == (item["task"], item.get("answer"))
 
 
 @pytest.mark.parametrize("written", ["b", "(B)", "B)", "(b)", " B. ", "**B**", "Ｂ"])
-def test_a_letter_is_one_however_it_is_written(tmp_path, written):
+def test_letters_are_normalised(tmp_path, written):
     """A label in another form than the grade's would make every answer wrong."""
     (found,) = loaded(tmp_path, {**CHOICE, "answer": written})
     assert found.answer == "B"
@@ -97,7 +97,7 @@ def test_a_letter_is_one_however_it_is_written(tmp_path, written):
         ({"task": "open", "prompt": "Tell.", "meta": {"response_format": "json"}}, "meta.response_format: must be"),
     ],
 )  # fmt: skip
-def test_an_item_that_cannot_be_graded_is_refused_with_its_line(tmp_path, item, problem):
+def test_ungradable_items_are_refused(tmp_path, item, problem):
     """Its grade would be the same whatever is answered, or break off a run that has been paid for."""
     with pytest.raises(ConfigError) as refused:
         loaded(tmp_path, {"task": "open", "prompt": "Tell."}, item)
@@ -105,7 +105,7 @@ def test_an_item_that_cannot_be_graded_is_refused_with_its_line(tmp_path, item, 
     assert line.startswith(f"{tmp_path / 'tasks.jsonl'}:2: {problem}")
 
 
-def test_all_that_is_wrong_is_said_at_once(tmp_path):
+def test_all_problems_at_once(tmp_path):
     """A line for each problem, not only for the first."""
     with pytest.raises(ConfigError) as refused:
         loaded(tmp_path, {"task": "math", "prompt": ""}, CODE)
@@ -124,7 +124,7 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path):
         (b"", ": has no item"),
     ],
 )
-def test_a_file_that_is_none_is_refused_in_one_line(tmp_path, monkeypatch, raw, problem):
+def test_unreadable_files(tmp_path, monkeypatch, raw, problem):
     """On the command line: what is wrong, and no traceback."""
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "tasks.jsonl"

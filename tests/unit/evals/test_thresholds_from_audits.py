@@ -44,7 +44,7 @@ def audits(count, agreeing, accepted_from=0.5, stage=1, reached=()):
     return out
 
 
-def test_audits_raise_a_threshold_to_where_answers_agree():
+def test_threshold_is_raised():
     """What is below is not certified, and what is certified agrees as often as was asked."""
     choice, _ = from_audits(audits(900, {0.75: 0.8, 0.875: 0.99, 1.0: 1.0}), 0.95, risk=0.05)
     (chosen,) = (level for level in choice.frontier if level.threshold == choice.chosen)
@@ -52,19 +52,19 @@ def test_audits_raise_a_threshold_to_where_answers_agree():
     assert chosen.agreed / chosen.judged >= 0.95
 
 
-def test_audits_lower_a_threshold_that_refuses_what_agrees():
+def test_threshold_is_lowered():
     """Refused answers are audited, too: those that the large model gives as well need not be refused."""
     found = audits(900, {0.5: 0.7, 0.625: 0.99, 0.75: 0.99, 1.0: 1.0}, accepted_from=0.75)
     assert from_audits(found, 0.95, risk=0.05)[0].chosen == 0.625
 
 
-def test_confidences_that_are_all_different_can_be_certified():
+def test_distinct_confidences():
     """A probability is never seen twice: no single one may have to prove itself alone."""
     agreeing = {0.4 + i / 1000: 1.0 for i in range(600)}
     assert from_audits(audits(300, agreeing), 0.95, risk=0.05)[0].chosen < NEVER
 
 
-def test_audits_that_do_not_agree_certify_nothing():
+def test_disagreement_certifies_nothing():
     """However high the confidence, and however few the audits."""
     assert from_audits(audits(500, {0.75: 0.7, 1.0: 0.8}), 0.95, risk=0.05)[0].chosen == NEVER
     assert from_audits(audits(5, {1.0: 1.0}), 0.95, risk=0.05)[0].chosen == NEVER
@@ -74,7 +74,7 @@ def refused(found):
     return [a.request_id for a in found if not a.accepted]
 
 
-def test_stage_2_is_tested_behind_the_stage_1_that_is_chosen():
+def test_stage_2_follows_stage_1():
     """A lower stage 1 keeps the easy requests to itself: on the hard ones alone what stage 2 is sure of is wrong."""
     first = audits(1800, {0.5: 0.0, 0.625: 1.0, 1.0: 1.0}, accepted_from=0.75)
     hard, easy = ([a.request_id for a in first if a.confidence == c] for c in (0.5, 0.625))
@@ -84,14 +84,14 @@ def test_stage_2_is_tested_behind_the_stage_1_that_is_chosen():
     assert [(c.chosen, c.frontier[0].audits) for c in chosen] == [(0.625, 1800), (NEVER, len(hard))]
 
 
-def test_stage_2_is_certified_where_the_audits_cover_it():
+def test_stage_2_is_certified():
     """Stage 1 stays where it was, so that what it refuses has been audited."""
     first = audits(900, {0.5: 0.5, 1.0: 1.0}, accepted_from=0.75)
     second = audits(len(refused(first)), {0.5: 0.5, 0.75: 1.0}, stage=2, reached=refused(first))
     assert [c.chosen for c in from_audits(first + second, 0.95, risk=0.05)] == [1.0, 0.75]
 
 
-def test_a_stage_1_that_is_raised_leaves_stage_2_untested():
+def test_raised_stage_1():
     """What it accepted until now has never come to stage 2, which then accepts nothing."""
     first = audits(900, {0.5: 0.5, 0.75: 0.5, 1.0: 1.0}, accepted_from=0.75)
     second = audits(len(refused(first)), {1.0: 1.0}, stage=2, reached=refused(first))
@@ -99,7 +99,7 @@ def test_a_stage_1_that_is_raised_leaves_stage_2_untested():
     assert [(c.chosen, len(c.frontier)) for c in chosen] == [(1.0, 4), (NEVER, 0)]
 
 
-def test_without_audits_of_stage_2_it_accepts_nothing():
+def test_stage_2_without_audits():
     """Its usual threshold has not been tested."""
     assert from_audits(audits(500, {1.0: 0.5}), 0.95, risk=0.05)[1].chosen == NEVER
 
@@ -131,7 +131,7 @@ def unanswered(count):
     ]
 
 
-def test_audits_hold_a_cost_with_as_few_local_answers_as_it_takes():
+def test_cost_with_fewest_local_answers():
     """From 0.75 on half of the answers are local: 50 nano-USD a request. From 1.0 on it would be 75."""
     choice = cost_from_audits(audits(900, SPREAD), 65, risk=0.05)
     (chosen,) = (level for level in choice.frontier if level.threshold == choice.chosen)
@@ -139,7 +139,7 @@ def test_audits_hold_a_cost_with_as_few_local_answers_as_it_takes():
     assert chosen.cost == pytest.approx(50, abs=5)
 
 
-def test_a_cost_from_audits_is_seldom_missed():
+def test_cost_is_seldom_missed():
     """Of 300 calibrations beside a border that 0.75 passes by a little, hardly more than the risk certify it."""
     lot = random.Random(3)
 
@@ -150,7 +150,7 @@ def test_a_cost_from_audits_is_seldom_missed():
     assert sum(missed() for _ in range(300)) <= 15
 
 
-def test_requests_without_a_local_answer_cost_the_large_model_whatever_the_threshold():
+def test_requests_without_local_answer():
     """A third of all: 33 nano-USD a request cannot be saved, and a limit below that is not called certified."""
     found = audits(600, SPREAD) + unanswered(300)
     choice = cost_from_audits(found, 20, risk=0.05)
@@ -166,13 +166,13 @@ def test_few_audits_certify_no_cost(limit):
     assert (choice.chosen, choice.certified) == (0.0, False)
 
 
-def test_a_limit_that_no_request_reaches_leaves_the_choice_free():
+def test_generous_cost_limit():
     """The large model answers all."""
     choice = cost_from_audits(audits(60, SPREAD), 10**9, risk=0.05)
     assert (choice.chosen, choice.certified) == (NEVER, True)
 
 
-def test_a_few_dear_requests_are_seldom_overlooked():
+def test_rare_expensive_requests():
     """One in a hundred costs a thousandfold, eleven on average; the limit is half of that."""
     lot = random.Random(4)
 
@@ -188,7 +188,7 @@ def test_a_few_dear_requests_are_seldom_overlooked():
     assert sum(missed() for _ in range(100)) <= 10
 
 
-def test_a_price_that_nobody_knows_is_the_dearest_one():
+def test_unknown_prices():
     """The client got no answer, and an audit's was cut; what was estimated is counted."""
     known, cut, lost = audits(3, SPREAD)
     cut, lost = (msgspec.structs.replace(a, large_nano=None) for a in (cut, lost))
@@ -202,7 +202,7 @@ def test_a_price_that_nobody_knows_is_the_dearest_one():
     assert priced([msgspec.structs.replace(lost, baseline_nano=None)]) == []
 
 
-def test_a_small_model_has_its_price():
+def test_small_model_price():
     """30 nano-USD are spent on it whatever the threshold."""
     priced = [msgspec.structs.replace(a, spent_nano=30) for a in audits(900, SPREAD)]
     choice = cost_from_audits(priced, 65, risk=0.05)
@@ -235,7 +235,7 @@ AUDITS = st.lists(
 
 
 @given(AUDITS, st.integers(0, 1200))
-def test_the_frontier_of_audits_goes_from_the_cheapest_to_the_large_model_alone(found, limit):
+def test_frontier_of_audits(found, limit):
     """A higher threshold costs no less and answers no more; what is chosen is on it."""
     choice = cost_from_audits(found, limit, risk=0.05)
     costs, accepted = ([getattr(level, name) for level in choice.frontier] for name in ("cost", "accepted"))
@@ -247,7 +247,7 @@ def test_the_frontier_of_audits_goes_from_the_cheapest_to_the_large_model_alone(
     assert last.cost == pytest.approx(sum(a.spent_nano + a.large_nano for a in found) / len(found))
 
 
-def test_a_frontier_says_what_a_threshold_would_come_to():
+def test_levels_of_the_frontier():
     """Three of six accepted, one right, one wrong, one unclear; the refused are the large model's. One audit has no price."""
     verdicts = {0.25: False, 0.5: True, 0.75: True, 0.8: None, 1.0: False, NO_ANSWER: None}
     at = datetime.now(UTC)

@@ -24,22 +24,22 @@ BEHAVIOUR = (0.5, 0.5)
 VOTED = ("plain", "first", "second")
 SHARES = st.sampled_from([0.25, 0.5, 0.75, 1.0])
 RIGHT = st.sampled_from([0.0, 1.0])
-VOTES = st.builds(Vote, SHARES, RIGHT)
+VOTES = st.builds(Vote, confidence=SHARES, score=RIGHT)
 PAID = st.builds(Paid, RIGHT, st.integers(1, 10**6), st.just(100))
 TRIALS = st.lists(
     st.builds(
         Trial,
-        st.just("x"),
-        st.just("math"),
-        st.just("math"),
-        st.just(USUAL),
-        RIGHT,
-        VOTES,
-        VOTES,
-        st.none() | VOTES,
-        st.integers(0, 1000),
-        PAID,
-        PAID,
+        item=st.just("x"),
+        task=st.just("math"),
+        detected=st.just("math"),
+        usual=st.just(USUAL),
+        single=RIGHT,
+        plain=VOTES,
+        first=VOTES,
+        second=st.none() | VOTES,
+        plan_cost=st.integers(0, 1000),
+        large=PAID,
+        guided=PAID,
     ),
     min_size=1,
     max_size=12,
@@ -53,14 +53,28 @@ def drawn(count, seed, *, sure_right, unsure_right, large_right, n=4, task="math
     for i in range(count):
         sure = lot.random() < 0.5
         score = float(lot.random() < (sure_right if sure else unsure_right))
-        vote = Vote(1.0 if sure else 0.25, score, [Drawn("42", score, 10, None)] * n)
+        vote = Vote(confidence=1.0 if sure else 0.25, score=score, samples=[Drawn("42", score, 10, None)] * n)
         large = Paid(float(lot.random() < large_right), 1000, 100)
         item = f"{usual}-{seed}-{i}"
-        out.append(Trial(item, task, task, usual, score, vote, vote, vote, 200, large, large))
+        out.append(
+            Trial(
+                item=item,
+                task=task,
+                detected=task,
+                usual=usual,
+                single=score,
+                plain=vote,
+                first=vote,
+                second=vote,
+                plan_cost=200,
+                large=large,
+                guided=large,
+            )
+        )
     return out
 
 
-def test_a_small_model_that_is_right_when_it_is_sure_saves_money():
+def test_confident_small_model_saves():
     """The certified way accepts what it is sure of, and holds the target on items that it has never seen."""
     choice = calibrate(
         drawn(600, 1, sure_right=0.99, unsure_right=0.1, large_right=0.8), Target("quality", 0.95), risk=0.05
@@ -71,7 +85,7 @@ def test_a_small_model_that_is_right_when_it_is_sure_saves_money():
     assert fresh.quality_share >= 0.95
 
 
-def test_a_small_model_that_is_sure_and_wrong_is_not_certified():
+def test_overconfident_small_model():
     """Nothing is chosen, so the large model alone answers."""
     choice = calibrate(
         drawn(600, 3, sure_right=0.2, unsure_right=0.2, large_right=0.9), Target("quality", 0.99), risk=0.05
@@ -79,7 +93,7 @@ def test_a_small_model_that_is_sure_and_wrong_is_not_certified():
     assert choice.chosen is None or choice.chosen.quality_share >= 0.99
 
 
-def test_the_guarantee_holds_over_many_calibrations():
+def test_guarantee_over_many_calibrations():
     """Of 150 calibrations on a borderline model, hardly more than the risk certify a way that misses the target."""
     missed = 0
     for seed in range(150):
@@ -107,7 +121,7 @@ def test_a_cost_target_is_held():
     assert fresh.cost <= limit
 
 
-def test_a_cost_that_is_out_of_reach_is_held_without_paying():
+def test_unreachable_cost():
     """The large model alone would be the dearest: what the small one says is free, and needs no test."""
     for limit in (0.0, 1.0):
         choice = calibrate(
@@ -117,7 +131,7 @@ def test_a_cost_that_is_out_of_reach_is_held_without_paying():
         assert (choice.chosen.way.stage1, choice.chosen.cost) == (0.0, 0.0)
 
 
-def test_a_cost_that_no_request_reaches_leaves_the_choice_free():
+def test_generous_cost():
     """Every way holds such a target, so the best is chosen."""
     choice = calibrate(
         drawn(40, 4, sure_right=0.9, unsure_right=0.1, large_right=0.8), Target("cost", 10.0**9), risk=0.05
@@ -127,7 +141,7 @@ def test_a_cost_that_no_request_reaches_leaves_the_choice_free():
     assert choice.chosen.cost > 0
 
 
-def test_items_that_cost_nothing_hold_any_cost():
+def test_free_items():
     """A large model of one's own is free, too."""
     free = [
         msgspec.structs.replace(t, plan_cost=0, large=Paid(1.0, 0, 1), guided=Paid(1.0, 0, 1))
@@ -145,14 +159,14 @@ def test_an_item_is_counted_once():
         calibrate(once * 5, Target("quality", 0.9), risk=0.05)
 
 
-def test_runs_of_another_n_are_not_mixed():
+def test_different_sample_counts():
     """A confidence of four samples is another than one of eight: the kind is named."""
     mixed = [drawn(20, n, sure_right=1, unsure_right=1, large_right=1, n=n) for n in (4, 8)]
     with pytest.raises(ConfigError, match="math: votes of 4, 8 samples"):
         calibrate(mixed[0] + mixed[1], Target("quality", 0.9), risk=0.05)
 
 
-def test_items_without_a_second_stage_are_rated():
+def test_items_without_stage_2():
     """Where the planner wrote no guideline, the full cascade goes from stage 1 to stage 3."""
     bare = [
         msgspec.structs.replace(t, second=None)
@@ -180,7 +194,7 @@ def code(settings, usual):
 CODE = drawn(600, 1, sure_right=0.99, unsure_right=0.1, large_right=0.8, task="code", usual=BEHAVIOUR)
 
 
-def test_ballots_are_as_large_as_those_tested(tmp_path):
+def test_calibrated_sample_count(tmp_path):
     """A run with four samples is certified for four, whatever `cascade.samples` says."""
     settings, _ = calibrated(tmp_path, CODE, "", "--quality", "0.95")
     assert (code(settings, BEHAVIOUR).samples, settings.cascade.samples) == (4, 8)
@@ -191,14 +205,14 @@ def test_ballots_are_as_large_as_those_tested(tmp_path):
         load(tmp_path / "cope.toml", {})
 
 
-def test_thresholds_hold_on_the_scale_that_was_tested(tmp_path):
+def test_calibrated_scale(tmp_path):
     """Code that is compared as text has confidences of another kind, and keeps its usual thresholds."""
     settings, _ = calibrated(tmp_path, CODE, "", "--quality", "0.95")
     assert code(settings, BEHAVIOUR).stages[0].threshold == 1.0
     assert tuple(stage.threshold for stage in code(settings, USUAL).stages) == USUAL
 
 
-def test_a_table_that_a_person_writes_replaces_what_was_certified(tmp_path):
+def test_configured_thresholds_win(tmp_path):
     """Whole: thresholds of one with the plans or the n of the other were never tested. They hold on every scale."""
     settings, _ = calibrated(tmp_path, CODE, "", "--quality", "0.95")
     certified = code(settings, BEHAVIOUR)
@@ -210,7 +224,7 @@ def test_a_table_that_a_person_writes_replaces_what_was_certified(tmp_path):
     assert overridden_kinds(settings) == ["code"]
 
 
-def test_the_config_that_init_writes_leaves_a_calibration_alone(tmp_path):
+def test_initial_config_keeps_calibration(tmp_path):
     """Every kind that was calibrated is applied, not only those that the example does not speak of."""
     maths = drawn(600, 1, sure_right=0.99, unsure_right=0.1, large_right=0.8, task="math")
     calibrated(tmp_path, maths, "", "--quality", "0.95")
@@ -224,13 +238,13 @@ def test_the_config_that_init_writes_leaves_a_calibration_alone(tmp_path):
     assert (found.stages[0].threshold, found.samples) == (1.0, 4)
 
 
-def test_a_calibration_needs_thresholds_that_accept_at_equality(tmp_path):
+def test_calibration_needs_equality(tmp_path):
     """What was certified does; a config that says otherwise would send more upstream than was tested."""
     with pytest.raises(ConfigError, match=r"accept_at_threshold: a calibration accepts"):
         calibrated(tmp_path, CODE, "accept_at_threshold = false\n", "--quality", "0.95")
 
 
-def test_items_on_another_scale_are_left_out_and_counted(tmp_path):
+def test_items_on_another_scale(tmp_path):
     """A few functions without a signature do not spoil a run, and nothing is claimed for them."""
     text = drawn(5, 9, sure_right=0, unsure_right=0, large_right=1, task="code")
     settings, said = calibrated(tmp_path, CODE + text, "", "--quality", "0.95")
@@ -238,7 +252,7 @@ def test_items_on_another_scale_are_left_out_and_counted(tmp_path):
     assert code(settings, BEHAVIOUR).stages[0].threshold == 1.0
 
 
-def test_a_cost_target_never_asks_for_the_large_model_alone(tmp_path):
+def test_cost_target_stays_local(tmp_path):
     """Not when it is out of reach, and not when any way holds it."""
     for cost in ("0", "0.0001", "1000"):
         settings, _ = calibrated(tmp_path, CODE, "", "--max-usd-per-1000", cost)
@@ -256,7 +270,7 @@ def test_too_few_items_certify_nothing():
 
 
 @given(TRIALS, SHARES, SHARES, SHARES)
-def test_a_higher_threshold_never_sends_less_upstream(trials, one, other, stage2):
+def test_thresholds_are_monotonic(trials, one, other, stage2):
     """Raising stage 1's threshold moves items to later stages only, and so does raising stage 2's."""
     low, high = sorted((one, other))
     for mode in ("full cascade", "cascade, goals only", "cascade, no plans"):
@@ -272,7 +286,7 @@ def test_a_higher_threshold_never_sends_less_upstream(trials, one, other, stage2
 
 
 @given(TRIALS, SHARES)
-def test_a_vote_without_a_valid_answer_is_never_accepted(trials, confidence):
+def test_invalid_votes_escalate(trials, confidence):
     """Whatever the threshold: the proxy has nothing to send then, and pays the large model."""
     none = [msgspec.structs.replace(t.first, answered=False, confidence=confidence) for t in trials]
     for trial, vote in zip(trials, none, strict=True):
@@ -281,7 +295,7 @@ def test_a_vote_without_a_valid_answer_is_never_accepted(trials, confidence):
             assert MODES[mode](nothing, Thresholds(0.0, 0.0)).stage == 3
 
 
-def test_a_confidence_that_equals_the_threshold_is_accepted_where_the_config_says_so():
+def test_confidence_at_the_threshold():
     """As `cascade.accept_at_threshold` has it."""
     (trial,) = drawn(1, 0, sure_right=1, unsure_right=1, large_right=1)
     level = trial.first.confidence
@@ -291,7 +305,7 @@ def test_a_confidence_that_equals_the_threshold_is_accepted_where_the_config_say
     assert stages == [1, 3]
 
 
-def test_the_small_models_price_is_paid_in_every_stage_that_ran():
+def test_small_model_price_counts():
     """Stage 1's calls are paid for also where stage 2 or 3 answers."""
     (trial,) = drawn(1, 0, sure_right=1, unsure_right=1, large_right=1)
     first, second = (msgspec.structs.replace(trial.first, cost=cost) for cost in (8, 30))
@@ -320,7 +334,7 @@ def spoiled(trials, share, **change):
     ]
 
 
-def test_a_cost_is_held_also_where_the_small_model_has_no_answer(tmp_path):
+def test_cost_with_missing_answers(tmp_path):
     """What it cannot answer is paid for: no way but a tested one may claim to hold the cost, and the file says so."""
     trials = spoiled(
         drawn(600, 1, sure_right=0.9, unsure_right=0.8, large_right=0.9), 0.4, answered=False, score=0.0
@@ -334,13 +348,13 @@ def test_a_cost_is_held_also_where_the_small_model_has_no_answer(tmp_path):
     assert "NOT certified" in (tmp_path / "found.toml").read_text()
 
 
-def test_a_small_model_that_costs_more_than_the_large_one_is_left_out():
+def test_expensive_small_model():
     """Its votes hold the quality, and so does the large model alone, for less."""
     dear = spoiled(drawn(600, 1, sure_right=1, unsure_right=1, large_right=0.8), 1, cost=2000, score=1.0)
     assert calibrate(dear, Target("quality", 0.9), risk=0.05).chosen is None
 
 
-def test_many_different_confidences_are_tried_by_their_quantiles():
+def test_many_distinct_confidences():
     """A thousand of them would be a million pairs; the lowest and the highest are always among those tried."""
     lot = random.Random(0)
     trials = [

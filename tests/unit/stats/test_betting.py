@@ -1,147 +1,44 @@
-"""Bounds: of a share against exact arithmetic, of a prompt against what is published about OpenAI's message format.
-
-Reference: OpenAI cookbook, "How to count tokens with tiktoken": 3 tokens a message, 1 a name, 3 for the reply's start;
-for tools 7 a function, 3 its parameters, 3 a property, -3 and 3 an item for enums, 12 at the end. Images: OpenAI's
-guide to vision, "Calculating costs": 2833 + 5667 a tile for gpt-4o-mini, the dearest; at most 768 by 2048 is tiled by 512.
-"""
+"""P-values by betting, and upper bounds of a share against exact arithmetic."""
 
 import math
+import random
 from fractions import Fraction
 
 import pytest
-import tiktoken
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.pricing.prices import Price, Usage, cost, output_that_fits, worst_case
-from proxy.pricing.tokens import count_text, prompt_bound
-from proxy.stats.betting import upper_share
+from proxy.stats.betting import p_value, upper_share
 
-MODEL = "gpt-4o"
-text = (
-    st.text(max_size=200)
-    | st.text("日本語한국어हिन्दी🙂👩‍👩‍👧", max_size=100)
-    | st.text(' \n\t{}[]"\\', max_size=100)
-)
-names = st.from_regex(r"[a-zA-Z_]{1,20}", fullmatch=True)
-messages = st.lists(
-    st.fixed_dictionaries(
-        {"role": st.sampled_from(["system", "user", "assistant"]), "content": text}, optional={"name": names}
-    ),
-    min_size=1, max_size=8,
-)  # fmt: skip
-properties = st.dictionaries(
-    names,
-    st.fixed_dictionaries(
-        {"type": st.sampled_from(["string", "number"]), "description": text},
-        optional={"enum": st.lists(names, min_size=1, max_size=5)},
-    ),
-    max_size=5,
-)
-tools = st.lists(
-    st.fixed_dictionaries({"name": names, "description": text, "properties": properties}), max_size=4
-)
+VALUES = st.lists(st.floats(0, 1), max_size=60)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _encodings():
-    """Let tiktoken find its files without a net."""
-    count_text("gpt-4o", "")
-    count_text("gpt-4", "")
+@given(VALUES, st.floats(0.01, 0.99))
+def test_a_p_value_is_one(values, bound):
+    """It lies in 0..1, and no data is no evidence."""
+    assert 0 < p_value(values, bound) <= 1
+    assert p_value([], bound) == 1
 
 
-def encoded(value):
-    return len(tiktoken.encoding_for_model(MODEL).encode(value, disallowed_special=()))
+@given(VALUES, st.floats(0.01, 0.98), st.floats(0.01, 0.98))
+def test_small_values_are_no_evidence(values, bound, other):
+    """Nothing speaks for a mean above the largest value."""
+    top = max(values, default=0.0)
+    assert p_value(values, max(top, 0.01)) == 1 or top >= 1
 
 
-def reference_messages(given):
-    """Count messages as the cookbook does."""
-    total = 3
-    for message in given:
-        total += 3 + sum(encoded(v) for v in message.values()) + ("name" in message)
-    return total
+def test_true_hypothesis_survives():
+    """Of 2,000 samples whose mean is exactly the bound, at most 5 % (and chance) come below 0.05."""
+    lot = random.Random(1)
+    rejected = sum(p_value([float(lot.random() < 0.6) for _ in range(100)], 0.6) <= 0.05 for _ in range(2000))
+    assert rejected <= 2000 * 0.05 + 3 * math.sqrt(2000 * 0.05 * 0.95)
 
 
-def reference_tools(given):
-    """Count tools as the cookbook does."""
-    total = 12 if given else 0
-    for tool in given:
-        total += 7 + encoded(f"{tool['name']}:{tool['description'].rstrip('.')}")
-        total += 3 if tool["properties"] else 0
-        for key, value in tool["properties"].items():
-            total += 3
-            if "enum" in value:
-                total += -3 + sum(3 + encoded(item) for item in value["enum"])
-            total += encoded(f"{key}:{value['type']}:{value['description'].rstrip('.')}")
-    return total
-
-
-def as_tool(tool):
-    parameters = {"type": "object", "properties": tool["properties"]}
-    function = {"name": tool["name"], "description": tool["description"], "parameters": parameters}
-    return {"type": "function", "function": function}
-
-
-@settings(deadline=None, max_examples=300)
-@given(messages, tools)
-def test_the_bound_is_never_below_the_published_count(given_messages, given_tools):
-    """For messages in any script, with names and tools."""
-    body = {"messages": given_messages, "tools": [as_tool(t) for t in given_tools]}
-    assert prompt_bound(MODEL, body) >= reference_messages(given_messages) + reference_tools(given_tools)
-
-
-@settings(deadline=None, max_examples=200)
-@given(messages)
-def test_an_unknown_model_is_bounded_above_every_known_tokenizer(given_messages):
-    """Bytes are more than the tokens of any byte-level encoding."""
-    for name in ("o200k_base", "cl100k_base"):
-        encoding = tiktoken.get_encoding(name)
-        count = sum(len(encoding.encode(m["content"], disallowed_special=())) + 4 for m in given_messages) + 3
-        assert prompt_bound("model-of-tomorrow", {"messages": given_messages}) >= count
-
-
-@given(st.integers(1, 10_000), st.integers(1, 10_000), st.integers(1, 5))
-def test_images_are_bounded_whatever_their_size(width, height, count):
-    """By the dearest published rule."""
-    scale = min(1, 2048 / max(width, height))
-    width, height = width * scale, height * scale
-    scale = min(1, 768 / min(width, height))
-    tiles = math.ceil(width * scale / 512) * math.ceil(height * scale / 512)
-    image = {"type": "image_url", "image_url": {"url": "https://example.org/x.png"}}
-    body = {"messages": [{"role": "user", "content": [image] * count}]}
-    assert prompt_bound(MODEL, body) >= count * (2833 + 5667 * tiles)
-
-
-rates = st.integers(0, 10**11)
-prices = st.builds(
-    Price, input=rates, output=rates, cached_input=st.none() | rates, audio_input=st.none() | rates,
-    audio_output=st.none() | rates,
-)  # fmt: skip
-
-
-@given(prices, st.integers(0, 10**6), st.integers(0, 10**6), st.data())
-def test_no_usage_within_the_bounds_costs_more_than_the_worst_case(price, prompt, output, data):
-    """Cached, audio and reasoning tokens included."""
-    used = data.draw(st.integers(0, prompt))
-    made = data.draw(st.integers(0, output))
-    usage = Usage(
-        prompt_tokens=used, completion_tokens=made, cached_tokens=data.draw(st.integers(0, used)),
-        reasoning_tokens=data.draw(st.integers(0, made)), audio_prompt_tokens=data.draw(st.integers(0, used)),
-        audio_completion_tokens=data.draw(st.integers(0, made)),
-    )  # fmt: skip
-    assert cost(price, usage) <= worst_case(price, prompt, output)
-
-
-@given(prices, st.integers(0, 10**5), st.integers(0, 10**13))
-def test_the_output_that_fits_is_the_largest_that_does(price, prompt, available):
-    """One token more would not fit."""
-    output = output_that_fits(price, prompt, available)
-    if output is None:
-        assert worst_case(price, prompt, 10**9) == worst_case(price, prompt, 0) <= available
-    elif output < 0:
-        assert worst_case(price, prompt, 0) > available
-    else:
-        assert worst_case(price, prompt, output) <= available < worst_case(price, prompt, output + 1)
+def test_a_false_hypothesis_is_found():
+    """With a mean well above the bound, 100 values are enough nearly always."""
+    lot = random.Random(2)
+    found = sum(p_value([float(lot.random() < 0.9) for _ in range(100)], 0.6) <= 0.05 for _ in range(200))
+    assert found > 195
 
 
 def at_most(bad, of, share):
@@ -151,7 +48,7 @@ def at_most(bad, of, share):
 
 
 @pytest.mark.parametrize(("bad", "of"), [(0, 10), (3, 20), (196, 200), (355, 400), (30, 600), (570, 600)])
-def test_an_upper_share_is_exact_for_many_items_too(bad, of):
+def test_upper_share_is_exact(bad, of):
     """At the bound, so few bad ones have a chance of one in twenty."""
     assert float(at_most(bad, of, upper_share(bad, of))) == pytest.approx(0.05, rel=1e-6)
 

@@ -1,0 +1,78 @@
+"""The tiers of a run as the cascade's ports."""
+
+from dataclasses import dataclass, field
+
+from proxy.cascade import prompts
+from proxy.cascade.confidence.open import lowest_run
+from proxy.cascade.protocols import SmallRequest
+from proxy.cascade.types import NO_GUIDELINE_NEEDED, Guideline, Json, Sample
+from proxy.evals.record import Answer, key_of
+from proxy.evals.tiers import Tiers
+from proxy.formats.sse import Accumulator
+from proxy.pricing.prices import cost
+from proxy.records import Stage
+from proxy.service.small_sampler import sample_of
+from proxy.spending.planner import plan_request
+
+TOP_LOGPROBS = 10
+
+
+@dataclass
+class Sampler:
+    """The cascade's `SmallTier` and `LargePlanner` for one item. It adds up their costs in nano-USD."""
+
+    tiers: Tiers
+    item: str
+    plan_cost: int = 0
+    """Of the guidelines."""
+    small_cost: dict[Stage, int] = field(default_factory=dict)
+    """Of the small model's calls, by stage."""
+
+    async def generate(self, request: SmallRequest) -> Sample:
+        """Generate one answer. See `proxy.cascade.protocols.SmallTier`."""
+        pool, record = self.tiers.small, self.tiers.record
+        body = request.body
+        if request.role == "executor":
+            body = {**body, "logprobs": True, "top_logprobs": TOP_LOGPROBS}
+        key = key_of("small", pool.model, body, request.index)
+        answer = record.find(key)
+        if answer is None:
+            # A long run may see the engine restart.
+            await pool.wait_available(self.tiers.settings.small.timeout_s)
+            into = Accumulator()
+            await pool.stream(body, into)
+            sample = sample_of(request, into)
+            answer = Answer(
+                key=key,
+                item=self.item,
+                tier="small",
+                message=dict(sample.message),
+                finish_reason=sample.finish_reason,
+                usage=sample.usage,
+                logprob=sample.logprob,
+                tokens=[_peaked(token) for token in into.logprobs] if request.role == "executor" else [],
+            )
+            record.add(answer)
+        price = cost(self.tiers.small_price, answer.usage)
+        self.small_cost[request.stage] = self.small_cost.get(request.stage, 0) + price
+        return Sample(
+            index=request.index,
+            message=answer.message,
+            finish_reason=answer.finish_reason,
+            logprob=answer.logprob,
+            usage=answer.usage,
+            lowest_logprob=lowest_run([logprob for logprob, _ in answer.tokens]),
+        )
+
+    async def guideline(self, body: Json) -> Guideline | None:
+        """Pay for one guideline. See `proxy.cascade.protocols.LargePlanner`."""
+        tiers = self.tiers
+        request, limit = plan_request(tiers.large.id, body, tiers.settings.cascade.plan_max_tokens)
+        answer = await tiers.call_large(self.item, request, limit)
+        self.plan_cost += answer.cost or 0
+        return prompts.plan_in(answer.text) or NO_GUIDELINE_NEEDED
+
+
+def _peaked(token: Json) -> tuple[float, float]:
+    likeliest = [t["logprob"] for t in token.get("top_logprobs") or ()] or [token["logprob"]]
+    return round(token["logprob"], 4), round(-sum(likeliest) / len(likeliest), 4)

@@ -1,0 +1,211 @@
+"""Calls to an upstream over a real socket: the usage that they leave behind for settling."""
+
+import asyncio
+
+import pytest
+
+from proxy.errors import ApiError
+from proxy.pricing.prices import Usage
+from proxy.spending.calls import complete, stream
+from tests.support.wait import wait_until
+from tests.unit.spending.parts import BODY, LIMITS, FixedBudget, connected, paying, spending
+
+USAGE = {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}
+STREAMED = {**BODY, "stream": True}
+
+
+def settled(server, use, **changes):
+    """Make a paid call by `use(call)`. Return its result, or its error, and its record."""
+
+    async def main():
+        async with connected(server, **changes) as upstream:
+            parts = spending(FixedBudget(), upstream)
+            try:
+                async with paying(parts) as call:
+                    result = await use(call)
+            except (ApiError, asyncio.CancelledError) as e:
+                result = e
+            return result, parts.calls[0]
+
+    return asyncio.run(main())
+
+
+async def completed(call):
+    return await complete(call, LIMITS.within(BODY, call.output))
+
+
+async def streamed(call):
+    return [chunk async for _, chunk in stream(call, LIMITS.within(STREAMED, call.output))]
+
+
+@pytest.mark.parametrize("use", [completed, streamed])
+def test_reported_usage(large_server, use):
+    """The upstream's own usage is settled, and its headers are passed on."""
+    large_server.say("one two three", usage=USAGE, headers={"x-ratelimit-limit-requests": "5"})
+    headers = {}
+
+    async def noting(call):
+        try:
+            return await use(call)
+        finally:
+            headers.update(call.headers)
+
+    result, record = settled(large_server, noting)
+    assert result
+    assert (record.usage, record.estimated, record.finish_reason) == (
+        Usage(prompt_tokens=9, completion_tokens=3),
+        False,
+        "stop",
+    )
+    assert headers["x-ratelimit-limit-requests"] == "5"
+    (sent,) = large_server.chats()
+    assert sent["body"]["max_completion_tokens"] == 50
+
+
+@pytest.mark.parametrize("use", [completed, streamed])
+def test_missing_usage_is_counted(large_server, use):
+    """If the upstream reports no usage, the proxy counts at most the limits."""
+    large_server.say("one two three", omit_usage=True)
+    _, record = settled(large_server, use)
+    assert record.estimated
+    assert 0 < record.usage.prompt_tokens <= LIMITS.prompt
+    assert 0 < record.usage.completion_tokens <= LIMITS.asked
+
+
+@pytest.mark.parametrize("body", ["[]", "{}", "no JSON", '{"choices": []}'])
+def test_invalid_answer(large_server, body):
+    """An answer in another form may be billed, so it costs the worst case."""
+    large_server.script({"reply": {"raw_body": body}})
+    error, record = settled(large_server, completed)
+    assert (error.status, error.code) == (502, "upstream_invalid")
+    assert (record.estimated, record.usage) == (True, Usage(prompt_tokens=100, completion_tokens=50))
+
+
+def test_truncated_answer(large_server):
+    """An upstream that closes the connection within its answer may bill it."""
+    large_server.script({"reply": {"raw_body": "{}", "headers": {"content-length": "999"}}})
+    error, record = settled(large_server, completed, read_timeout_s=1)
+    assert (error.status, error.code) == (502, "upstream_broken")
+    assert record.estimated
+
+
+@pytest.mark.parametrize("use", [completed, streamed])
+def test_refused_call(large_server, use):
+    """An error status costs nothing."""
+    large_server.script({"reply": {"status": 400}})
+    error, record = settled(large_server, use)
+    assert (error.status, record.cost, record.estimated) == (400, 0, False)
+
+
+def test_disconnected_client(large_server):
+    """A cancelled call still gets a moment to report its usage."""
+    large_server.script({"reply": {"content": "late", "usage": USAGE, "release": "go"}})
+
+    async def cancelled(call):
+        task = asyncio.ensure_future(completed(call))
+        await asyncio.to_thread(large_server.wait_waiting, "go", 1)
+        task.cancel()
+        await asyncio.to_thread(large_server.open_gate, "go")
+        await task
+
+    error, record = settled(large_server, cancelled)
+    assert isinstance(error, asyncio.CancelledError)
+    assert (record.usage, record.estimated, record.finish_reason) == (
+        Usage(prompt_tokens=9, completion_tokens=3),
+        False,
+        "stop",
+    )
+
+
+def test_stuck_upstream(large_server):
+    """After that moment the call ends at its worst case."""
+    large_server.script({"reply": {"release": "never"}})
+
+    async def cancelled(call):
+        task = asyncio.ensure_future(completed(call))
+        await asyncio.to_thread(large_server.wait_waiting, "never", 1)
+        task.cancel()
+        await task
+
+    error, record = settled(large_server, cancelled)
+    assert isinstance(error, asyncio.CancelledError)
+    assert (record.usage, record.estimated, record.finish_reason) == (
+        Usage(prompt_tokens=100, completion_tokens=50),
+        True,
+        "disconnected",
+    )
+
+
+def test_broken_stream(large_server):
+    """A stream that ends early is an error, and costs the tokens that came."""
+    large_server.script({"reply": {"content": "one two three four five", "break_after": 3}})
+    error, record = settled(large_server, streamed)
+    assert (error.status, error.code) == (502, "upstream_broken")
+    assert record.estimated
+    assert 1 <= record.usage.completion_tokens < LIMITS.asked
+
+
+def test_hidden_reasoning(large_server):
+    """A model that thinks unseen may have used the complete limit before its stream broke."""
+    large_server.script({"reply": {"content": "one two three four five", "break_after": 3}})
+
+    async def reasoning(call):
+        body = {**STREAMED, "reasoning_effort": "high"}
+        return [chunk async for _, chunk in stream(call, LIMITS.within(body, call.output))]
+
+    _, record = settled(large_server, reasoning)
+    assert record.usage.completion_tokens == LIMITS.asked
+
+
+def test_unfinished_stream(large_server):
+    """A stream that ends properly but has no end of an answer is broken."""
+    large_server.script({"reply": {"raw_body": 'data: {"choices": []}\n\n'}})
+    error, record = settled(large_server, streamed)
+    assert (error.status, error.code) == (502, "upstream_broken")
+    assert record.estimated
+
+
+@pytest.mark.parametrize("payload", ["data: no JSON\n\n", "data: []\n\n"])
+def test_invalid_chunk(large_server, payload):
+    """A chunk that is no JSON object breaks the stream."""
+    large_server.script({"reply": {"raw_body": payload}})
+    error, _ = settled(large_server, streamed)
+    assert (error.status, error.code) == (502, "upstream_broken")
+
+
+def test_error_event(large_server):
+    """An upstream's error within a stream is passed on as a chunk and ends the stream."""
+    large_server.script({"reply": {"content": "one two three", "error_after": 2}})
+    chunks, record = settled(large_server, streamed)
+    assert "error" in chunks[-1]
+    assert record.estimated
+
+
+def test_abandoned_stream(large_server):
+    """The usage is read after the client has left, and the chunks that it did not see are dropped."""
+    text = "word " * 60  # more chunks than the queue holds
+    large_server.script({"reply": {"content": text, "usage": USAGE, "release": "go", "release_after": 2}})
+
+    async def leaves(call):
+        chunks = stream(call, LIMITS.within(STREAMED, call.output))
+        await anext(chunks)
+        await asyncio.to_thread(large_server.open_gate, "go")
+        await asyncio.to_thread(wait_until, lambda: large_server.chats()[0]["finished"], "the end")
+        await chunks.aclose()
+
+    _, record = settled(large_server, leaves)
+    assert (record.usage, record.estimated) == (Usage(prompt_tokens=9, completion_tokens=3), False)
+
+
+def test_stalled_stream(large_server):
+    """A stream that goes on after the client has left is cut, and costs the tokens that came."""
+    large_server.script({"reply": {"content": "one two three four", "stall_after": 3}})
+
+    async def leaves(call):
+        chunks = stream(call, LIMITS.within(STREAMED, call.output))
+        await anext(chunks)
+        await chunks.aclose()
+
+    _, record = settled(large_server, leaves)
+    assert record.estimated
+    assert record.usage.completion_tokens < LIMITS.asked

@@ -1,0 +1,83 @@
+"""The shared budgets that a request counts against."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from proxy.config.schema import Budgets, Limit
+from proxy.ledger.keys import ApiKey, KeyRules
+from proxy.ledger.windows import EPOCH
+from proxy.records import BudgetRef
+from proxy.spending.payer import Payer
+from proxy.spending.scopes import budgets_of
+
+BERLIN = ZoneInfo("Europe/Berlin")
+NOON = datetime(2026, 10, 15, 12, tzinfo=UTC)  # a Thursday
+TODAY = datetime(2026, 10, 14, 22, tzinfo=UTC)
+THIS_MONTH = datetime(2026, 9, 30, 22, tzinfo=UTC)
+NANO = 10**9
+
+
+def key(**rules):
+    return ApiKey(id="k1", name="ann", created_at=NOON, revoked_at=None, rules=KeyRules(**rules))
+
+
+def scopes(budgets, **payer):
+    return budgets_of(budgets, Payer(**payer), BERLIN, NOON)
+
+
+def test_no_budgets():
+    """Nothing limits a request without a session if the config has no budgets."""
+    assert scopes(Budgets(), user="zoe", tags=("team=search",), key=key()) == ()
+
+
+def test_session_comes_first():
+    """`open` writes the first budget, and a session belongs to the key that opened it."""
+    budgets = Budgets(global_usd=Decimal(1), window="month")
+    found = scopes(budgets, session="s", session_budget=5, key=key())
+    assert found == (
+        BudgetRef(scope="session", name="s", limit=5, window="total", window_start=EPOCH, owner="k1"),
+        BudgetRef(scope="global", name="", limit=NANO, window="month", window_start=THIS_MONTH),
+    )
+    assert scopes(Budgets(), session="s") == (
+        BudgetRef(scope="session", name="s", limit=None, window="total", window_start=EPOCH, owner=""),
+    )
+
+
+@pytest.mark.parametrize("name", ["k1", "ann"])
+def test_configured_key_budget(name):
+    """The config names a key by its id or its name, and overrides the key's own budget."""
+    budgets = Budgets(keys={name: Limit(usd=Decimal(2), window="day")})
+    assert scopes(budgets, key=key(budget=7)) == (
+        BudgetRef(scope="key", name="k1", limit=2 * NANO, window="day", window_start=TODAY),
+    )
+
+
+def test_own_key_budget():
+    """A budget that was set when the key was created."""
+    found = scopes(Budgets(), key=key(budget=7, budget_window="month"))
+    assert found == (BudgetRef(scope="key", name="k1", limit=7, window="month", window_start=THIS_MONTH),)
+
+
+@pytest.mark.parametrize(("user", "usd"), [("zoe", 2), ("tim", 1)])
+def test_user_budgets(user, usd):
+    """A user's own limit comes before the one for every user."""
+    budgets = Budgets(users={"*": Limit(usd=Decimal(1)), "zoe": Limit(usd=Decimal(2))})
+    assert scopes(budgets, user=user) == (
+        BudgetRef(scope="user", name=user, limit=usd * NANO, window="total", window_start=EPOCH),
+    )
+
+
+def test_tag_budgets():
+    """A limit holds for one value of a tag, or for each value. Other tags have none."""
+    budgets = Budgets(tags={"team=*": Limit(usd=Decimal(1)), "team=ads": Limit(usd=Decimal(2))})
+    found = scopes(budgets, tags=("team=ads", "team=search", "place=here"))
+    assert [(ref.name, ref.limit) for ref in found] == [("team=ads", 2 * NANO), ("team=search", NANO)]
+
+
+def test_audit_budget():
+    """All audits share one limit, whatever their tag says."""
+    found = scopes(Budgets(), tags=("cope-audit=math",), audit_limit=Limit(usd=Decimal(1), window="day"))
+    assert found == (BudgetRef(scope="tag", name="cope-audit", limit=NANO, window="day", window_start=TODAY),)
