@@ -98,7 +98,7 @@ class Tiers:
         """Pay for one answer. Retry while the upstream is unavailable, for at most `large.timeout_s` seconds."""
         prompt = prompt_bound(self.large.id, sent)
         # A cut answer would not compare with the others: the budget has to cover the complete one.
-        limits = CallLimits(max_tokens, max_tokens, "max_completion_tokens", prompt=prompt)
+        limits = CallLimits(asked=max_tokens, least=max_tokens, field="max_completion_tokens", prompt=prompt)
         until: float | None = None
         while True:
             try:

@@ -13,7 +13,7 @@ class NotServedError(Exception):
     """Only the large model can answer a request. The message is the reason."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CallLimits:
     """The limits of one paid call in tokens, and the field of the body that limits the output."""
 
@@ -110,7 +110,7 @@ class Format(Protocol):
         ...
 
     def count(self, model: str, body: Json) -> int:
-        """Return an upper bound of the prompt in tokens. It takes milliseconds, so call it in a thread."""
+        """Return an upper limit of the prompt in tokens. It takes milliseconds, so call it in a thread."""
         ...
 
     def read_complete(self, decoded: Json) -> tuple[Usage | None, str | None, str]:

@@ -64,7 +64,7 @@ class Chat(ChunkedFormat):
         )
         asked, choices = body.get(field) or default_output, body.get("n") or 1
         least = min(asked, LEAST_USEFUL_OUTPUT) * choices
-        return CallLimits(asked * choices, least, field, choices)
+        return CallLimits(asked=asked * choices, least=least, field=field, choices=choices)
 
     def count(self, model: str, body: Json) -> int:
         """Count messages, tools and formats."""

@@ -38,7 +38,7 @@ class Completions(ChunkedFormat):
         asked = body["max_tokens"] if body.get("max_tokens") is not None else DEFAULT_OUTPUT
         choices = max(body.get("best_of") or 1, body.get("n") or 1) * len(texts)
         # Never cut the output to fit a budget: sixteen tokens are short already.
-        return CallLimits(asked * choices, asked * choices, "max_tokens", choices)
+        return CallLimits(asked=asked * choices, least=asked * choices, field="max_tokens", choices=choices)
 
     def count(self, model: str, body: Json) -> int:
         """Count the prompts."""

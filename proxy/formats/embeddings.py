@@ -40,7 +40,7 @@ class Embeddings:
 
     def limits(self, body: Json, default_output: int) -> CallLimits:
         """Return limits without output."""
-        return CallLimits(0, 0)
+        return CallLimits(asked=0, least=0)
 
     def count(self, model: str, body: Json) -> int:
         """Count the input."""

@@ -134,7 +134,7 @@ class Responses:
     def limits(self, body: Json, default_output: int) -> CallLimits:
         """Apply the client's limit, or the default."""
         asked = body.get("max_output_tokens") or default_output
-        return CallLimits(asked, min(asked, LEAST_USEFUL_OUTPUT), "max_output_tokens")
+        return CallLimits(asked=asked, least=min(asked, LEAST_USEFUL_OUTPUT), field="max_output_tokens")
 
     def count(self, model: str, body: Json) -> int:
         """Count input, instructions, tools and formats."""

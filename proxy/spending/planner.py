@@ -42,7 +42,7 @@ class PaidPlanner:
         request, limit = plan_request(self._model.id, body, self._max_tokens)
         prompt = await asyncio.to_thread(chat.count, self._model.id, request)
         # The budget has to cover the complete guideline, because half of one is of no use.
-        limits = CallLimits(limit, limit, "max_completion_tokens", prompt=prompt)
+        limits = CallLimits(asked=limit, least=limit, field="max_completion_tokens", prompt=prompt)
         try:
             async with paid(
                 self._spending, stage=2, role="planner", model=self._model, format_=chat, limits=limits

@@ -26,7 +26,7 @@ from tests.support.config import LARGE_MODEL, UPSTREAM_KEY
 
 PRICE = Price(input=1_000_000, output=10_000_000)  # 1 nano-USD a prompt token, 10 an output token
 MODEL = LargeModel(LARGE_MODEL, "", LARGE_MODEL)
-LIMITS = CallLimits(50, 5, "max_completion_tokens", prompt=100)
+LIMITS = CallLimits(asked=50, least=5, field="max_completion_tokens", prompt=100)
 BODY = {"messages": [{"role": "user", "content": "Say something."}]}
 UTC_ZONE = ZoneInfo("UTC")
 

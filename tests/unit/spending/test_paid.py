@@ -141,7 +141,7 @@ def test_free_output_is_not_cut():
     parts = spending(FixedBudget(100), price=Price(input=1_000_000, output=0))
 
     async def main():
-        async with paying(parts, CallLimits(50, 5, prompt=100)) as call:
+        async with paying(parts, CallLimits(asked=50, least=5, prompt=100)) as call:
             return call.output
 
     assert asyncio.run(main()) == 50
