@@ -19,8 +19,8 @@ def problems(tmp_path, text, env=None):
     return e.value.problems
 
 
-def test_example_is_complete_and_holds_the_defaults():
-    """The example loads, and says what the code's defaults are."""
+def test_example_has_all_defaults():
+    """The example has every key, with the default of the code."""
     settings = load(ROOT / "config.example.toml", {})
     assert settings.server == Settings().server
     assert settings.large == Settings().large
@@ -31,8 +31,8 @@ def test_example_is_complete_and_holds_the_defaults():
             assert name in text, f"{section}.{name} is not in the example"
 
 
-def test_every_problem_is_told_with_its_key(tmp_path):
-    """Unknown keys, wrong types and missing values are all found at once."""
+def test_every_problem_reported(tmp_path):
+    """Unknown keys, wrong types and missing values are all reported at once."""
     found = problems(
         tmp_path, '[servr]\n[server]\nprt = 1\nport = "x"\n[small.vllm]\n[prices.m]\ninput_per_mtok = -1\n'
     )
@@ -45,8 +45,8 @@ def test_every_problem_is_told_with_its_key(tmp_path):
     ]
 
 
-def test_environment_wins_over_the_file(tmp_path):
-    """COPE__SECTION__KEY overrides, and keeps the case of a model's name."""
+def test_environment_overrides_file(tmp_path):
+    """COPE__SECTION__KEY overrides the file and keeps the case of a model's name."""
     path = tmp_path / "cope.toml"
     path.write_text("[small.vllm]\n[cascade]\nsamples = 3\n")
     env = {
@@ -59,6 +59,6 @@ def test_environment_wins_over_the_file(tmp_path):
     assert "Big-1.0" in settings.prices
 
 
-def test_a_config_without_a_small_model_says_what_to_add(tmp_path):
-    """Neither a URL nor [small.vllm]: the line names both ways out."""
+def test_missing_small_model(tmp_path):
+    """Without a URL and [small.vllm] the error names both remedies."""
     assert "small.base_url" in problems(tmp_path, "")[0]
