@@ -60,7 +60,7 @@ def _share(part: int, whole: int) -> str:
 @click.command()
 @config_option
 @click.option("--by", type=click.Choice(GROUPS), default="day", show_default=True, help="Group the requests.")
-@click.option("--since", metavar="WHEN", help=FORMS.capitalize() + ".")
+@click.option("--since", metavar="WHEN", help=f"{FORMS[0].upper()}{FORMS[1:]}.")
 @click.option("--until", metavar="WHEN", help="End of the range, not included.")
 @click.option("--month", metavar="YYYY-MM", help="One month.")
 @click.option(

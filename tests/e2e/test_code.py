@@ -76,5 +76,5 @@ def test_an_audit_that_breaks_does_not_end_auditing(make_proxy, small_server, la
 
 def test_doctor_says_whether_code_is_run(sandboxed, proxy):
     """An operator sees it without a request."""
-    assert "ok    sandbox: holds" in sandboxed.cli("doctor").stdout
-    assert "ok    sandbox: off" in proxy.cli("doctor").stdout
+    assert "ok    sandbox: passes its self-test" in sandboxed.cli("doctor").stdout
+    assert "ok    sandbox: disabled" in proxy.cli("doctor").stdout
