@@ -59,7 +59,7 @@ output_per_mtok = 10
 
 @click.command()
 @click.option("--model", default=BUNDLED_MODEL, show_default=True, help="A hub id or a local folder.")
-@click.option("--serve", "stay", is_flag=True, help="Stay up after the questions.")
+@click.option("--serve", "stay", is_flag=True, help="Keep serving after the questions.")
 @click.option(
     "--port",
     default=8080,
@@ -80,7 +80,7 @@ def demo(model: str, stay: bool, port: int, folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
-        raise click.ClickException(f"--folder: {folder} cannot be made ({e.strerror})") from e
+        raise click.ClickException(f"--folder: {folder} cannot be created ({e.strerror})") from e
     paid = bool(os.environ.get("OPENAI_API_KEY"))
     large = os.environ.get("COPE_DEMO_LARGE", "gpt-4o-mini") if paid else LOCAL_LARGE
     small = Small(model=model, vllm=Vllm(log_file=str(folder / "vllm.log")))
@@ -91,12 +91,12 @@ def demo(model: str, stay: bool, port: int, folder: Path) -> None:
         if not paid:
             env["OPENAI_API_KEY"] = "local"
             console.print(
-                "[yellow]No OPENAI_API_KEY: the same small model plays the large tier as 'demo-large', at a stated price of "
-                "2.50/10 USD per million tokens. The mechanics are real; stage-3 answers are no better.[/]"
+                "[yellow]No OPENAI_API_KEY: the small model also serves as the large one, 'demo-large', at a price of "
+                "2.50/10 USD per million tokens. Answers of stage 3 are therefore no better.[/]"
             )
         console.print("[bold]2/4[/] starting the proxy")
         with _running_proxy(config, port, env, folder / "proxy.log") as base_url:
-            console.print("[bold]3/4[/] asking, through the openai SDK")
+            console.print("[bold]3/4[/] sending questions with the openai SDK")
             try:
                 console.print(_ask(console, base_url))
             except openai.OpenAIError as e:
@@ -105,7 +105,7 @@ def demo(model: str, stay: bool, port: int, folder: Path) -> None:
             _report(console, settings_of(str(config)), base_url)
             _print_usage(console, base_url, config)
             if stay:
-                console.print("serving until Ctrl-C ...")
+                console.print("serving until Ctrl-C")
                 try:
                     while True:
                         time.sleep(3600)
@@ -179,12 +179,12 @@ def _ask(console: Console, base_url: str) -> Table:
                 model="cope", messages=[{"role": "user", "content": question}]
             )
 
-        asked = [threads.submit(ask, question) for question in QUESTIONS]
-        for count, done in enumerate(as_completed(asked), start=1):
-            status.update(f"{count} of {len(asked)} answered")
+        pending = [threads.submit(ask, question) for question in QUESTIONS]
+        for count, done in enumerate(as_completed(pending), start=1):
+            status.update(f"{count} of {len(pending)} answered")
             if not console.is_terminal:
-                console.print(f"  {count} of {len(asked)} answered: {QUESTIONS[asked.index(done)][:60]}")
-        answers = [done.result() for done in asked]
+                console.print(f"  {count} of {len(pending)} answered: {QUESTIONS[pending.index(done)][:60]}")
+        answers = [done.result() for done in pending]
     for question, answer in zip(QUESTIONS, answers, strict=True):
         cope = (answer.model_extra or {})["cope"]
         votes = ", ".join(f"{s['agreed']} of {s['drawn']}/{s['of']}" for s in cope["stages"])
@@ -200,9 +200,9 @@ def _ask(console: Console, base_url: str) -> Table:
 def _reason(error: openai.OpenAIError) -> str:
     """Return one line with the reason why a question was not answered."""
     body = error.body if isinstance(error, openai.APIError) else None
-    said = body.get("message") if isinstance(body, dict) else None
+    message = body.get("message") if isinstance(body, dict) else None
     refused = isinstance(error, openai.APIError) and error.code == "upstream_authentication"
-    return f"a question was not answered: {said or error}{' Is OPENAI_API_KEY right?' if refused else ''}"
+    return f"a question was not answered: {message or error}{' Is OPENAI_API_KEY right?' if refused else ''}"
 
 
 def _report(console: Console, settings: Settings, base_url: str) -> None:
@@ -213,7 +213,7 @@ def _report(console: Console, settings: Settings, base_url: str) -> None:
 
 
 def _print_usage(console: Console, base_url: str, config: Path) -> None:
-    console.print("Point an existing client at it:", style="bold")
+    console.print("Use it with an existing client:", style="bold")
     console.print(
         f'  client = OpenAI(base_url="{base_url}", api_key="unused")', highlight=False, markup=False
     )

@@ -68,19 +68,19 @@ def evaluate(
     twice. Ctrl-C reports the finished items.
     """
     settings = settings_of(config)
-    asked = items.chosen(items.load(data), limit, seed)
+    selected = items.chosen(items.load(data), limit, seed)
     done: dict[str, Trial] = {}
     stopped, complete = False, True
     resolve_prices(settings)
     accounts(settings)
     with closing(_record(out)) as record, small_tier(settings) as running:
         try:
-            complete = asyncio.run(_collect(running, asked, record, done, samples, at_once, max_usd))
+            complete = asyncio.run(_collect(running, selected, record, done, samples, at_once, max_usd))
         except KeyboardInterrupt:
             stopped = True
             click.echo("stopped; the same command goes on from here", err=True)
     if done:
-        _report(settings, asked, [done[item.id] for item in asked if item.id in done], out)
+        _report(settings, selected, [done[item.id] for item in selected if item.id in done], out)
     if stopped:
         raise click.exceptions.Exit(INTERRUPTED)
     if not done:
@@ -95,14 +95,14 @@ def _record(out: Path) -> Record:
     except OSError as e:
         raise click.ClickException(f"--out: {out} cannot be written ({e.strerror})") from e
     if len(record):
-        click.echo(f"{len(record)} calls of an earlier run are in {out} and are not made again", err=True)
+        click.echo(f"{len(record)} calls of an earlier run in {out} are not repeated", err=True)
     return record
 
 
-def _report(settings: Settings, asked: list[Item], trials: list[Trial], out: Path) -> None:
+def _report(settings: Settings, selected: list[Item], trials: list[Trial], out: Path) -> None:
     at = thresholds_of(settings)
     pair = f"{settings.small.model} and {settings.large.model}"
-    heading = f"{pair}: {len(trials)} of {len(asked)} items"
+    heading = f"{pair}: {len(trials)} of {len(selected)} items"
     trial.write(out, trials)
     found = report.lines(trials, at)
     text = report.write(out, found, report.confidences(trials), heading)
@@ -127,11 +127,11 @@ def thresholds_of(settings: Settings) -> At:
 
 
 async def _collect(
-    settings: Settings, asked: list[Item], record: Record, done: dict[str, Trial], samples: int | None,
+    settings: Settings, selected: list[Item], record: Record, done: dict[str, Trial], samples: int | None,
     at_once: int, max_usd: int | None,
 ) -> bool:  # fmt: skip
     runner = await _runner()
-    if runner is None and any(item.task is TaskKind.CODE for item in asked):
+    if runner is None and any(item.task is TaskKind.CODE for item in selected):
         raise ConfigError(
             ["code can only be graded in the sandbox; remove these items or run `cope-proxy doctor`"]
         )
@@ -145,9 +145,9 @@ async def _collect(
     try:
         async with open_tiers(settings, record, runner, max_usd) as tiers:
             with Progress(*shown, console=Console(stderr=True)) as progress:
-                bar = progress.add_task("items", total=len(asked))
+                bar = progress.add_task("items", total=len(selected))
 
-                def told(item: Item, problem: str | None) -> None:
+                def report_item(item: Item, problem: str | None) -> None:
                     progress.advance(bar)
                     progress.update(bar, description=f"items, {format_usd(tiers.spent)} USD")
                     if problem:
@@ -156,7 +156,9 @@ async def _collect(
                         )
 
                 try:
-                    return await collect(asked, tiers, done, samples=samples, at_once=at_once, told=told)
+                    return await collect(
+                        selected, tiers, done, samples=samples, at_once=at_once, told=report_item
+                    )
                 except asyncio.CancelledError:
                     progress.console.print(
                         "stopping after the paid calls in progress (Ctrl-C again to stop at once)"
