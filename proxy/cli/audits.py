@@ -1,4 +1,4 @@
-"""`cope-proxy audits`: how often local answers are those of the large model."""
+"""`cope-proxy audits`: how often local answers agree with the large model."""
 
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -22,41 +22,41 @@ if TYPE_CHECKING:
 
 @click.command()
 @config_option
-@click.option("--days", default=7, show_default=True, type=click.IntRange(1))
-@click.option("--json", "as_json", is_flag=True)
+@click.option("--days", default=7, show_default=True, type=click.IntRange(1), help="Days of audits to show.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def audits(config: str | None, days: int, as_json: bool) -> None:
     """Show how often local answers agree with the large model, by task kind and stage."""
     settings = settings_of(config)
     models, zone = models_of(settings), ZoneInfo(settings.budgets.timezone)
     since = datetime.now(UTC) - timedelta(days=days)
 
-    async def ask(engine: "Database") -> tuple[list[Agreement], dict[tuple[str, int], datetime], int]:
+    async def read(engine: "Database") -> tuple[list[Agreement], dict[tuple[str, int], datetime], int]:
         found = await agreements(engine, since, models)
         tested = await verdicts(engine, window_start("week", since, zone), models)
         return found, weeks_of_drift(tested, settings.audit.expect, zone), await total(engine, since)
 
-    found, drift, made = with_database(settings, ask)
+    found, drift, count = with_database(settings, read)
     if as_json:
         click.echo(msgspec.json.encode(found).decode())
     else:
         console().print(_table(found, drift, models, settings.audit.expect, zone))
-    if made and not found:
-        click.echo(none_of(made, days, models), err=True)
+    if count and not found:
+        click.echo(no_audits_of_models(count, days, models), err=True)
     if not settings.audit.share and not as_json:
-        click.echo("nothing is audited at present: set audit.share, for example 0.02", err=True)
+        click.echo("nothing is audited at present; set audit.share, for example to 0.02", err=True)
 
 
 def models_of(settings: Settings) -> Models:
-    """Return the models that are configured, under the names that audits have for them."""
+    """Return the configured models under their names in the audits."""
     small = settings.small
     return Models(small.model if small.vllm is None else served_name(small), settings.large.model)
 
 
-def none_of(made: int, days: int, models: Models) -> str:
-    """Say that audits were made, but none of the models at hand."""
+def no_audits_of_models(count: int, days: int, models: Models) -> str:
+    """Return the message for audits of which none compares the configured models."""
     return (
-        f"none of the {made} audits of {days} days is of {models.small} and {models.large}, as configured: they are of "
-        "other models, or do not say of which"
+        f"none of the {count} audits of {days} days is of {models.small} and {models.large}, as configured. They "
+        "compare other models or do not name them."
     )
 
 

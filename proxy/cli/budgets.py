@@ -1,4 +1,4 @@
-"""`cope-proxy budgets`."""
+"""`cope-proxy budgets`: list and set budgets."""
 
 from typing import get_args
 

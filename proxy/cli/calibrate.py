@@ -1,4 +1,4 @@
-"""`cope-proxy calibrate`: thresholds for a target, with a guarantee, from runs of `cope-proxy eval` or from audits."""
+"""`cope-proxy calibrate`: choose thresholds that meet a target with a guarantee."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -10,7 +10,7 @@ import click
 from rich.table import Table
 
 from proxy.cascade.types import Plans, Policy, TaskKind
-from proxy.cli.audits import models_of, none_of
+from proxy.cli.audits import models_of, no_audits_of_models
 from proxy.cli.options import USD, check_writable, config_option, console, settings_of, with_database
 from proxy.config.controls import Controls
 from proxy.config.policy import NEVER, policy
@@ -61,10 +61,10 @@ def calibrate_command(
     the share of local answers that agree with the large model's.
     """
     if bool(runs) == audited:
-        raise click.UsageError("name folders of `cope-proxy eval`, or --audited")
+        raise click.UsageError("name either folders of `cope-proxy eval` or --audited")
     check_writable(out)
     if (quality is None) == (cost is None):
-        raise click.UsageError("name one target: --quality 0.99, or --max-usd-per-1000 0.5")
+        raise click.UsageError("name one target: --quality 0.99 or --max-usd-per-1000 0.5")
     target = Target("quality", quality) if quality is not None else Target("cost", (cost or 0) / 1000)
     if audited:
         _from_audits(settings_of(config), days, target, risk, seed, out)
@@ -88,27 +88,25 @@ def _from_audits(settings: Settings, days: int, target: Target, risk: float, see
     found = _evidence(settings, days)
     kinds = {task: [a for a in found if a.task == task] for task in sorted({a.task for a in found})}
     lines = [
-        f"# Written by `cope-proxy calibrate --audited`: {_agreed(target)}, at a risk of {100 * risk:g} %."
+        f"# Written by `cope-proxy calibrate --audited`: {_agreement_text(target)}, at a risk of {100 * risk:g} %."
     ]
     for task, audits in kinds.items():
-        how = _configured(settings, task)
-        if target.kind == "cost" and (bills := _bills(task, audits)):
-            choice = cost_from_audits(bills, target.value, risk=risk, seed=seed)
+        configured = _configured_policy(settings, task)
+        if target.kind == "cost" and (with_cost := _audits_with_cost(task, audits)):
+            choice = cost_from_audits(with_cost, target.value, risk=risk, seed=seed)
             _show(choice)
-            # Stage 1 alone holds the cost; a guideline would come on top.
-            plans: Plans = "goals" if how.plans == "all" else how.plans
-            lines += _table_of(choice, plans, how.samples, NEVER, _notes(choice))
+            # The guarantee covers the cost of stage 1. A guideline would add to it.
+            plans: Plans = "goals" if configured.plans == "all" else configured.plans
+            lines += _kind_table(choice, plans, configured.samples, NEVER, _comments(choice))
         elif target.kind == "quality" and any(a.agreed is not None for a in audits):
             first, second = from_audits(audits, target.value, risk=risk, seed=seed)
             _show(first)
             _show(second)
-            lines += _table_of(first, how.plans, how.samples, second.chosen)
+            lines += _kind_table(first, configured.plans, configured.samples, second.chosen)
         else:
             click.echo(f"{task}: none of {len(audits)} audits tells of this target; it keeps its thresholds")
     if len(lines) == 1:
-        raise click.ClickException(
-            "no audit tells of this target yet; audit.share says how many answers are audited from now on"
-        )
+        raise click.ClickException("no audit tells of this target yet; set audit.share to audit more answers")
     _write(out, lines)
 
 
@@ -116,26 +114,26 @@ def _show(choice: AuditChoice) -> None:
     if choice.frontier:
         console().print(_audit_table(choice))
     else:
-        click.echo(f"{choice.task}: no audits tell of stage {choice.stage} here, so it accepts nothing")
+        click.echo(f"{choice.task}: no audit covers stage {choice.stage}, so it accepts nothing")
 
 
-def _table_of(
-    first: AuditChoice, plans: Plans, samples: int, stage2: float, notes: Iterable[str] = ()
+def _kind_table(
+    first: AuditChoice, plans: Plans, samples: int, stage2: float, comments: Iterable[str] = ()
 ) -> list[str]:
-    """Write down what was chosen; it says nothing of votes of another size, or under other plans."""
+    """Return the table of a task kind. Its thresholds only hold for these samples and plans."""
     return [
         "",
         f"[{first.task}]",
-        *notes,
+        *comments,
         f'plans = "{plans}"',
         f"samples = {samples}",
-        f"stage1 = {_threshold(first.chosen)}",
-        f"stage2 = {_threshold(stage2)}",
+        f"stage1 = {_threshold_text(first.chosen)}",
+        f"stage2 = {_threshold_text(stage2)}",
     ]
 
 
-def _notes(choice: AuditChoice) -> Iterator[str]:
-    """Yield what limits the certificate of a cost."""
+def _comments(choice: AuditChoice) -> Iterator[str]:
+    """Yield a comment if the cost is not certified or depends on estimates."""
     if not choice.certified:
         yield "# NOT certified: no threshold holds the target; this is the cheapest one"
     elif choice.estimated:
@@ -143,30 +141,30 @@ def _notes(choice: AuditChoice) -> Iterator[str]:
         yield f"# certified as far as estimates are right: {choice.estimated} of {of} prices of the large model are"
 
 
-def _bills(task: str, audits: list[Evidence]) -> list[Evidence]:
-    """Return stage 1's audits that say what they cost; say how many others there are."""
+def _audits_with_cost(task: str, audits: list[Evidence]) -> list[Evidence]:
+    """Return the audits of stage 1 that have a cost. Report the number of the others."""
     first = [a for a in audits if a.stage == 1]
-    bills = priced(first)
-    if bills and (missing := len(first) - len(bills)):
+    with_cost = priced(first)
+    if with_cost and (missing := len(first) - len(with_cost)):
         click.echo(f"{task}: {missing} audits do not say what they cost and are left out")
-    return bills
+    return with_cost
 
 
 def _evidence(settings: Settings, days: int) -> list[Evidence]:
-    """Return the audits that tell of what is configured: its models and its n."""
+    """Return the audits of the configured models and numbers of samples."""
     since, models = datetime.now(UTC) - timedelta(days=days), models_of(settings)
 
-    async def ask(engine: "Database") -> tuple[list[Evidence], int]:
+    async def read(engine: "Database") -> tuple[list[Evidence], int]:
         return await evidence(engine, since, models), await total(engine, since)
 
-    found, made = with_database(settings, ask)
+    found, count = with_database(settings, read)
     if not found:
         raise click.ClickException(
-            none_of(made, days, models)
-            if made
-            else f"no audits in {days} days; audit.share says how many answers are audited"
+            no_audits_of_models(count, days, models)
+            if count
+            else f"no audits in {days} days; set audit.share to audit some answers"
         )
-    sizes = {task: _configured(settings, task).samples for task in {a.task for a in found}}
+    sizes = {task: _configured_policy(settings, task).samples for task in {a.task for a in found}}
     fitting = [a for a in found if a.samples == sizes[a.task]]
     if not fitting:
         raise click.ClickException(
@@ -177,7 +175,7 @@ def _evidence(settings: Settings, days: int) -> list[Evidence]:
     return fitting
 
 
-def _configured(settings: Settings, task: str) -> Policy:
+def _configured_policy(settings: Settings, task: str) -> Policy:
     return policy(settings.cascade, TaskKind(task), (NEVER, NEVER), Controls())
 
 
@@ -188,7 +186,7 @@ def _audit_table(choice: AuditChoice) -> Table:
     table = Table(
         "", "accept from", "accepted %", "of them agree %", "as the large model %", "USD per 1,000", "of large %",
         title=f"{choice.task}, stage {choice.stage}: {total} audits{certified}",
-        caption=f"USD: of stage {choice.stage}, and of the large model where it refuses{estimated}",
+        caption=f"USD: cost of stage {choice.stage}, plus the large model after an escalation{estimated}",
     )  # fmt: skip
     for level in choice.frontier:
         table.add_row(
@@ -247,18 +245,18 @@ def _figures(score: float, quality_share: float, cost: float, cost_share: float)
     )
 
 
-def _agreed(target: Target) -> str:
-    return f"at least {100 * target.value:g} % agree" if target.kind == "quality" else _most(target)
+def _agreement_text(target: Target) -> str:
+    return f"at least {100 * target.value:g} % agree" if target.kind == "quality" else _cost_text(target)
 
 
-def _most(target: Target) -> str:
+def _cost_text(target: Target) -> str:
     return f"at most {format_usd(round(1000 * target.value))} USD per 1,000 requests"
 
 
 def _toml(choices: list[Choice], target: Target, risk: float) -> list[str]:
-    least = f"at least {100 * target.value:g} % of the large model's quality"
-    asked = least if target.kind == "quality" else _most(target)
-    lines = [f"# Written by `cope-proxy calibrate`: {asked}, at a risk of {100 * risk:g} %."]
+    quality_text = f"at least {100 * target.value:g} % of the large model's quality"
+    target_text = quality_text if target.kind == "quality" else _cost_text(target)
+    lines = [f"# Written by `cope-proxy calibrate`: {target_text}, at a risk of {100 * risk:g} %."]
     for choice in choices:
         lines += ["", f"[{choice.task}]"]
         if choice.chosen is None:
@@ -268,7 +266,7 @@ def _toml(choices: list[Choice], target: Target, risk: float) -> list[str]:
             ]
             continue
         r = choice.chosen
-        pair = f"stage1 = {_threshold(r.way.stage1)}, stage2 = {_threshold(r.way.stage2)}"
+        pair = f"stage1 = {_threshold_text(r.way.stage1)}, stage2 = {_threshold_text(r.way.stage2)}"
         if not choice.certified:
             lines.append(
                 f"# NOT certified: none of {choice.tested} ways holds the target; this is the cheapest one"
@@ -277,12 +275,12 @@ def _toml(choices: list[Choice], target: Target, risk: float) -> list[str]:
             f"# on {r.items} items: {100 * r.quality_share:.1f} % of the quality at {100 * r.cost_share:.1f} % of the cost",
             f'plans = "{r.way.plans}"',
             f"samples = {choice.samples}",
-            # The confidences of an estimator with other usual thresholds were not tested.
+            # An estimator with other default thresholds was not tested.
             f"certified = {{ usual = {list(choice.usual)}, {pair} }}",
         ]
     return lines
 
 
-def _threshold(value: float) -> str:
-    """Write a confidence so that it is read as the very same one."""
+def _threshold_text(value: float) -> str:
+    """Return a confidence in TOML, without rounding."""
     return '"never"' if value > 1 else repr(float(value))

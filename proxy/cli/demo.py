@@ -1,7 +1,6 @@
-"""`cope-proxy demo`: the whole product on this machine, with real questions through the official SDK."""
+"""`cope-proxy demo`: start vLLM and the proxy and ask some questions through the official SDK."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from proxy.cli.spend import spend_table
 from proxy.config.loading import ENGINE_MODEL, ENGINE_URL
 from proxy.config.schema import BUNDLED_MODEL, Settings, Small, Vllm
 from proxy.ledger import reports
+from proxy.vllm.launch import free_port
 
 LOCAL_LARGE = "demo-large"
 QUESTIONS = (
@@ -59,41 +59,53 @@ output_per_mtok = 10
 
 @click.command()
 @click.option("--model", default=BUNDLED_MODEL, show_default=True, help="A hub id or a local folder.")
-@click.option("--serve", "stay", is_flag=True, help="Stay up after the questions.")
-@click.option("--port", default=8080, show_default=True)
-@click.option("--folder", default=".cope-demo", show_default=True, type=click.Path(path_type=Path))
+@click.option("--serve", "stay", is_flag=True, help="Keep serving after the questions.")
+@click.option(
+    "--port",
+    default=8080,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Port of the proxy. If it is taken, another free port is used.",
+)
+@click.option(
+    "--folder",
+    default=".cope-demo",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Folder for the database, the config and the logs.",
+)
 def demo(model: str, stay: bool, port: int, folder: Path) -> None:
     """Answer real questions with the cascade and show the spend."""
     console = Console(width=None if sys.stdout.isatty() else 130)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
-        raise click.ClickException(f"--folder: {folder} cannot be made ({e.strerror})") from e
+        raise click.ClickException(f"--folder: {folder} cannot be created ({e.strerror})") from e
     paid = bool(os.environ.get("OPENAI_API_KEY"))
     large = os.environ.get("COPE_DEMO_LARGE", "gpt-4o-mini") if paid else LOCAL_LARGE
     small = Small(model=model, vllm=Vllm(log_file=str(folder / "vllm.log")))
     console.print("[bold]1/4[/] starting vLLM with the small model (log: %s)" % (folder / "vllm.log"))
-    with started(small, also=() if paid else (large,)) as engine:
+    with started(small, aliases=() if paid else (large,)) as engine:
         config = _write_config(folder, model, large, engine.base_url, paid=paid)
         env = {**os.environ, ENGINE_URL: engine.base_url, ENGINE_MODEL: engine.model}
         if not paid:
             env["OPENAI_API_KEY"] = "local"
             console.print(
-                "[yellow]No OPENAI_API_KEY: the same small model plays the large tier as 'demo-large', at a stated price of "
-                "2.50/10 USD per million tokens. The mechanics are real; stage-3 answers are no better.[/]"
+                "[yellow]No OPENAI_API_KEY: the small model also serves as the large one, 'demo-large', at a price of "
+                "2.50/10 USD per million tokens. Answers of stage 3 are therefore no better.[/]"
             )
         console.print("[bold]2/4[/] starting the proxy")
-        with _proxy(config, port, env, folder / "proxy.log") as base_url:
-            console.print("[bold]3/4[/] asking, through the openai SDK")
+        with _running_proxy(config, port, env, folder / "proxy.log") as base_url:
+            console.print("[bold]3/4[/] sending questions with the openai SDK")
             try:
                 console.print(_ask(console, base_url))
             except openai.OpenAIError as e:
                 raise click.ClickException(f"{_reason(e)} The proxy's log is {folder / 'proxy.log'}") from e
             console.print("[bold]4/4[/] the ledger")
             _report(console, settings_of(str(config)), base_url)
-            _point_clients(console, base_url, config)
+            _print_usage(console, base_url, config)
             if stay:
-                console.print("serving until Ctrl-C ...")
+                console.print("serving until Ctrl-C")
                 try:
                     while True:
                         time.sleep(3600)
@@ -113,11 +125,11 @@ def _write_config(folder: Path, model: str, large: str, engine_url: str, *, paid
 
 
 @contextmanager
-def _proxy(config: Path, port: int, env: dict[str, str], log: Path) -> Iterator[str]:
-    """Run the proxy's workers on a free port from `port` on; stop them on the way out."""
-    port = _free_port(port)
+def _running_proxy(config: Path, port: int, env: dict[str, str], log: Path) -> Iterator[str]:
+    """Run the proxy until the block ends, on the given port if it is free."""
+    port = free_port(port)
     env = {**env, "COPE_CONFIG": str(config.resolve())}
-    with_database(settings_of(str(config)), _nothing)
+    with_database(settings_of(str(config)), _no_work)
     command = [
         sys.executable,
         "-m",
@@ -138,16 +150,8 @@ def _proxy(config: Path, port: int, env: dict[str, str], log: Path) -> Iterator[
         process.wait()
 
 
-async def _nothing(_: object) -> None:
-    """Only the schema is wanted."""
-
-
-def _free_port(first: int) -> int:
-    for port in range(first, first + 50):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                return port
-    raise click.ClickException(f"no free port from {first} on; name another with --port")
+async def _no_work(_: object) -> None:
+    """Leave the database as it is. `with_database` has brought its schema up to date."""
 
 
 def _wait_live(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
@@ -162,7 +166,7 @@ def _wait_live(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
 
 
 def _ask(console: Console, base_url: str) -> Table:
-    """Ask all questions at once, as a busy team would: vLLM batches them."""
+    """Ask all questions at once. vLLM batches them."""
     table = Table("question", "task", "stage", "votes", "confidence", "cost USD", "large alone USD", "answer")
     with (
         openai.OpenAI(base_url=base_url, api_key="unused", timeout=600) as client,
@@ -175,12 +179,12 @@ def _ask(console: Console, base_url: str) -> Table:
                 model="cope", messages=[{"role": "user", "content": question}]
             )
 
-        asked = [threads.submit(ask, question) for question in QUESTIONS]
-        for count, done in enumerate(as_completed(asked), start=1):
-            status.update(f"{count} of {len(asked)} answered")
+        pending = [threads.submit(ask, question) for question in QUESTIONS]
+        for count, done in enumerate(as_completed(pending), start=1):
+            status.update(f"{count} of {len(pending)} answered")
             if not console.is_terminal:
-                console.print(f"  {count} of {len(asked)} answered: {QUESTIONS[asked.index(done)][:60]}")
-        answers = [done.result() for done in asked]
+                console.print(f"  {count} of {len(pending)} answered: {QUESTIONS[pending.index(done)][:60]}")
+        answers = [done.result() for done in pending]
     for question, answer in zip(QUESTIONS, answers, strict=True):
         cope = (answer.model_extra or {})["cope"]
         votes = ", ".join(f"{s['agreed']} of {s['drawn']}/{s['of']}" for s in cope["stages"])
@@ -194,22 +198,22 @@ def _ask(console: Console, base_url: str) -> Table:
 
 
 def _reason(error: openai.OpenAIError) -> str:
-    """Say in a line why a question was not answered."""
+    """Return one line with the reason why a question was not answered."""
     body = error.body if isinstance(error, openai.APIError) else None
-    said = body.get("message") if isinstance(body, dict) else None
+    message = body.get("message") if isinstance(body, dict) else None
     refused = isinstance(error, openai.APIError) and error.code == "upstream_authentication"
-    return f"a question was not answered: {said or error}{' Is OPENAI_API_KEY right?' if refused else ''}"
+    return f"a question was not answered: {message or error}{' Is OPENAI_API_KEY right?' if refused else ''}"
 
 
 def _report(console: Console, settings: Settings, base_url: str) -> None:
     with urlopen(f"{base_url}/spend", timeout=10):  # noqa: S310  (our own loopback address)
-        pass  # the proxy has now written what its journal alone had
+        pass  # the proxy writes its journal to the database before it answers
     rows = with_database(settings, lambda engine: reports.spend(engine, by="stage", zone=ZoneInfo("UTC")))
     console.print(spend_table(rows, "stage"))
 
 
-def _point_clients(console: Console, base_url: str, config: Path) -> None:
-    console.print("Point an existing client at it:", style="bold")
+def _print_usage(console: Console, base_url: str, config: Path) -> None:
+    console.print("Use it with an existing client:", style="bold")
     console.print(
         f'  client = OpenAI(base_url="{base_url}", api_key="unused")', highlight=False, markup=False
     )

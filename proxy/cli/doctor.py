@@ -35,7 +35,7 @@ def doctor(config: str | None) -> None:
     for name, check in checks:
         try:
             click.echo(f"ok    {name}: {check(settings)}")
-        except Exception as e:  # noqa: BLE001  (whatever is wrong is what the operator wants to read)
+        except Exception as e:  # noqa: BLE001  (every failure is a result of a check)
             failed += 1
             lines = e.problems if isinstance(e, ConfigError) else [f"{type(e).__name__}: {e}"]
             click.echo(f"FAIL  {name}: {'; '.join(lines)[:500]}")
@@ -47,7 +47,7 @@ def _calibration(settings: Settings) -> str:
     if settings.cascade.calibration is None:
         return "none"
     tables = [f"[cascade.thresholds.{kind}]" for kind in overridden_kinds(settings)]
-    note = f"; the config's own {', '.join(tables)} replaces what it says of that" if tables else ""
+    note = f"; replaced in part by {', '.join(tables)}" if tables else ""
     return f"{settings.cascade.calibration}{note}"
 
 
@@ -64,11 +64,11 @@ def _database(settings: Settings) -> str:
     from proxy.ledger import migrate  # noqa: PLC0415
     from proxy.ledger.unsettled import unsettled_sum  # noqa: PLC0415
 
-    lost = with_database(settings, unsettled_sum)
+    unsettled = with_database(settings, unsettled_sum)
     note = (
-        f"; {lost.count} paid calls of dead processes are unsettled, {format_usd(lost.amount)} USD at worst: "
+        f"; {unsettled.count} paid calls of dead processes are unsettled, {format_usd(unsettled.amount)} USD at worst: "
         "see `cope-proxy ledger unsettled`"
-        if lost.count
+        if unsettled.count
         else ""
     )
     return f"schema {migrate.current(settings.database.url)}{note}"
@@ -76,12 +76,12 @@ def _database(settings: Settings) -> str:
 
 def _sandbox(settings: Settings) -> str:
     if not settings.sandbox.enabled:
-        return "off (sandbox.enabled)"
+        return "disabled by sandbox.enabled; code is compared as text"
     try:
         asyncio.run(open_sandbox())
     except SandboxError as e:
-        return f"none, so code is compared as text: {e}"
-    return "holds: answers to code are run and compared"
+        return f"none; code is compared as text: {e}"
+    return "passes its self-test; code is run and compared by its behaviour"
 
 
 def _small(settings: Settings) -> str:
@@ -101,7 +101,7 @@ def _upstream(settings: Settings) -> str:
     lines = []
     for model in settings.large_models.values():
         api = apis[model.upstream]
-        # Azure lists models, not deployments: there only a call would tell.
+        # Azure lists its models but not its deployments. Only a call could check them.
         if api.settings.api_version is None:
             lines.append(asyncio.run(_ask_models(api.settings.base_url, api.key, model.id)))
     return "; ".join(lines)

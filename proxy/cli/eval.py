@@ -1,4 +1,4 @@
-"""`cope-proxy eval`: labelled tasks through both tiers, every way, with what it costs and how good it is."""
+"""`cope-proxy eval`: run labelled tasks with both models and report quality and cost."""
 
 import asyncio
 from contextlib import closing
@@ -37,7 +37,7 @@ from proxy.sandbox import Sandbox, SandboxError, open_sandbox
 from proxy.service.state import upstream_apis
 
 INTERRUPTED = 130
-"""The exit code of what Ctrl-C has stopped."""
+"""The exit code after Ctrl-C."""
 
 
 @click.command("eval")
@@ -69,41 +69,41 @@ def evaluate(
     twice. Ctrl-C reports the finished items.
     """
     settings = settings_of(config)
-    asked = items.chosen(items.load(data), limit, seed)
+    selected = items.chosen(items.load(data), limit, seed)
     done: dict[str, Trial] = {}
-    stopped, whole = False, True
+    stopped, complete = False, True
     resolve_prices(settings)
     upstream_apis(settings)
     with closing(_record(out)) as record, small_tier(settings) as running:
         try:
-            whole = asyncio.run(_collect(running, asked, record, done, samples, at_once, max_usd))
+            complete = asyncio.run(_collect(running, selected, record, done, samples, at_once, max_usd))
         except KeyboardInterrupt:
             stopped = True
             click.echo("stopped; the same command goes on from here", err=True)
     if done:
-        _report(settings, asked, [done[item.id] for item in asked if item.id in done], out)
+        _report(settings, selected, [done[item.id] for item in selected if item.id in done], out)
     if stopped:
         raise click.exceptions.Exit(INTERRUPTED)
     if not done:
         raise click.ClickException("no item was answered by both tiers")
-    if not whole:
-        raise click.ClickException("the large model stayed away; the same command goes on from here")
+    if not complete:
+        raise click.ClickException("the large model was unavailable; the same command goes on from here")
 
 
 def _record(out: Path) -> Record:
     try:
         record = Record(out / "calls.jsonl")
     except OSError as e:
-        raise click.ClickException(f"--out: {out} is no folder to write into ({e.strerror})") from e
+        raise click.ClickException(f"--out: {out} cannot be written ({e.strerror})") from e
     if len(record):
-        click.echo(f"{len(record)} calls of an earlier run are in {out} and are not made again", err=True)
+        click.echo(f"{len(record)} calls of an earlier run in {out} are not repeated", err=True)
     return record
 
 
-def _report(settings: Settings, asked: list[Item], trials: list[Trial], out: Path) -> None:
+def _report(settings: Settings, selected: list[Item], trials: list[Trial], out: Path) -> None:
     at = thresholds_of(settings)
     pair = f"{settings.small.model} and {settings.large.model}"
-    heading = f"{pair}: {len(trials)} of {len(asked)} items"
+    heading = f"{pair}: {len(trials)} of {len(selected)} items"
     trial.write(out, trials)
     found = report.lines(trials, at)
     text = report.write(out, found, report.confidences(trials), heading)
@@ -112,7 +112,7 @@ def _report(settings: Settings, asked: list[Item], trials: list[Trial], out: Pat
     console().print(Markdown(text))
     click.echo(f"written to {out}: report.md, report.json" + "".join(f", {p.name}" for p in drawn))
     if not drawn:
-        click.echo("no plot: `pip install 'cope-proxy[evals]'` brings matplotlib", err=True)
+        click.echo("no plot; `pip install 'cope-proxy[evals]'` installs matplotlib", err=True)
 
 
 def _frontier(trials: list[Trial]) -> list[Rated]:
@@ -120,7 +120,7 @@ def _frontier(trials: list[Trial]) -> list[Rated]:
 
 
 def thresholds_of(settings: Settings) -> At:
-    """Return which thresholds `serve` would use for an item."""
+    """Return the function that looks up the thresholds of an item, as `serve` uses them."""
     cascade = settings.cascade
     return lambda trial: Thresholds(
         *thresholds(cascade, TaskKind(trial.task), trial.usual), inclusive=cascade.accept_at_threshold
@@ -128,13 +128,13 @@ def thresholds_of(settings: Settings) -> At:
 
 
 async def _collect(
-    settings: Settings, asked: list[Item], record: Record, done: dict[str, Trial], samples: int | None,
+    settings: Settings, selected: list[Item], record: Record, done: dict[str, Trial], samples: int | None,
     at_once: int, max_usd: int | None,
 ) -> bool:  # fmt: skip
     runner = await _runner()
-    if runner is None and any(item.task is TaskKind.CODE for item in asked):
+    if runner is None and any(item.task is TaskKind.CODE for item in selected):
         raise ConfigError(
-            ["code can only be graded in the sandbox; leave these items out, or see `cope-proxy doctor`"]
+            ["code can only be graded in the sandbox; remove these items or run `cope-proxy doctor`"]
         )
     shown = (
         TextColumn("{task.description}"),
@@ -147,9 +147,9 @@ async def _collect(
     try:
         async with open_tiers(settings, record, runner, budget) as tiers:
             with Progress(*shown, console=Console(stderr=True)) as progress:
-                bar = progress.add_task("items", total=len(asked))
+                bar = progress.add_task("items", total=len(selected))
 
-                def told(item: Item, problem: str | None) -> None:
+                def report_item(item: Item, problem: str | None) -> None:
                     progress.advance(bar)
                     progress.update(bar, description=f"items, {format_usd(budget.spent)} USD")
                     if problem:
@@ -158,10 +158,12 @@ async def _collect(
                         )
 
                 try:
-                    return await collect(asked, tiers, done, samples=samples, at_once=at_once, report=told)
+                    return await collect(
+                        selected, tiers, done, samples=samples, at_once=at_once, report=report_item
+                    )
                 except asyncio.CancelledError:
                     progress.console.print(
-                        "stopping; paid calls under way are waited for (Ctrl-C again: at once)"
+                        "stopping after the paid calls in progress (Ctrl-C again to stop at once)"
                     )
                     raise
     finally:

@@ -1,4 +1,4 @@
-"""`cope-proxy init`."""
+"""`cope-proxy init`: write the example config."""
 
 from importlib import resources
 from pathlib import Path
@@ -7,7 +7,7 @@ import click
 
 
 def example_config() -> str:
-    """Return the commented example, from the wheel or from the repository."""
+    """Return the example config from the wheel or the repository."""
     packed = resources.files("proxy").joinpath("_config.example.toml")
     if packed.is_file():
         return packed.read_text()
@@ -16,7 +16,7 @@ def example_config() -> str:
 
 @click.command()
 @click.argument("path", default="cope.toml", type=click.Path(path_type=Path))
-@click.option("--force", is_flag=True, help="Replace a file that exists.")
+@click.option("--force", is_flag=True, help="Replace an existing file.")
 def init(path: Path, force: bool) -> None:
     """Write a complete, commented config."""
     if path.exists() and not force:

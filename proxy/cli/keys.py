@@ -21,7 +21,7 @@ def keys() -> None:
 @keys.command("create")
 @config_option
 @click.argument("name")
-@click.option("--budget", type=USD, help="Most that the key may spend, in USD.")
+@click.option("--budget", type=USD, help="Highest spend of the key in USD.")
 @click.option(
     "--window",
     type=click.Choice(get_args(Window)),
@@ -30,13 +30,13 @@ def keys() -> None:
     help="Window of the budget.",
 )
 @click.option("--expires", metavar="SPAN", help="Time until the key expires, such as 90d or 12h.")
-@click.option("--model", "models", multiple=True, help="A model that it may use. May be repeated.")
+@click.option("--model", "models", multiple=True, help="A model that the key may use. May be repeated.")
 @click.option(
     "--mode",
     "modes",
     multiple=True,
     type=click.Choice(get_args(Mode)),
-    help="A mode that it may use. May be repeated.",
+    help="A mode that the key may use. May be repeated.",
 )
 @click.option("--rpm", type=click.IntRange(1), help="Highest number of requests per minute.")
 @click.option("--tpm", type=click.IntRange(1), help="Highest number of tokens per minute.")
@@ -63,7 +63,7 @@ def keys_create(
         tokens_per_minute=tpm,
     )
     new = with_database(settings_of(config), lambda engine: ledger_keys.create_key(engine, name, rules))
-    _show(new)
+    _print_secret(new)
 
 
 @keys.command("rotate")
@@ -78,7 +78,7 @@ def keys_rotate(config: str | None, key_id: str, grace: str) -> None:
     new = with_database(settings_of(config), lambda engine: ledger_keys.rotate_key(engine, key_id, span))
     if new is None:
         raise click.ClickException(f"no active key {key_id}; see `cope-proxy keys list`")
-    _show(new)
+    _print_secret(new)
 
 
 @keys.command("list")
@@ -109,7 +109,7 @@ def keys_revoke(config: str | None, key_id: str) -> None:
     click.echo(f"revoked {key_id}")
 
 
-def _show(new: ledger_keys.NewKey) -> None:
+def _print_secret(new: ledger_keys.NewKey) -> None:
     click.echo(new.token)
     click.echo(f"id {new.id}; the key is not shown again", err=True)
 

@@ -1,4 +1,4 @@
-"""`cope-proxy ledger`: what the ledger keeps, and what dead processes have left in it."""
+"""`cope-proxy ledger`: delete old records and settle the calls of dead processes."""
 
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -21,21 +21,25 @@ def ledger() -> None:
 @ledger.command("prune")
 @config_option
 @click.option(
-    "--older-than", "days", type=click.IntRange(0), metavar="DAYS", help="Default: ledger.retention_days."
+    "--older-than",
+    "days",
+    type=click.IntRange(0),
+    metavar="DAYS",
+    help="Age in days. Default: ledger.retention_days.",
 )
-@click.option("--content-only", is_flag=True, help="Drop prompts, answers and plans, keep the numbers.")
+@click.option("--content-only", is_flag=True, help="Only delete prompts, answers and plans.")
 def ledger_prune(config: str | None, days: int | None, content_only: bool) -> None:
     """Delete old requests. Reports still have their daily sums."""
     settings = settings_of(config)
     kept = settings.ledger.content_retention_days if content_only else settings.ledger.retention_days
     days = kept if days is None else days
     if days is None:
-        raise click.UsageError("say --older-than DAYS, or set ledger.retention_days")
+        raise click.UsageError("name --older-than DAYS or set ledger.retention_days")
     before = datetime.now(UTC) - timedelta(days=days)
     drop = retention.drop_content if content_only else retention.prune
     count = with_database(settings, lambda engine: drop(engine, before))
-    what = "lost their text" if content_only else "dropped, with their calls"
-    click.echo(f"{count} requests from before {before:%Y-%m-%d %H:%M} UTC {what}")
+    deleted = "the content of " if content_only else ""
+    click.echo(f"deleted {deleted}{count} requests from before {before:%Y-%m-%d %H:%M} UTC")
 
 
 @ledger.command("rebuild")
@@ -45,7 +49,7 @@ def ledger_rebuild(config: str | None) -> None:
     settings = settings_of(config)
     zone = ZoneInfo(settings.budgets.timezone)
     count = with_database(settings, lambda engine: rebuild(engine, zone))
-    click.echo(f"summed up {count} days")
+    click.echo(f"recomputed {count} days")
 
 
 @ledger.command("unsettled")

@@ -1,4 +1,4 @@
-"""The `cope-proxy` command. One module a group of commands."""
+"""The `cope-proxy` command. Each group of commands has its own module."""
 
 import sys
 
@@ -24,7 +24,7 @@ from proxy.errors import ConfigError
 
 class _Root(click.Group):
     def invoke(self, ctx: click.Context) -> object:
-        """Turn a bad configuration into its lines instead of a traceback."""
+        """Report each problem of the config in one line instead of a traceback."""
         try:
             return super().invoke(ctx)
         except ConfigError as e:

@@ -1,4 +1,4 @@
-"""What every command shares: its `--config`, and a database for the time of one coroutine."""
+"""Options and helpers that the commands share."""
 
 import asyncio
 import os
@@ -29,7 +29,7 @@ class _Usd(click.ParamType[int]):
     name = "USD"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Read it, or say what is wrong with it."""
+        """Parse an amount, or fail with the reason."""
         try:
             return value if isinstance(value, int) else parse_usd(str(value))
         except ValueError as e:
@@ -37,13 +37,13 @@ class _Usd(click.ParamType[int]):
 
 
 USD = _Usd()
-UNFOLDED = 170
+PIPE_WIDTH = 170
 _SQLITE = "sqlite+aiosqlite:///"
 
 
 def console() -> Console:
-    """Return the terminal, or for a pipe a page that is wide enough for whole numbers."""
-    return Console(width=None if sys.stdout.isatty() else UNFOLDED)
+    """Return a console. In a pipe it is wide enough for complete numbers."""
+    return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
 
 config_option: Callable[[Any], Any] = click.option(
@@ -52,23 +52,23 @@ config_option: Callable[[Any], Any] = click.option(
 
 
 def settings_of(config: str | None) -> Settings:
-    """Load the settings; where no file is named and none lies here, say how to get one.
+    """Load the settings.
 
     Raises:
-        ConfigError: they cannot be used.
+        ConfigError: the settings cannot be used.
     """
     return load(config_path(config, os.environ), os.environ)
 
 
 def pin_config(config: str | None) -> None:
-    """Let processes that this one starts read the same file."""
+    """Let the processes that this one starts read the same config."""
     path = config_path(config, os.environ)
     if path is not None:
         os.environ["COPE_CONFIG"] = str(Path(path).resolve())
 
 
 def with_database(settings: Settings, work: "Callable[[Database], Awaitable[T]]") -> T:
-    """Bring the database up to date, run a coroutine on it and close it."""
+    """Upgrade the schema of the database, run a coroutine on it and close it."""
     from proxy.ledger.database import open_database  # noqa: PLC0415
     from proxy.ledger.migrate import upgrade  # noqa: PLC0415
 
@@ -110,17 +110,17 @@ def _unusable(reason: str) -> click.ClickException:
 
 
 def secret_names(settings: Settings) -> tuple[str, ...]:
-    """The variables that vLLM has no business to see."""
+    """Return the names of the variables that vLLM must not inherit."""
     upstreams = (u.api_key_env for u in (settings.large, *settings.upstreams.values()))
     names = (*upstreams, settings.server.admin_key_env, settings.small.api_key_env)
     return tuple(name for name in names if name)
 
 
 def check_writable(out: Path) -> None:
-    """Refuse a file that could not be written at the end of a long command; leave it as it is.
+    """Check before a long command that its output file can be written. Do not change the file.
 
     Raises:
-        click.ClickException: it could not.
+        click.ClickException: the file cannot be written.
     """
     try:
         if out.exists():
@@ -132,24 +132,24 @@ def check_writable(out: Path) -> None:
 
 
 def say(line: str) -> None:
-    """Tell how the engine's start goes."""
+    """Report a step of vLLM's start."""
     click.echo(f"vllm: {line}", err=True)
 
 
 @contextmanager
 def started(
-    small: Small, *, also: Sequence[str] = (), secrets: Sequence[str] = ()
+    small: Small, *, aliases: Sequence[str] = (), secrets: Sequence[str] = ()
 ) -> "Iterator[EngineProcess]":
-    """Run vLLM for the time of a command, from when it answers; the arguments are those of `vllm.start`.
+    """Start vLLM, wait until it answers and stop it at the end. The arguments are those of `launch.start`.
 
     Raises:
-        click.ClickException: it does not start; the message says why.
+        click.ClickException: vLLM does not start. The message has the reason.
     """
     from proxy.vllm import launch  # noqa: PLC0415
 
     with ExitStack() as stack:
         try:
-            engine = stack.enter_context(launch.start(small, also=also, secrets=secrets, progress=say))
+            engine = stack.enter_context(launch.start(small, aliases=aliases, secrets=secrets, progress=say))
             engine.wait_ready(say, (small.vllm or Vllm()).startup_timeout_s)
         except launch.EngineError as e:
             raise click.ClickException(str(e)) from e
@@ -158,7 +158,7 @@ def started(
 
 @contextmanager
 def small_tier(settings: Settings) -> Iterator[Settings]:
-    """Run the vLLM that the settings ask for, if they do, for the time of a command; yield settings that use it."""
+    """Run vLLM during a command if the settings require it. Yield settings that use it."""
     if settings.small.vllm is None:
         yield settings
         return

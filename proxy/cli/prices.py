@@ -1,4 +1,4 @@
-"""`cope-proxy prices`: what each configured model costs, and where that is known from."""
+"""`cope-proxy prices`: the prices of the configured models and their sources."""
 
 from datetime import date
 from importlib import metadata
@@ -13,7 +13,7 @@ from proxy.pricing.prices import published_on, published_price
 
 @click.group()
 def prices() -> None:
-    """The prices that new calls are billed at. Calls on record keep the ones they were billed at."""
+    """The prices of new calls. Recorded calls keep their prices."""
 
 
 @prices.command("list")
@@ -50,27 +50,27 @@ def prices_check(config: str | None, days: int) -> None:
     """Compare the config with the published prices. Exit with 1 if a price differs or is old."""
     from proxy.config.prices import resolve_prices  # noqa: PLC0415
 
-    odd = 0
+    problems = 0
     settings = settings_of(config)
     for model, price in resolve_prices(settings).items():
-        bare = settings.large_models[model].id
-        published, checked = published_price(bare), published_on(bare)
-        age = None if checked is None else (date.today() - checked).days  # noqa: DTZ011  (a day more or less)
+        model_id = settings.large_models[model].id
+        published, checked = published_price(model_id), published_on(model_id)
+        age = None if checked is None else (date.today() - checked).days  # noqa: DTZ011  (one day does not matter)
         if published is None:
             verdict = "ok    only the config has a price"
         elif (price.input, price.output) != (published.input, published.output):
-            odd += 1
+            problems += 1
             verdict = (
                 f"DIFF  {format_usd(price.input)}/{format_usd(price.output)} in the config, "
                 f"{format_usd(published.input)}/{format_usd(published.output)} published"
             )
         elif price.source != "config" and age is not None and age > days:
-            odd += 1
+            problems += 1
             verdict = (
                 f"OLD   last checked {age} days ago; update genai-prices or put the price into the config"
             )
         else:
             verdict = "ok    as published" + ("" if age is None else f", last checked {age} days ago")
         click.echo(f"{verdict}: {model}")
-    if odd:
+    if problems:
         raise SystemExit(1)

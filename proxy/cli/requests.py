@@ -1,4 +1,4 @@
-"""`cope-proxy requests`: what happened to one request, on one screen."""
+"""`cope-proxy requests`: list requests and show one in detail."""
 
 import click
 from rich.console import Console
@@ -16,8 +16,10 @@ def requests() -> None:
 
 @requests.command("list")
 @config_option
-@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
-@click.option("--session")
+@click.option(
+    "--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="Highest number of requests."
+)
+@click.option("--session", metavar="ID", help="Only requests of this session.")
 def requests_list(config: str | None, limit: int, session: str | None) -> None:
     """List requests, newest first."""
     rows = with_database(
@@ -44,16 +46,16 @@ def requests_list(config: str | None, limit: int, session: str | None) -> None:
 @config_option
 @click.argument("request_id")
 def requests_show(config: str | None, request_id: str) -> None:
-    """Show the whole cascade of one request."""
-    story = with_database(settings_of(config), lambda engine: get_request(engine, request_id))
-    if story is None:
+    """Show one request with its stages, plans and calls."""
+    details = with_database(settings_of(config), lambda engine: get_request(engine, request_id))
+    if details is None:
         raise click.ClickException(f"no request {request_id}; see `cope-proxy requests list`")
-    print_story(console(), story)
+    _print_request(console(), details)
 
 
-def print_story(console: Console, story: RequestDetails) -> None:
-    """Print one request: facts, stages, plans, calls."""
-    r = story.request
+def _print_request(console: Console, details: RequestDetails) -> None:
+    """Print a request with its stages, plans and calls."""
+    r = details.request
     console.print(
         f"[bold]{r.id}[/]  {r.started_at:%Y-%m-%d %H:%M:%S} UTC  status {r.status}", highlight=False
     )
@@ -69,18 +71,18 @@ def print_story(console: Console, story: RequestDetails) -> None:
             console.print(f"{name}: {getattr(r, name)}", highlight=False, markup=False)
     if r.tags:
         console.print(f"tags: {', '.join(r.tags)}", highlight=False, markup=False)
-    for s in story.stages:
+    for s in details.stages:
         verdict = "accepted" if s.accepted else "escalated"
         console.print(
             f"stage {s.stage}: {s.drawn} of {s.planned} drawn, {s.agreed} agree, confidence {s.confidence:.2f} "
             f"against {s.threshold:.2f}: {verdict}",
             highlight=False,
         )
-    for p in story.plans:
+    for p in details.plans:
         mark = "*" if p.chosen else " "
         console.print(f" {mark} {p.kind}: {p.text}", highlight=False, markup=False)
     table = Table("stage", "role", "model", "sample", "vote", "in", "out", "cost USD", "ms", "end")
-    for c in story.calls:
+    for c in details.calls:
         end = (
             (c.finish_reason or "-")
             + (" (estimated)" if c.estimated else "")

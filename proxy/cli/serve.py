@@ -1,4 +1,4 @@
-"""`cope-proxy serve`: the database brought up to date, vLLM started where asked for, then the workers."""
+"""`cope-proxy serve`: upgrade the database, start vLLM if the config has [small.vllm], and run the workers."""
 
 import ipaddress
 import os
@@ -34,10 +34,11 @@ def serve(config: str | None, host: str | None, port: int | None, workers: int |
     settings = settings_of(config)
     resolve_prices(settings)
     upstream_apis(settings)
-    _refuse_open_door(settings)
+    _require_key(settings)
     for kind in overridden_kinds(settings):
-        own = f"the config's own [cascade.thresholds.{kind}]"
-        click.echo(f"{own} replaces all that {settings.cascade.calibration} says of {kind}", err=True)
+        click.echo(
+            f"[cascade.thresholds.{kind}] replaces [{kind}] of {settings.cascade.calibration}", err=True
+        )
     with ExitStack() as stack:
         if settings.small.vllm is not None:
             try:
@@ -55,7 +56,7 @@ def serve(config: str | None, host: str | None, port: int | None, workers: int |
 
 
 def run_server(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT: stop accepting, drain, settle, flush, close."""
+    """Serve until SIGTERM or SIGINT. Then finish the running requests and write the ledger."""
     server = settings.server
     with shared_by_workers() if server.workers > 1 else nullcontext():
         uvicorn.run(
@@ -74,20 +75,20 @@ def run_server(settings: Settings) -> None:
         )
 
 
-def _refuse_open_door(settings: Settings) -> None:
+def _require_key(settings: Settings) -> None:
     from proxy.ledger.keys import any_keys  # noqa: PLC0415
 
     keys = with_database(settings, any_keys)
-    if keys or settings.server.allow_anonymous or _loopback(settings.server.host):
+    if keys or settings.server.allow_anonymous or _is_loopback(settings.server.host):
         return
     problem = (
-        f"server.host: {settings.server.host} is reachable by others and no key exists, so anybody could spend "
-        "your money; run `cope-proxy keys create NAME`, or set server.allow_anonymous = true"
+        f"server.host: {settings.server.host} is reachable from other machines and no key exists, so anybody could "
+        "spend your money; run `cope-proxy keys create NAME` or set server.allow_anonymous = true"
     )
     raise ConfigError([problem])
 
 
-def _loopback(host: str) -> bool:
+def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,4 +1,4 @@
-"""`cope-proxy spend`: reports of the spend."""
+"""`cope-proxy spend`: report the spend."""
 
 import csv
 import sys
@@ -22,7 +22,7 @@ from proxy.pricing.money import NANO_PER_USD, format_usd
 
 
 def spend_table(rows: Sequence[SpendRow], by: str) -> Table:
-    """Lay the spend out, with a line of totals."""
+    """Return the table of a report, with a line of totals."""
     calls, timed = by in OF_CALLS, by in WITH_LATENCY
     table = Table(title=f"Spend by {by}", caption=None if calls else reports.METHOD, caption_justify="left")
     table.add_column(by)
@@ -40,7 +40,7 @@ def spend_table(rows: Sequence[SpendRow], by: str) -> Table:
     total = reports.total(rows)
     table.add_section()
     if by == "tag":
-        return table  # a request counts under each of its tags: a total would count it more than once
+        return table  # a request counts once for each of its tags, so a total would be too high
     cells = [str(total.requests), str(total.errors), str(total.prompt_tokens), str(total.completion_tokens)]
     cells += [format_usd(total.cost)]
     cells += (
@@ -60,8 +60,8 @@ def _share(part: int, whole: int) -> str:
 
 @click.command()
 @config_option
-@click.option("--by", type=click.Choice(GROUPS), default="day", show_default=True)
-@click.option("--since", metavar="WHEN", help=FORMS.capitalize() + ".")
+@click.option("--by", type=click.Choice(GROUPS), default="day", show_default=True, help="Group the requests.")
+@click.option("--since", metavar="WHEN", help=f"{FORMS[0].upper()}{FORMS[1:]}.")
 @click.option("--until", metavar="WHEN", help="End of the range, not included.")
 @click.option("--month", metavar="YYYY-MM", help="One month.")
 @click.option(
@@ -71,8 +71,8 @@ def _share(part: int, whole: int) -> str:
     show_default=True,
     help="Highest number of groups.",
 )
-@click.option("--json", "as_json", is_flag=True)
-@click.option("--csv", "as_csv", is_flag=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @click.option("--parquet", type=click.Path(dir_okay=False, path_type=Path), help="Write a Parquet file.")
 def spend(
     config: str | None,
@@ -96,29 +96,29 @@ def spend(
         settings,
         lambda engine: reports.spend(engine, by=by, zone=zone, since=first, until=last, limit=limit),
     )
-    lost = with_database(settings, unsettled_sum)
+    unsettled = with_database(settings, unsettled_sum)
     if parquet is not None:
         _write_parquet(rows, parquet)
         click.echo(f"wrote {len(rows)} rows to {parquet}", err=True)
     elif as_json:
-        told = [{**_cells(row), "cost": row.cost, "baseline": row.baseline} for row in rows]
-        click.echo(msgspec.json.encode(told).decode())
+        records = [{**_cells(row), "cost": row.cost, "baseline": row.baseline} for row in rows]
+        click.echo(msgspec.json.encode(records).decode())
     elif as_csv:
         out = csv.DictWriter(sys.stdout, list(_cells(rows[0]) if rows else SpendRow.__struct_fields__))
         out.writeheader()
         out.writerows(_cells(row) for row in rows)
     else:
         console().print(spend_table(rows, by))
-    if lost.count:
+    if unsettled.count:
         click.echo(
-            f"unsettled: {lost.count} paid calls of dead processes, {format_usd(lost.amount)} USD at worst, "
+            f"unsettled: {unsettled.count} paid calls of dead processes, {format_usd(unsettled.amount)} USD at worst, "
             "are not in these sums; see `cope-proxy ledger unsettled`",
             err=True,
         )
 
 
 def _cells(row: SpendRow) -> dict[str, object]:
-    """Return a row with its amounts in USD, written out exactly."""
+    """Return a row with its amounts as exact decimals in USD."""
     cells = msgspec.structs.asdict(row)
     cells["cost_usd"] = format_usd(cells.pop("cost"))
     cells["baseline_usd"] = format_usd(cells.pop("baseline"))

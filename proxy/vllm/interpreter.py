@@ -1,4 +1,4 @@
-"""The engine's interpreter: vLLM lives in an environment of its own, apart from the proxy's."""
+"""Run the engine's interpreter. vLLM is installed in its own environment, apart from the proxy."""
 
 import fnmatch
 import os
@@ -7,22 +7,26 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 VENV_PYTHON = Path(".venv-vllm/bin/python")
-"""Where `make engine` puts the engine, seen from the working directory."""
+"""The interpreter that `make engine` installs, relative to the working directory."""
 
-WITHHELD = ("*_API_KEY", "COPE_*", "PGPASSWORD", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
-"""Variables that an engine never gets: the proxy's secrets, and what leads Python to the proxy's packages."""
+WITHHELD = (
+    *("*_API_KEY", "COPE_*", "PGPASSWORD"),
+    *("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"),
+    "PROMETHEUS_MULTIPROC_DIR",
+)
+"""Variables that the engine does not inherit: secrets, paths to the proxy's packages and the folder of its metrics."""
 
 
 class EngineError(Exception):
-    """The local engine cannot be started; the message says what to do."""
+    """The local engine cannot be started. The message names a remedy."""
 
 
 def clean_env(environ: Mapping[str, str], secrets: Collection[str] = ()) -> dict[str, str]:
-    """Return the variables that the engine may see.
+    """Return the variables that the engine may inherit.
 
     Args:
-        environ: the proxy's own variables.
-        secrets: names to withhold besides `WITHHELD`, such as the one that `large.api_key_env` names.
+        environ: the proxy's variables.
+        secrets: further names to withhold, such as the value of `large.api_key_env`.
     """
     return {
         name: value
@@ -32,10 +36,10 @@ def clean_env(environ: Mapping[str, str], secrets: Collection[str] = ()) -> dict
 
 
 def run(python: str, args: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None = None) -> str:
-    """Run the engine's interpreter to its end and return what it printed.
+    """Run the engine's interpreter to its end and return its output.
 
     Raises:
-        EngineError: when it cannot be started, fails or takes too long; the message quotes its last lines.
+        EngineError: it cannot be started, fails or takes too long. The message quotes its last lines.
     """
     try:
         done = subprocess.run(

@@ -323,7 +323,7 @@ def test_thresholds_are_calibrated_from_audits(audited, small_server, large_serv
     assert done.returncode == 0, done.stderr
     written = (audited.folder / "found.toml").read_text()
     assert written.endswith('[math]\nplans = "all"\nsamples = 4\nstage1 = "never"\nstage2 = "never"\n')
-    assert "math: no audits tell of stage 2 here, so it accepts nothing" in done.stdout
+    assert "math: no audit covers stage 2, so it accepts nothing" in done.stdout
     assert "name one target" in audited.cli("calibrate", "--audited").stderr
 
 

@@ -76,5 +76,5 @@ def test_broken_audit_ends_nothing(make_proxy, small_server, large_server):
 
 def test_doctor_reports_the_sandbox(sandboxed, proxy):
     """An operator sees it without a request."""
-    assert "ok    sandbox: holds" in sandboxed.cli("doctor").stdout
-    assert "ok    sandbox: off" in proxy.cli("doctor").stdout
+    assert "ok    sandbox: passes its self-test" in sandboxed.cli("doctor").stdout
+    assert "ok    sandbox: disabled" in proxy.cli("doctor").stdout

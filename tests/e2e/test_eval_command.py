@@ -333,7 +333,7 @@ def test_long_outage_ends_the_run(bench, small_server, large_server):
     large_server.script(down, GUIDELINE, *at_length(right(range(1, 9))))
     done = evaluate(impatient(bench, small_server, large_server, timeout_s=2), data, "--at-once", "1")
     assert done.returncode == 1
-    assert "the large model stayed away; the same command goes on from here" in done.stderr
+    assert "the large model was unavailable; the same command goes on from here" in done.stderr
     assert report(proxy)[0]["large alone"]["items"] == 7
 
 

@@ -37,7 +37,7 @@ def engine(engine_settings: Small) -> Iterator[EngineProcess]:
     """A vLLM that is ready, with further names that may play the large model."""
     steps: list[str] = []
     with launch.start(
-        engine_settings, also=("large-stand-in", "gpt-4o-mini"), progress=steps.append
+        engine_settings, aliases=("large-stand-in", "gpt-4o-mini"), progress=steps.append
     ) as process:
         process.wait_ready(steps.append, STARTUP_S)
         print("\n".join(steps))

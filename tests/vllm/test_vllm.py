@@ -49,7 +49,8 @@ def metric(engine: EngineProcess, name: str, *labels: str) -> float:
 
 def api_server(engine: EngineProcess) -> psutil.Process:
     """Return the server itself, which is below the supervisor's guard."""
-    return psutil.Process(engine.supervisor_pid).children()[0].children()[0]
+    (keeper,) = (p for p in psutil.Process().children() if str(engine.log) in p.cmdline())
+    return keeper.children()[0].children()[0]
 
 
 def running(processes: list[psutil.Process]) -> list[psutil.Process]:
@@ -127,7 +128,7 @@ import sys, msgspec
 from proxy.vllm import launch
 from proxy.config.schema import Small
 engine = launch.start(msgspec.json.decode(sys.argv[1], type=Small), progress=lambda line: None)
-print(engine.supervisor_pid, flush=True)
+print("started", flush=True)
 sys.stdin.read()
 """
 
@@ -145,7 +146,8 @@ def test_nothing_outlives_a_killed_owner(engine_settings: Small, tmp_path: Path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     ) as owner:
         assert owner.stdout is not None
-        supervisor = psutil.Process(int(owner.stdout.readline()))
+        assert owner.stdout.readline() == b"started\n"
+        (supervisor,) = psutil.Process(owner.pid).children()
         until(lambda: len(supervisor.children(recursive=True)) >= 3, 120, "vLLM has started its engine core")
         family = [supervisor, *supervisor.children(recursive=True)]
         owner.kill()

@@ -1,11 +1,12 @@
-"""The settings."""
+"""The settings are read from the file and the environment."""
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from proxy.config.loading import load
-from proxy.config.schema import Settings
+from proxy.config.loading import load, overridden_kinds
+from proxy.config.schema import Settings, Thresholds, Vllm
 from proxy.errors import ConfigError
 
 ROOT = Path(__file__).parents[3]
@@ -19,20 +20,30 @@ def problems(tmp_path, text, env=None):
     return e.value.problems
 
 
-def test_example_is_complete_and_holds_the_defaults():
-    """The example loads, and says what the code's defaults are."""
+def test_example_has_all_defaults():
+    """The example has every key, with the default of the code."""
     settings = load(ROOT / "config.example.toml", {})
-    assert settings.server == Settings().server
-    assert settings.large == Settings().large
-    assert settings.small.on_unavailable == Settings().small.on_unavailable
+    small = msgspec.structs.replace(settings.small, vllm=None)
+    assert msgspec.structs.replace(settings, small=small) == Settings()
+    assert settings.small.vllm == Vllm()
     text = (ROOT / "config.example.toml").read_text()
-    for section in ("server", "database", "small", "large", "cascade", "budgets", "ledger"):
+    for section in (
+        "server",
+        "database",
+        "small",
+        "large",
+        "cascade",
+        "sandbox",
+        "audit",
+        "budgets",
+        "ledger",
+    ):
         for name in type(getattr(settings, section)).__struct_fields__:
             assert name in text, f"{section}.{name} is not in the example"
 
 
-def test_every_problem_is_told_with_its_key(tmp_path):
-    """Unknown keys, wrong types and missing values are all found at once."""
+def test_every_problem_reported(tmp_path):
+    """Unknown keys, wrong types and missing values are all reported at once."""
     found = problems(
         tmp_path, '[servr]\n[server]\nprt = 1\nport = "x"\n[small.vllm]\n[prices.m]\ninput_per_mtok = -1\n'
     )
@@ -45,8 +56,8 @@ def test_every_problem_is_told_with_its_key(tmp_path):
     ]
 
 
-def test_environment_wins_over_the_file(tmp_path):
-    """COPE__SECTION__KEY overrides, and keeps the case of a model's name."""
+def test_environment_overrides_file(tmp_path):
+    """COPE__SECTION__KEY overrides the file and keeps the case of a model's name."""
     path = tmp_path / "cope.toml"
     path.write_text("[small.vllm]\n[cascade]\nsamples = 3\n")
     env = {
@@ -59,6 +70,29 @@ def test_environment_wins_over_the_file(tmp_path):
     assert "Big-1.0" in settings.prices
 
 
-def test_a_config_without_a_small_model_says_what_to_add(tmp_path):
-    """Neither a URL nor [small.vllm]: the line names both ways out."""
+def test_missing_small_model(tmp_path):
+    """Without a URL and [small.vllm] the error names both remedies."""
     assert "small.base_url" in problems(tmp_path, "")[0]
+
+
+def test_broken_files_are_named(tmp_path):
+    """A missing file, a file that is not TOML and a missing calibration are one line each."""
+    with pytest.raises(ConfigError, match=r"none\.toml: cannot be read .*cope-proxy init"):
+        load(tmp_path / "none.toml", {})
+    assert "not valid TOML" in problems(tmp_path, "[")[0]
+    found = problems(tmp_path, '[small.vllm]\n[cascade]\ncalibration = "/none.toml"\n')
+    assert found[0].startswith("cascade.calibration: /none.toml cannot be read")
+
+
+def test_config_table_replaces_calibration(tmp_path):
+    """A table in the config replaces the whole table of its kind, and only this one is reported as replaced."""
+    calibration = tmp_path / "calibration.toml"
+    calibration.write_text("[math]\nstage1 = 0.5\nsamples = 6\n[code]\nstage1 = 0.4\n")
+    path = tmp_path / "cope.toml"
+    path.write_text(
+        f'[small.vllm]\n[cascade]\ncalibration = "{calibration}"\n[cascade.thresholds.math]\nstage1 = 0.9\n'
+    )
+    settings = load(path, {})
+    assert settings.cascade.thresholds["math"] == Thresholds(stage1=0.9)
+    assert settings.cascade.thresholds["code"] == Thresholds(stage1=0.4)
+    assert overridden_kinds(settings) == ["math"]

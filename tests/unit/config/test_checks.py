@@ -1,0 +1,70 @@
+"""Settings that contradict each other."""
+
+import pytest
+
+from proxy.config.loading import load
+from proxy.errors import ConfigError
+
+VLLM = "[small.vllm]\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (
+            f'[small]\nmodel = "m"\nbase_url = "http://h/v1"\n{VLLM}',
+            "small: base_url and [small.vllm] exclude each other; remove one of them",
+        ),
+        (
+            '[small]\nbase_url = "http://h/v1"\n',
+            "small.model: name the model that the server at small.base_url serves",
+        ),
+        (f"{VLLM}[cascade]\nsamples = 33\n", "cascade.samples: 33 is more than cascade.max_samples (32)"),
+        (
+            f"{VLLM}[cascade.thresholds.math]\nsamples = 40\n",
+            "cascade.thresholds.math.samples: 40 is more than cascade.max_samples (32)",
+        ),
+        (
+            f'{VLLM}[large]\nmodel = "cope"\n',
+            "large.model: 'cope' is also 'small' or in cascade.aliases; rename the alias",
+        ),
+        (
+            f'{VLLM}[large]\nmodel = "a"\nfallbacks = ["b"]\n',
+            "large.fallbacks: 'b' is none of the large models (a)",
+        ),
+        (
+            f'{VLLM}[upstreams.azure]\nbase_url = "https://h"\n',
+            "upstreams.azure.models: name the models that this upstream serves",
+        ),
+        (
+            f'{VLLM}[large]\nbase_url = "h/v1"\n',
+            "large.base_url: 'h/v1' is not a URL; it must start with http:// or https://",
+        ),
+        (
+            f'{VLLM}[budgets]\ntimezone = "Berlin"\n',
+            "budgets.timezone: 'Berlin' is not a time zone; use a name such as Europe/Berlin, or UTC",
+        ),
+        (
+            f'{VLLM}[database]\nurl = "mysql://h/d"\n',
+            "database.url: 'mysql' is not supported; use sqlite+aiosqlite:///FILE or postgresql+asyncpg://user@host/db",
+        ),
+    ],
+)
+def test_contradiction_is_refused(tmp_path, text, problem):
+    """Each contradiction is one line with its key and a remedy."""
+    path = tmp_path / "cope.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as e:
+        load(path, {})
+    assert e.value.problems == [problem]
+
+
+def test_strict_comparison_excludes_calibration(tmp_path):
+    """A calibration was made for thresholds that accept an equal confidence."""
+    (tmp_path / "calibration.toml").write_text("")
+    path = tmp_path / "cope.toml"
+    path.write_text(
+        f'{VLLM}[cascade]\naccept_at_threshold = false\ncalibration = "{tmp_path / "calibration.toml"}"\n'
+    )
+    with pytest.raises(ConfigError, match=r"cascade\.accept_at_threshold: a calibration accepts"):
+        load(path, {})
