@@ -56,16 +56,16 @@ async def _answer_with(exchange: Exchange, model: LargeModel, guideline: str | N
     if guideline is not None and isinstance(format_, Conversation):
         body = format_.with_guideline(body, guideline)
         plan_tokens = count_text(model.id, guideline)
-    bound = await _call_limits(exchange, model, body)
+    limits = await _call_limits(exchange, model, body)
     async with paid(
         exchange.spending,
         stage=3,
         role="executor",
         model=model,
         format_=format_,
-        limits=bound,
+        limits=limits,
     ) as call:
-        sent = bound.within(body, call.output)
+        sent = limits.within(body, call.output)
         request_log.stage, request_log.model = 3, model.name
         if request.stream:
             held_back = await _relay_stream(exchange, call, sent)
@@ -74,7 +74,7 @@ async def _answer_with(exchange: Exchange, model: LargeModel, guideline: str | N
     request_log.upstream_headers = call.headers
     _note_baseline(exchange, call, plan_tokens)
     request_log.remaining = await exchange.budget.remaining()
-    if call.output < bound.asked and call.finish_reason == "length":
+    if call.output < limits.asked and call.finish_reason == "length":
         request_log.degraded = "output cut to budget"
     if request.stream:
         await _end_relayed_stream(exchange, call, held_back, plan_tokens)
@@ -83,7 +83,7 @@ async def _answer_with(exchange: Exchange, model: LargeModel, guideline: str | N
 
 
 async def _call_limits(exchange: Exchange, model: LargeModel, body: Json) -> CallLimits:
-    """Return an upper bound on the tokens of a call.
+    """Return the most tokens that a call can use.
 
     Without a budget, use the size of the request, which is free to compute. Otherwise count tokens.
 
@@ -91,17 +91,17 @@ async def _call_limits(exchange: Exchange, model: LargeModel, body: Json) -> Cal
         ApiError: a budget applies, and the request uses a feature that is not billed by tokens.
     """
     format_, default = exchange.request.format, exchange.state.settings.large.max_output_tokens
-    bound = format_.limits(body, default)
+    limits = format_.limits(body, default)
     if not exchange.budget.limited:
-        return replace(bound, prompt=2 * exchange.request.size + exchange.context_tokens)
+        return replace(limits, prompt=2 * exchange.request.size + exchange.context_tokens)
     if unbounded := format_.unbounded_cost(body):
         raise bad_request(
-            f"A budget applies to this request, and the cost of {unbounded} has no upper bound. Leave it out, or send "
+            f"A budget applies to this request, and the cost of {unbounded} has no upper limit. Remove it, or send "
             "the request without a budget.",
             code="unbounded_cost",
         )
     prompt = await asyncio.to_thread(format_.count, model.id, body)
-    return replace(bound, prompt=prompt + exchange.context_tokens)
+    return replace(limits, prompt=prompt + exchange.context_tokens)
 
 
 async def _relay_stream(exchange: Exchange, call: PaidCall, body: dict[str, Any]) -> dict[str, Any] | None:
