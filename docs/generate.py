@@ -18,6 +18,7 @@ import msgspec
 from proxy.cli.main import main as cope_proxy
 from proxy.config import schema
 from proxy.config.schema import Section, Settings
+from proxy.http.control_headers import markdown_table
 
 HERE = Path(__file__).parent
 
@@ -176,7 +177,19 @@ def _helps(command: click.Command, parent: click.Context | None, name: str) -> I
         yield from _helps(command.commands[child_name], context, child_name)  # type: ignore[attr-defined]
 
 
-PAGES = {HERE / "configuration.md": configuration, HERE / "commands.md": commands}
+def headers() -> str:
+    """Return the page on headers, with the current table of request headers."""
+    page = (HERE / "headers.md").read_text(encoding="utf-8")
+    before, start, rest = page.partition("<!-- control headers -->\n")
+    _, end, after = rest.partition("\n<!-- end -->")
+    return f"{before}{start}{markdown_table()}{end}{after}"
+
+
+PAGES = {
+    HERE / "configuration.md": configuration,
+    HERE / "commands.md": commands,
+    HERE / "headers.md": headers,
+}
 
 
 def main() -> None:

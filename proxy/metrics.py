@@ -1,6 +1,6 @@
 """The proxy's counters and histograms, for Prometheus.
 
-Every name has the prefix `cope_`, and every label has a fixed set of values: no label holds a client's text.
+Every name has the prefix `cope_`, and every label has a fixed set of values: no label contains a client's text.
 
 Several worker processes add up their values in the folder `PROMETHEUS_MULTIPROC_DIR`. `prometheus_client` reads this
 variable when it is imported, so it must be set before the workers start; see `shared_by_workers`.

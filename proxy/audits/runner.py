@@ -171,7 +171,7 @@ async def _ask_large(state: AppState, job: AuditJob, asked: Json) -> _LargeAnswe
 
 
 def _verdict_request(job: AuditJob, local: StageAnswer) -> Json:
-    """Return a request for a verdict: the whole conversation, the answer, and the question."""
+    """Return a request for a verdict: the complete conversation, the answer, and the question."""
     asked = {"messages": judge_request(job.task.body["messages"], local.answer)}
     room = REASONING_ROOM if hides_reasoning(job.large_model.id, asked) else 0
     return asked | {"max_completion_tokens": _VERDICT_TOKENS + room}

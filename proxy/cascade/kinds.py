@@ -1,7 +1,7 @@
 """The task kinds, one row each.
 
-To add a kind: add it to `TaskKind`, write its estimator in `proxy.cascade.confidence`, add its row here, and teach
-`proxy.cascade.tasks` to detect it.
+To add a kind: add it to `TaskKind`, write its estimator in `proxy.cascade.confidence`, add its row here, let
+`proxy.cascade.tasks` detect it, and let `proxy.evals.grading` grade it.
 """
 
 from collections.abc import Callable, Mapping
@@ -51,8 +51,9 @@ _WITHOUT_TOOLS: Mapping[TaskKind, Kind] = MappingProxyType(
             plans="goals",  # a guideline costs too much beside an answer as short as a function
         ),
         TaskKind.STRUCTURED: Kind(
-            estimator=StructuredEstimator(), plans="none"
-        ),  # plans did not improve documents
+            estimator=StructuredEstimator(),
+            plans="none",  # plans did not improve documents
+        ),
         TaskKind.OPEN: Kind(
             estimator=OpenEstimator(),
             plans="none",  # words that a goal has already used are likely, right or wrong
@@ -60,6 +61,7 @@ _WITHOUT_TOOLS: Mapping[TaskKind, Kind] = MappingProxyType(
         ),
     }
 )
+# An agent's answer in text is judged by the kind of the text.
 _OF_TEXTS = {kind: row.estimator for kind, row in _WITHOUT_TOOLS.items() if row.audited_by == "vote"}
 KINDS: Mapping[TaskKind, Kind] = MappingProxyType(
     {**_WITHOUT_TOOLS, TaskKind.AGENT: Kind(estimator=AgentEstimator(_OF_TEXTS))}

@@ -1,7 +1,7 @@
 """Plans of earlier turns in a conversation, so that nothing is planned twice (COPE, arXiv 2506.11578).
 
-The plans of an agent hold for the whole conversation after the first user message. The plans of any other task hold until
-the user sends a new message. They are kept in the memory of one process: a lost plan only costs a new one.
+The plans of an agent serve the complete conversation after the first user message. The plans of any other task serve until
+the user sends a new message. They are kept in the memory of one process. After a restart, new ones are made.
 """
 
 import hashlib

@@ -70,13 +70,13 @@ def guided_request(messages: Sequence[Mapping[str, Any]], guideline: str) -> Mes
 
 
 def judge_request(messages: Sequence[Mapping[str, Any]], answer: str | None) -> Messages:
-    """Return the messages that ask the large model for a verdict on an answer, after the whole conversation."""
+    """Return the messages that ask the large model for a verdict on an answer, after the complete conversation."""
     given = {"role": "assistant", "content": answer}
     return [*(dict(m) for m in messages), given, {"role": "user", "content": JUDGE}]
 
 
 PLAN_ENDS = "\n\n"
-"""A plan is one paragraph. The next paragraph of a planner is the solution that it was told not to give."""
+"""A plan is one paragraph. The next paragraph of a planner is the solution that its prompt forbids."""
 
 
 def plan_in(text: str) -> str | None:

@@ -12,7 +12,7 @@ from proxy.records import Role, Stage
 
 
 class Estimator(Protocol):
-    """Computes the confidence of one task kind. An estimator holds no state of a request."""
+    """Computes the confidence of one task kind. An estimator keeps no state of a request."""
 
     default_thresholds: tuple[float, float]
     """The thresholds of stages 1 and 2 if the config sets none. Each estimator has its own scale."""

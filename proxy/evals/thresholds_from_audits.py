@@ -50,7 +50,7 @@ class AuditChoice(msgspec.Struct, frozen=True, kw_only=True):
         task: the task kind.
         stage: the stage.
         chosen: the lowest accepted confidence.
-        certified: whether a test has shown that the target holds.
+        certified: whether a test has shown that the target is met.
         estimated: the number of audits without a billed cost of the large model's answer.
         frontier: the effect of each possible threshold, cheapest first. Without audits it is empty.
     """
@@ -92,7 +92,7 @@ def cost_from_audits(found: Sequence[Evidence], limit: float, *, risk: float, se
     """Choose the highest threshold of stage 1 with a mean cost of at most `limit` a request.
 
     The large model answers the rest, without a guideline. One half of the audits names thresholds and the other half
-    tests them, from the cheapest one up. If none holds, every valid answer is accepted, because nothing costs less.
+    tests them, from the cheapest one up. If none passes, every valid answer is accepted, because nothing costs less.
 
     Args:
         found: audits of stage 1 and one task kind, as `priced` returns them.

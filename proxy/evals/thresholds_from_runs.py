@@ -2,7 +2,7 @@
 
 Pareto testing (arXiv 2210.07913): one half of the items ranks the promising ways to run the cascade. The other half tests
 them in this order, and stops at the first failure. The chance that any certified way misses the target is at most `risk`
-(learn then test, arXiv 2110.01052). This holds for traffic like the items.
+(learn then test, arXiv 2110.01052). This is true for traffic like the items.
 """
 
 import statistics
@@ -70,12 +70,12 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         task: the task kind.
         samples: the number of samples in each vote.
-        usual: the default thresholds of the estimator. The chosen thresholds hold on the scale of its confidences.
+        usual: the default thresholds of the estimator. The chosen thresholds are valid on the scale of its confidences.
         left_out: the number of skipped items. Their estimator has another scale, as for code that cannot be run.
         chosen: the chosen way, rated on all items. `None` means the large model alone. If `certified` is 0, the choice
             is not certified.
         tested: the number of tested ways.
-        certified: the number of ways that hold the target.
+        certified: the number of ways that meet the target.
         frontier: the ways with the best quality for their cost, on all items.
     """
 
@@ -157,11 +157,11 @@ def _samples(trials: Sequence[Trial]) -> int:
 
 
 def _hold(trials: Sequence[Trial], target: Target, risk: float, seed: int) -> tuple[int, list[Way]]:
-    """Return the number of tested ways, and the ways that hold the target."""
+    """Return the number of tested ways, and the ways that meet the target."""
     picking, testing = halves(trials, seed)
     test = _test_of(target, trials)
     promising = frontier([rate(way, picking) for way in ways(picking)]) if picking else []
-    # The ways that hold the target best on this half come first.
+    # The ways that meet the target best on this half come first.
     ranked = sorted(promising, key=lambda r: (_p(r.way, picking, test), -r.score))[:MOST_TESTED]
     return len(ranked), passing([r.way for r in ranked], lambda way: _p(way, testing, test), risk)
 

@@ -144,7 +144,7 @@ class Tiers:
     def _ended(self, key: str, paying: asyncio.Task[Answer]) -> None:
         del self._paying[key]
         if not paying.cancelled():
-            paying.exception()  # asyncio would report it as lost if the item was cancelled meanwhile
+            paying.exception()  # otherwise asyncio warns if the item was cancelled meanwhile
 
 
 def passing(e: ApiError) -> bool:

@@ -28,6 +28,7 @@ class Values:
     parse: Callable[[str], object]
     """Return the value. Raise ValueError with the problem if there is none."""
     schema: Schema
+    """For the OpenAPI document. It may allow less than `parse`, never more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +76,7 @@ def _parse_count(text: str) -> int:
 
 
 def _one_of(values: dict[str, object]) -> Values:
-    """Return the values of a header with a closed vocabulary. Case does not matter."""
+    """Return the values of a header with a fixed set of values. Case does not matter."""
 
     def parse(text: str) -> object:
         if text.lower() not in values:

@@ -18,7 +18,7 @@ async def metrics(app: AppState) -> Response[bytes]:
         ("cope_ledger_backlog_bytes", "Spooled bytes not in the database yet", app.writer.backlog_bytes),
         (
             "cope_ledger_dropped",
-            "Records lost because the spool was full (on_outage = continue)",
+            "Records dropped because the spool was full (on_outage = continue)",
             app.writer.dropped,
         ),
         ("cope_ledger_written", "Ledger records written by this process", app.writer.written),

@@ -29,7 +29,7 @@ POLL_S = 0.05
 LINGER_S = 0.05
 """How long records, which are safe in the journal, may wait for others to share their transaction."""
 LINGER_BYTES = 2**18
-"""Records wait no longer once the journal holds more bytes than this."""
+"""Records wait no longer once the journal has more bytes than this."""
 LONGEST_PAUSE_S = 5.0
 MOST_BUDGET_IDS = 100_000
 """How many ids of budgets are kept in memory."""

@@ -1,7 +1,7 @@
 """The program that runs inside the sandbox. It sets limits, then runs the model's program and reports its behaviour.
 
 It imports nothing of the proxy. The limits are on memory, processor time and files. A seccomp filter keeps a program from
-starting others, because RLIMIT_NPROC does not hold in a sandbox that root has built.
+starting others, because RLIMIT_NPROC has no effect in a sandbox that root has built.
 
 A program shares the process that reports on it, so a hostile one can forge its own report. It is then a wrong answer like
 any other, and does no harm.

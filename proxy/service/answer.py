@@ -29,6 +29,7 @@ async def answer(state: AppState, request: ModelRequest, reply: Reply) -> None:
     Raises:
         ApiError: the request failed, and the client should see this error. A stream may have begun.
     """
+    # A request that is refused by these two lines leaves no row in the ledger.
     route = choose_route(state.settings, request.body, request.controls.mode)
     require_ledger(state)
     request_log = RequestLog(request=request, route=route)
@@ -77,7 +78,10 @@ async def _open_exchange(
 
 
 async def _run_stages(exchange: Exchange) -> None:
-    """Answer with the small model if it is sure, or with the large one if the request and its budgets allow it."""
+    """Answer with the small model if it is sure, otherwise with the large one.
+
+    If the request must stay local, or no budget covers the large model, send the best local answer.
+    """
     decision = await decide_locally(exchange)
     if not isinstance(decision, Accepted) and not local_only(exchange):
         try:

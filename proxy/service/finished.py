@@ -20,7 +20,7 @@ class Finished:
     request: ModelRequest
     route: Route
     record: RequestRecord
-    """Its outcome: status, task, stage, cost, times. It holds no content."""
+    """Its outcome: status, task, stage, cost, times. It has no content."""
     calls: tuple[CallRecord, ...]
     """All model calls; those of samples carry their vote."""
     plans: tuple[Plan, ...]

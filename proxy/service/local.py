@@ -103,7 +103,7 @@ def _config_skips_cascade(exchange: Exchange, kind: TaskKind) -> bool:
 
 
 async def _answer_once(exchange: Exchange, task: Task) -> Accepted:
-    """Generate one answer of the small model, without a vote."""
+    """Generate one answer of the small model, without a vote. It is accepted with confidence 1."""
     small = RecordedSmall(exchange.state, exchange.request_log)
     limit = exchange.state.settings.small.max_output_tokens
     body = {"messages": task.body["messages"], **small_body(task.body, limit)}
@@ -113,7 +113,7 @@ async def _answer_once(exchange: Exchange, task: Task) -> Accepted:
 
 
 async def _run_cascade(exchange: Exchange, task: Task) -> Accepted | Unsure:
-    """Let the small model vote, with the plans of the conversation so far."""
+    """Let the small model vote. Plans that an earlier turn of the conversation has paid for are used again."""
     state, request_log, settings = exchange.state, exchange.request_log, exchange.state.settings
     small = RecordedSmall(state, request_log)
     owner = exchange.request.key_id, exchange.request.controls.session, exchange.route.large.name
@@ -123,7 +123,7 @@ async def _run_cascade(exchange: Exchange, task: Task) -> Accepted | Unsure:
     how = policy(settings.cascade, task.kind, estimator.default_thresholds, exchange.request.controls)
     audited = _draw_audit(exchange)
     if audited:
-        # Calibration needs the confidence of all votes; when sampling stops early, it is only a bound.
+        # Calibration needs the confidence of all votes. After an early stop, it is not known exactly.
         how = replace(how, early_stop=False)
     skip_guideline = _guideline_loses_money(exchange, task.kind, how, kept)
     if skip_guideline:

@@ -83,7 +83,7 @@ async def _answer_with(exchange: Exchange, model: LargeModel, guideline: str | N
 
 
 async def _call_limits(exchange: Exchange, model: LargeModel, body: Json) -> CallLimits:
-    """Return an upper limit on the tokens of a call.
+    """Return the most tokens that a call can use.
 
     Without a budget, use the size of the request, which is free to compute. Otherwise count tokens.
 
@@ -96,7 +96,7 @@ async def _call_limits(exchange: Exchange, model: LargeModel, body: Json) -> Cal
         return replace(limits, prompt=2 * exchange.request.size + exchange.context_tokens)
     if unbounded := format_.unbounded_cost(body):
         raise bad_request(
-            f"A budget applies to this request, and the cost of {unbounded} has no upper limit. Leave it out, or send "
+            f"A budget applies to this request, and the cost of {unbounded} has no upper limit. Remove it, or send "
             "the request without a budget.",
             code="unbounded_cost",
         )

@@ -27,7 +27,7 @@ class Spending:
     prices: Mapping[str, Price]
     """By the name of the large model."""
     upstreams: Mapping[str, Upstream]
-    """By name. [large] is ""."""
+    """By the name of the upstream. The name of `[large]` is empty."""
     budget: Budget
     request_id: str
     key_id: str | None
@@ -58,7 +58,7 @@ class PaidCall:
 
     @property
     def known_usage(self) -> Usage | None:
-        """The reported usage, or else the counted one. `None` if neither is known."""
+        """The reported usage, or else the counted one: `None` if neither is known, and zero for a refused call."""
         return self.usage or (Usage() if self.refused else self.counted)
 
 
@@ -68,7 +68,7 @@ async def paid(
 ) -> AsyncIterator[PaidCall]:
     """Reserve the worst case of a call. Settle it on exit, however the block ends.
 
-    If the budgets hold less, the output limit shrinks to fit, but never below `limits.least` tokens. The caller has
+    If the budgets have less left, the output limit shrinks to fit, but never below `limits.least` tokens. The caller has
     to send `PaidCall.output` upstream.
 
     A call is settled at the reported usage. If there is none, it is settled at the counted usage. If nothing is

@@ -1,6 +1,6 @@
 """Certification: one half of the evidence names candidates, the other half tests them.
 
-Fixed-sequence testing (arXiv 2110.01052): with a probability of at least 1 - risk, every certified candidate holds
+Fixed-sequence testing (arXiv 2110.01052): with a probability of at least 1 - risk, every certified candidate meets
 its target.
 """
 

@@ -70,7 +70,7 @@ def behaviour_estimator(task: Task, runner: Runner) -> BehaviourEstimator | None
 
 
 def program(wanted: Specification, source: str) -> Program:
-    """Return the program to run for an answer. The answer is a whole program, or the body of the request's function."""
-    whole = f"{wanted.before}\n{source}\n{wanted.entry}"
+    """Return the program to run for an answer. The answer is a complete program, or the body of the request's function."""
+    complete = f"{wanted.before}\n{source}\n{wanted.entry}"
     body = f"{wanted.opened}{source}\n\n{wanted.entry}"
-    return Program((whole, body) if wanted.opened else (whole,), wanted.checks, wanted.probes)
+    return Program((complete, body) if wanted.opened else (complete,), wanted.checks, wanted.probes)

@@ -41,7 +41,7 @@ def dumps(value: Any) -> str:
 
 
 def short(label: str) -> str:
-    """Shorten a long label. A digest of the whole label is appended, so that labels stay distinct."""
+    """Shorten a long label. A digest of the complete label is appended, so that labels stay distinct."""
     if len(label) <= _LABEL_LENGTH:
         return label
     return f"{label[:_LABEL_LENGTH]}... {digest(label)}"

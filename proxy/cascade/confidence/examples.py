@@ -30,7 +30,7 @@ class Specification:
         entry: the name of the function.
         before: the source before the function in the request (imports, helpers).
         opened: the unfinished source in the request, to which a body-only answer is appended.
-        checks: statements that hold for a correct program.
+        checks: assertions that a correct program passes.
         probes: calls by which programs are compared. Those of the request's examples come first.
     """
 

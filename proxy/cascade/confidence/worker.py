@@ -106,7 +106,7 @@ class Worker:
             try:
                 if pipe is not None:
                     pipe.close()
-            except OSError:  # what was still buffered for a dead process is lost, as it should be
+            except OSError:  # a dead process needs no more input
                 continue
 
 

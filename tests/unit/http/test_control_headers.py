@@ -1,16 +1,13 @@
-"""One table of control headers: every row is complete, and the documentation repeats it."""
+"""The table of control headers: every row is complete, and its values are read."""
 
 from dataclasses import fields
-from pathlib import Path
 
 import pytest
 
 from proxy.cascade.types import TaskKind
 from proxy.config.controls import Controls
 from proxy.errors import ApiError
-from proxy.http.control_headers import HEADERS, markdown_table, read_controls
-
-DOCS = Path(__file__).parents[3] / "docs" / "headers.md"
+from proxy.http.control_headers import HEADERS, read_controls
 
 
 def read(**headers: str) -> Controls:
@@ -30,13 +27,6 @@ def test_examples_are_valid(header):
     """The example of each row has a value, and the help is a sentence."""
     assert header.values.parse(header.example) is not None
     assert header.help.endswith(".")
-
-
-def test_docs_table():
-    """docs/headers.md has exactly the table of the code between its markers."""
-    text = DOCS.read_text()
-    table = text.split("<!-- control headers -->\n")[1].split("\n<!-- end -->")[0]
-    assert table == markdown_table()
 
 
 def test_all_values():
