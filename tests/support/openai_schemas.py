@@ -1,7 +1,4 @@
-"""What OpenAI publishes about its answers: the types of its SDK, and its OpenAPI document where that is at hand.
-
-The document is not part of this repository (3 MB); `COPE_OPENAI_SPEC` names it, or it lies in ../shared.
-"""
+"""The types of OpenAI's SDK, and its OpenAPI document if `COPE_OPENAI_SPEC` names it or it lies in ../shared."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Starts what tests talk to: the stand-in model server and the real proxy, each a process of its own."""
+"""The real proxy as a process of its own."""
 
 import http.client
 import json
@@ -17,7 +17,7 @@ import httpx2
 import openai
 
 from tests.support.config import UPSTREAM_KEY, config
-from tests.support.processes import START_S, STOP_S, _python_env
+from tests.support.processes import START_S, STOP_S, python_env
 from tests.support.wait import LOCALHOST, Json, exchange, free_port, wait_until
 
 
@@ -38,7 +38,7 @@ class ProxyProcess:
         self.database = folder / "cope.db"
         self.config_file = folder / "cope.toml"
         self.log_file = folder / "proxy.log"
-        self._env = {**_python_env(), "OPENAI_API_KEY": UPSTREAM_KEY, **(env or {})}
+        self._env = {**python_env(), "OPENAI_API_KEY": UPSTREAM_KEY, **(env or {})}
         self._process: subprocess.Popen[bytes] | None = None
         self._open = ExitStack()
         text = config(small_url, large_url, database_file=self.database, port=self.port, **overrides)

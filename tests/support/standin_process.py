@@ -11,7 +11,7 @@ from typing import Any, Self
 import openai
 
 from tests.support.config import SMALL_MODEL
-from tests.support.processes import ROOT, STOP_S, _python_env
+from tests.support.processes import ROOT, STOP_S, python_env
 from tests.support.wait import LOCALHOST, Json, exchange, wait_until
 
 
@@ -39,7 +39,7 @@ class StandIn:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.support.standin", f"--port={self.port}", *self._options],
             cwd=ROOT,
-            env=_python_env(),
+            env=python_env(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

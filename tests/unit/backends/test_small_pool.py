@@ -33,7 +33,7 @@ async def server(answering: asyncio.Event):
         await running.wait_closed()
 
 
-def test_a_busy_server_may_miss_probes_but_not_for_ever():
+def test_missed_probes_of_busy_servers():
     """Otherwise one slow second sends everything to the model that is paid."""
 
     async def scenario():
@@ -56,7 +56,7 @@ def test_a_busy_server_may_miss_probes_but_not_for_ever():
     asyncio.run(scenario())
 
 
-def test_a_server_that_refuses_connections_is_down_at_once():
+def test_refused_connections_mean_down():
     """Nobody listens there any more."""
 
     async def scenario():

@@ -57,7 +57,7 @@ def test_invalid_amounts(text):
 
 
 @given(prices, tokens, tokens, st.data())
-def test_worst_case_is_an_upper_limit(price, prompt, output, data):
+def test_worst_case_is_upper_limit(price, prompt, output, data):
     """No usage within the limits costs more than the worst case, with cached, audio and long prompts."""
     used, made = data.draw(st.integers(0, prompt)), data.draw(st.integers(0, output))
     usage = Usage(

@@ -1,38 +1,15 @@
 """The stand-in speaks OpenAI's protocol, as the official SDKs hear it."""
 
-import http.client
 import json
-import subprocess
-import sys
-import threading
-from contextlib import closing, contextmanager
 
-import httpx2
 import openai
 import pytest
 
 from tests.support.config import SMALL_MODEL
-from tests.support.processes import ROOT
-from tests.support.standin_process import StandIn
-from tests.support.wait import exchange, wait_until
+from tests.support.posting import ASK, only, posting
+from tests.support.wait import exchange
 
-ASK = {"model": "big-model", "messages": [{"role": "user", "content": "three small words"}]}
 PARIS = {"name": "get_weather", "arguments": {"city": "Paris", "unit": "celsius"}}
-
-
-@contextmanager
-def posting(server, body):
-    """Post a chat without reading the answer, and hang up at the end."""
-    with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)) as connection:
-        headers = {"authorization": "Bearer sk-upstream-secret"}
-        connection.request("POST", "/v1/chat/completions", json.dumps(body), headers)
-        yield connection
-
-
-def only(entries):
-    """Return the single element."""
-    (entry,) = entries
-    return entry
 
 
 def test_plain_answer_counts_words(large_server):
@@ -180,105 +157,6 @@ def test_tools_are_streamed_in_pieces(large_server):
     assert [call.function.arguments for call in plain.tool_calls] == [first.function.arguments, "{}"]
 
 
-def test_error_with_retry_after(large_server):
-    """An error has OpenAI's shape and the scripted headers."""
-    error = {"message": "slow down", "code": "rate_limit"}
-    large_server.script({"reply": {"status": 429, "error": error, "headers": {"retry-after": "7"}}})
-    with pytest.raises(openai.RateLimitError, match="slow down") as caught:
-        large_server.client().chat.completions.create(**ASK)
-    assert caught.value.code == "rate_limit"
-    assert caught.value.response.headers["retry-after"] == "7"
-    assert only(large_server.chats())["status"] == 429
-
-
-def test_error_inside_a_stream(large_server):
-    """An error event after some chunks ends the stream."""
-    large_server.say("a b c", error_after=2, error={"message": "fell over"})
-    with large_server.client().chat.completions.create(**ASK, stream=True) as stream:
-        assert next(stream).choices[0].delta.role == "assistant"
-        assert next(stream).choices[0].delta.content == "a "
-        with pytest.raises(openai.APIError, match="fell over"):
-            next(stream)
-
-
-def test_broken_stream(large_server):
-    """A connection that is cut after some chunks has delivered exactly these."""
-    large_server.say("a b c", break_after=3)
-    seen = []
-    with (
-        large_server.client().chat.completions.create(**ASK, stream=True) as stream,
-        pytest.raises((openai.APIConnectionError, httpx2.RemoteProtocolError)),
-    ):
-        seen += [chunk.choices[0].delta.content for chunk in iter(lambda: next(stream), None)]
-    entry = only(large_server.chats())
-    assert (entry["chunks"], entry["disconnected"]) == (3, False)
-
-
-@pytest.mark.parametrize("stream", [False, True])
-def test_broken_before_the_headers(large_server, stream):
-    """A connection that is cut at once is a connection error."""
-    large_server.say("a", break_after=0)
-    with pytest.raises(openai.APIConnectionError):
-        large_server.client().chat.completions.create(**ASK, stream=stream)
-    large_server.wait_idle()
-
-
-def test_gate_holds_replies(large_server):
-    """Replies wait for their gate, so concurrency is seen without sleeping."""
-    large_server.say("a", "b", release="go")
-    client, got = large_server.client(), []
-    threads = [
-        threading.Thread(
-            target=lambda: got.append(client.chat.completions.create(**ASK).choices[0].message.content)
-        )
-        for _ in range(2)
-    ]
-    for thread in threads:
-        thread.start()
-    large_server.wait_waiting("go", 2)
-    assert got == []
-    assert large_server.state()["in_flight"] == 2
-    large_server.open_gate("go")
-    for thread in threads:
-        thread.join(10)
-    assert sorted(got) == ["a", "b"]
-    assert large_server.state() == {
-        "in_flight": 0,
-        "peak_in_flight": 2,
-        "connections_opened": 2,
-        "waiting": {},
-    }
-
-
-def test_gate_inside_a_stream(large_server):
-    """A stream can stop at a gate after some chunks."""
-    large_server.say("a b", release="go", release_after=2)
-    with large_server.client().chat.completions.create(**ASK, stream=True) as stream:
-        assert [next(stream).choices[0].delta.content for _ in range(2)] == ["", "a "]
-        large_server.wait_waiting("go", 1)
-        large_server.open_gate("go")
-        assert next(stream).choices[0].delta.content == "b"
-
-
-@pytest.mark.parametrize("stream", [False, True])
-def test_departure_is_noticed(large_server, stream):
-    """A client that hangs up before the end is in the log as such."""
-    large_server.say("a b c", stall_after=2)
-    with posting(large_server, {**ASK, "stream": stream}):
-        wait_until(lambda: [e for e in large_server.chats() if e["chunks"] == 2 * stream], "the request")
-        assert large_server.state()["in_flight"] == 1
-    wait_until(lambda: only(large_server.chats())["disconnected"], "the departure to be noticed")
-    large_server.wait_idle()
-
-
-def test_finished_answer_is_no_disconnect(large_server):
-    """Closing the connection after the last byte does not count."""
-    with posting(large_server, {**ASK, "stream": True}) as connection:
-        connection.getresponse().read()
-    wait_until(lambda: only(large_server.chats())["finished"], "the end")
-    assert only(large_server.chats())["disconnected"] is False
-
-
 def test_usage_can_be_left_out(large_server):
     """An upstream that reports no usage exists."""
     large_server.say("a", omit_usage=True)
@@ -300,22 +178,6 @@ def test_raw_body_and_extra(large_server):
         assert connection.getresponse().read() == b"<html>"
 
 
-def test_wrong_key_is_masked(large_server):
-    """OpenAI repeats part of a wrong key in its message, so secrets can leak that way."""
-    with pytest.raises(
-        openai.AuthenticationError, match=r"Incorrect API key provided: sk-wrong\*+1234"
-    ) as caught:
-        large_server.client("sk-wrong-key-1234").chat.completions.create(**ASK)
-    assert caught.value.code == "invalid_api_key"
-
-
-def test_context_overflow_as_vllm(small_server):
-    """A prompt that does not fit into the context is a 400."""
-    body = {"model": SMALL_MODEL, "messages": [{"role": "user", "content": "word " * 5000}]}
-    with pytest.raises(openai.BadRequestError, match="maximum context length is 4096 tokens"):
-        small_server.client().chat.completions.create(**body)
-
-
 def test_models_and_health(small_server, large_server):
     """The models are listed, with the context's size by a vLLM; unknown ones are a 404."""
     assert only(small_server.client().models.list().data).max_model_len == 4096
@@ -332,52 +194,6 @@ def test_models_and_health(small_server, large_server):
     assert (
         len(client.embeddings.create(model="big-model", input=["a", "b"], encoding_format="float").data) == 2
     )
-
-
-def test_log_has_each_request(large_server):
-    """The log has bodies, headers and the usage that was told, in order of arrival."""
-    client = large_server.client()
-    client.chat.completions.create(**ASK)
-    client.models.list()
-    first, second = large_server.log()
-    assert (first["seq"], first["path"], second["path"]) == (1, "/v1/chat/completions", "/v1/models")
-    assert first["body"] == ASK
-    assert first["headers"]["authorization"] == "Bearer sk-upstream-secret"
-    assert first["usage"]["total_tokens"] == 4
-    assert large_server.state()["connections_opened"] == 1
-    large_server.reset()
-    assert large_server.log() == []
-
-
-def test_unknown_rule_fields_are_refused(large_server):
-    """A misspelt rule fails at once."""
-    with pytest.raises(AssertionError, match="unknown field `contnet`"):
-        large_server.script({"reply": {"contnet": "x"}})
-
-
-def test_restart_keeps_the_port():
-    """A server can go away and come back under its address."""
-    server = StandIn()
-    with server:
-        port = server.port
-        client = server.client()
-        assert client.chat.completions.create(**{**ASK, "model": SMALL_MODEL}).choices
-    with server:
-        assert server.port == port
-        assert server.client().models.list().data
-
-
-def test_ends_with_its_parent():
-    """The server ends when its stdin is closed, which the system does for a dead parent."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "tests.support.standin"],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    ) as process:
-        assert json.loads(process.stdout.readline())["port"] > 0
-        process.stdin.close()
-        assert process.wait(10) == 0
 
 
 @pytest.mark.node
