@@ -10,17 +10,22 @@ from proxy.config.schema import Cascade, Thresholds
 DEFAULTS = (0.6, 0.7)
 
 
+def levels(found):
+    """Return the thresholds of both stages."""
+    return tuple(stage.threshold for stage in found.stages)
+
+
 def test_headers_override_settings():
     """The headers come first, then the table of the kind, then the general settings, then the estimator's defaults."""
     cascade = Cascade(samples=4, thresholds={"math": Thresholds(stage1=0.8, samples=6, plans="goals")})
     table = policy(cascade, TaskKind.MATH, DEFAULTS, Controls())
-    assert (table.samples, table.threshold1, table.threshold2, table.plans) == (6, 0.8, 0.7, "goals")
+    assert (table.samples, *levels(table), table.plans) == (6, 0.8, 0.7, "goals")
     headers = policy(
         cascade, TaskKind.MATH, DEFAULTS, Controls(samples=2, thresholds=(0.1, 0.2), max_stage=1)
     )
-    assert (headers.samples, headers.threshold1, headers.threshold2, headers.max_stage) == (2, 0.1, 0.2, 1)
+    assert (headers.samples, *levels(headers), headers.max_stage) == (2, 0.1, 0.2, 1)
     other = policy(cascade, TaskKind.CHOICE, DEFAULTS, Controls())
-    assert (other.samples, other.threshold1, other.threshold2, other.plans) == (4, 0.6, 0.7, "all")
+    assert (other.samples, *levels(other), other.plans) == (4, 0.6, 0.7, "all")
 
 
 def test_samples_have_a_limit():
@@ -41,5 +46,5 @@ def test_never_accepts_nothing():
     """The threshold "never" is above every confidence."""
     cascade = Cascade(thresholds={"math": Thresholds(stage1="never", stage2=0)}, speculate_from="never")
     found = policy(cascade, TaskKind.MATH, DEFAULTS, Controls())
-    assert (found.threshold1, found.threshold2, found.speculate_from) == (NEVER, 0, NEVER)
+    assert (*levels(found), found.speculate_from) == (NEVER, 0, NEVER)
     assert NEVER > 1
