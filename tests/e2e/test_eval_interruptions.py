@@ -39,14 +39,14 @@ def test_interrupted_run_reports(bench, large_server):
         said = ""
         for line in running.stderr:
             said += line
-            if "paid calls under way" in line:
+            if "paid calls in progress" in line:
                 large_server.open_gate("end")
     assert running.returncode == 130
     assert "the same command goes on from here" in said
     assert report(proxy)[0]["large alone"]["items"] == 7
     assert evaluate(proxy, data).returncode == 0
     assert report(proxy)[0]["large alone"]["items"] == 8
-    # What was under way has been paid for once.
+    # Each call in progress has been paid for once.
     asked = [json.dumps(e["body"], sort_keys=True) for e in large_server.chats()]
     assert len(asked) == len(set(asked))
 
