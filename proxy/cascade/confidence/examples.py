@@ -111,9 +111,9 @@ def _doctests(text: str) -> Iterator[str]:
 
 def _stated(text: str, entry: str) -> Iterator[str]:
     """Yield an assertion for each example in the form of `f(1) == 2`, `f(1) -> 2` or `f(1) returns 2`."""
-    called = re.finditer(rf"(?<![\w.])(?=({re.escape(entry)}\(.*))", text)
+    called = re.finditer(rf"(?<![\w.]){re.escape(entry)}\(", text)
     for match in itertools.islice(called, _MOST_CALLS):
-        line = match.group(1)[:_LONGEST_LINE]
+        line = text[match.start() : match.start() + _LONGEST_LINE].partition("\n")[0]
         before = text[: match.start()].rsplit("\n", 1)[-1]
         if ">>>" in before or "assert" in before or "def " in before:  # read elsewhere
             continue
