@@ -12,7 +12,7 @@ from proxy.formats import checks
 from proxy.formats.base import CallLimits, LocalAnswer
 from proxy.formats.chunked import ChunkedFormat, priority, wants_usage
 from proxy.pricing.prices import Usage
-from proxy.pricing.tokens import prompt_bound, usage_from
+from proxy.pricing.tokens import prompt_bound
 
 WORDS_PER_CHUNK = 4
 LEAST_USEFUL_OUTPUT = 64
@@ -69,12 +69,6 @@ class Chat(ChunkedFormat):
     def count(self, model: str, body: Json) -> int:
         """Count messages, tools and formats."""
         return prompt_bound(model, body)
-
-    def read_complete(self, decoded: Json) -> tuple[Usage | None, str | None, str]:
-        """Read a `chat.completion`."""
-        usage = usage_from(decoded["usage"]) if decoded.get("usage") else None
-        generated = msgspec.json.encode([c.get("message") for c in decoded["choices"]]).decode()
-        return usage, decoded["choices"][0].get("finish_reason"), generated
 
     def render(self, body: Json, local: LocalAnswer) -> bytes:
         """Render a `chat.completion`."""
