@@ -35,7 +35,8 @@ class Exchange:
 async def send_event(exchange: Exchange, data: bytes, name: Any = None) -> None:
     """Send one event of a stream. If the format names its events, the default name is the event's `type`."""
     if exchange.request.format.events_are_named:
-        await exchange.reply.event(data, str(name or msgspec.json.decode(data)["type"]))
+        kind = name or msgspec.json.decode(data).get("type")
+        await exchange.reply.event(data, None if kind is None else str(kind))
     else:
         await exchange.reply.event(data)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
@@ -46,7 +47,7 @@ async def answer_with_large(exchange: Exchange, decision: Unsure | NotTried) -> 
 
 def _another_model_may_answer(e: ApiError) -> bool:
     """Return True if the error is about the upstream, not about the request."""
-    return e.status >= 500 or e.status in (404, 408, 409, 429)
+    return e.status >= 500 or e.status in (402, 404, 408, 409, 425, 429)
 
 
 async def _answer_with(exchange: Exchange, model: LargeModel, guideline: str | None) -> None:
@@ -114,17 +115,18 @@ async def _relay_stream(exchange: Exchange, call: PaidCall, body: dict[str, Any]
         "include_usage"
     )
     held_back = None
-    async for data, chunk in stream(call, body):
-        if format_.is_final_chunk(chunk):
-            held_back = chunk
-            continue
-        request_log.upstream_headers = call.headers
-        await exchange.reply.open(response_headers(request_log, final=False))
-        request_log.note_first_token()
-        if hide_usage and "usage" in chunk:
-            # The proxy asks every upstream for the usage; this client did not ask for it.
-            data = msgspec.json.encode({k: v for k, v in chunk.items() if k != "usage"})  # noqa: PLW2901
-        await send_event(exchange, data, chunk.get("type"))
+    async with aclosing(stream(call, body)) as chunks:  # closed before the call is settled
+        async for data, chunk in chunks:
+            if format_.is_final_chunk(chunk):
+                held_back = chunk
+                continue
+            request_log.upstream_headers = call.headers
+            await exchange.reply.open(response_headers(request_log, final=False))
+            request_log.note_first_token()
+            if hide_usage and "usage" in chunk:
+                # The proxy asks every upstream for the usage; this client did not ask for it.
+                data = msgspec.json.encode({k: v for k, v in chunk.items() if k != "usage"})  # noqa: PLW2901
+            await send_event(exchange, data, chunk.get("type"))
     return held_back
 
 

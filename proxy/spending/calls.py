@@ -1,18 +1,20 @@
 """HTTP calls to an upstream within `paid`: complete or streamed."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import aiohttp
 import msgspec
 
-from proxy.backends.upstream import UpstreamResponse
-from proxy.errors import upstream_broken, upstream_invalid
+from proxy.backends.answers import UpstreamResponse
+from proxy.errors import ApiError, upstream_broken, upstream_invalid
+from proxy.formats.base import Tally
 from proxy.formats.sse import DONE
 from proxy.pricing.prices import Usage
-from proxy.pricing.tokens import count_text, hides_reasoning
+from proxy.pricing.tokens import count_text, hides_reasoning, usage_from
+from proxy.spending.estimates import count_prompt, used_by_now
 from proxy.spending.paid import PaidCall
 
 DRAIN_S = 0.8
@@ -24,9 +26,15 @@ async def _post(call: PaidCall, body: Mapping[str, Any]) -> AsyncIterator[Upstre
     sent = {k: v for k, v in call.format.upstream_body(body).items() if k != "models"} | {
         "model": call.model.id
     }
-    async with call.upstream.post(call.format.path, sent, call.deadline) as response:
-        call.headers = response.headers
-        yield response
+    try:
+        async with call.upstream.post(call.format.path, sent, call.deadline) as response:
+            call.headers = response.headers
+            yield response
+    except ApiError as e:
+        if e.usage is not None:
+            with suppress(ValueError):
+                call.usage = usage_from(e.usage)
+        raise
 
 
 async def complete(call: PaidCall, body: Mapping[str, Any]) -> bytes:
@@ -45,7 +53,7 @@ async def complete(call: PaidCall, body: Mapping[str, Any]) -> bytes:
             call.usage, call.finish_reason, generated = call.format.read_complete(msgspec.json.decode(raw))
             if call.usage is None:
                 call.counted = Usage(
-                    prompt_tokens=await _count_prompt(call, body),
+                    prompt_tokens=await count_prompt(call, body),
                     completion_tokens=count_text(call.model.id, generated),
                 )
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as e:
@@ -57,6 +65,9 @@ async def complete(call: PaidCall, body: Mapping[str, Any]) -> bytes:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         await asyncio.wait({task}, timeout=DRAIN_S)
+        call.refused = _is_refused(task)
+        if call.usage is None and call.counted is None:
+            call.counted = await used_by_now(call, body)
         raise
     except (aiohttp.ClientError, OSError) as e:
         raise upstream_broken() from e
@@ -65,7 +76,9 @@ async def complete(call: PaidCall, body: Mapping[str, Any]) -> bytes:
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def stream(call: PaidCall, body: Mapping[str, Any]) -> AsyncIterator[tuple[bytes, dict[str, Any]]]:
+async def stream(
+    call: PaidCall, body: Mapping[str, Any]
+) -> AsyncGenerator[tuple[bytes, dict[str, Any]], None]:
     """Make one streamed call. Yield each chunk as bytes and decoded, and set the usage in `call`.
 
     A separate task reads the upstream. If the client disconnects, that task gets `DRAIN_S` to read the usage.
@@ -75,7 +88,7 @@ async def stream(call: PaidCall, body: Mapping[str, Any]) -> AsyncIterator[tuple
         ApiError: the upstream has failed.
     """
     total = call.format.tally()
-    done = False
+    done = left = False
     queue: asyncio.Queue[tuple[bytes, dict[str, Any]] | None] = asyncio.Queue(16)
     reader_left = asyncio.Event()
 
@@ -103,6 +116,9 @@ async def stream(call: PaidCall, body: Mapping[str, Any]) -> AsyncIterator[tuple
             raise upstream_broken()
     except (aiohttp.ClientError, OSError, ValueError) as e:
         raise upstream_broken() from e
+    except (asyncio.CancelledError, GeneratorExit):
+        left = True
+        raise
     finally:
         reader_left.set()
         while not queue.empty():
@@ -110,16 +126,34 @@ async def stream(call: PaidCall, body: Mapping[str, Any]) -> AsyncIterator[tuple
         await asyncio.wait({task}, timeout=DRAIN_S)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        call.usage = total.usage
-        call.finish_reason = total.finish_reason or call.finish_reason
-        if total.usage is None and (total.chunks or total.finish_reason):
-            visible = max(total.chunks, count_text(call.model.id, total.generated))
-            # Hidden reasoning is billed, and only the upstream can count it.
-            hidden = not total.complete and hides_reasoning(call.model.id, body)
-            output = call.output if hidden else min(visible, call.output)
-            call.counted = Usage(prompt_tokens=await _count_prompt(call, body), completion_tokens=output)
+        call.usage = total.usage or call.usage
+        call.finish_reason = total.finish_reason or ("error" if total.error else call.finish_reason)
+        call.refused = _is_refused(task)
+        if call.usage is None:
+            await _count_stream(call, body, total, left=left)
 
 
-async def _count_prompt(call: PaidCall, body: Mapping[str, Any]) -> int:
-    """Count a prompt whose usage was not reported. The reserved limit is the most it can be."""
-    return min(call.prompt_limit, await asyncio.to_thread(call.format.count, call.model.id, body))
+async def _count_stream(call: PaidCall, body: Mapping[str, Any], total: Tally, *, left: bool) -> None:
+    """Set what a stream without a usage has used, as far as it is known."""
+    failed = total.error is not None or total.finish_reason == "failed"
+    if failed and not total.chunks:
+        call.refused = True  # an error before any text
+        return
+    if not (total.chunks or total.finish_reason or left):
+        return
+    visible = max(total.chunks, count_text(call.model.id, total.generated))
+    # Hidden reasoning is billed, and only the upstream can count it.
+    hidden = not total.complete and hides_reasoning(call.model.id, body)
+    if left and (hidden or not total.chunks):
+        call.counted = await used_by_now(call, body, seen=visible)
+    else:
+        output = call.output if hidden else min(visible, call.output)
+        call.counted = Usage(prompt_tokens=await count_prompt(call, body), completion_tokens=output)
+
+
+def _is_refused(task: asyncio.Task[Any]) -> bool:
+    """Return True if a call has ended with an error that is not billed."""
+    if not task.done() or task.cancelled():
+        return False
+    e = task.exception()
+    return isinstance(e, ApiError) and not e.billed

@@ -55,8 +55,10 @@ class PaidPlanner:
 
 def _text(completion: bytes) -> str:
     """Return the text of a completion, or "" if it has none."""
-    message = msgspec.json.decode(completion)["choices"][0].get("message")
-    text = message.get("content") if isinstance(message, dict) else None
+    try:
+        text = msgspec.json.decode(completion)["choices"][0]["message"]["content"]
+    except (ValueError, LookupError, TypeError):
+        return ""
     return text if isinstance(text, str) else ""
 
 
