@@ -31,6 +31,8 @@ class ApiError(Exception):
     headers: Mapping[str, str] = field(default_factory=dict)
     billed: bool = False
     """Whether the upstream may have generated something, and may bill it."""
+    usage: Mapping[str, object] | None = None
+    """The usage that the upstream reports beside its error, in its own words."""
 
     def body(self) -> dict[str, object]:
         """Return the JSON object that OpenAI clients read."""
@@ -150,9 +152,21 @@ def upstream_unavailable(retry_after_s: int) -> ApiError:
     )
 
 
-def upstream_unreachable() -> ApiError:
+def upstream_unreachable(reason: str) -> ApiError:
     """Return the error for a request that never reached the upstream. An SDK may send it again."""
-    return ApiError(502, "The upstream cannot be reached.", type="server_error", code="upstream_unreachable")
+    message = f"The upstream cannot be reached: {reason}."
+    return ApiError(502, message, type="server_error", code="upstream_unreachable")
+
+
+def upstream_redirects(place: str) -> ApiError:
+    """Return the error for a redirect that is not followed, because the key and the prompt would go elsewhere."""
+    return ApiError(
+        502,
+        f"The upstream redirects to {place}. The proxy does not follow it there. Correct the upstream's base_url.",
+        type="server_error",
+        code="upstream_redirect",
+        headers=dict(NO_RETRY),
+    )
 
 
 def upstream_timeout() -> ApiError:

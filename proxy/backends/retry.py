@@ -15,11 +15,12 @@ class RetryPolicy:
     """How often, after which statuses and how soon to retry. Times are in seconds."""
 
     max_retries: int
-    statuses: frozenset[int] = frozenset({408, 409, 429, 500, 502, 503})
+    statuses: frozenset[int] = frozenset({408, 409, 425, 429, 500, 502, 503, 521, 523, 529})
     """Nothing was generated after these. 504 is missing: the model behind a gateway may have gone on."""
     first_backoff_s: float = 0.5
     longest_backoff_s: float = 8.0
-    longest_retry_after_s: float = 60.0
+    longest_retry_after_s: float = 5.0
+    """The client, or a fallback, makes better use of a longer pause that the upstream asks for."""
 
     def retries(self, status: int, headers: Mapping[str, str]) -> bool:
         """Return True if a response permits a retry."""
@@ -27,12 +28,15 @@ class RetryPolicy:
         return wish == "true" if wish in ("true", "false") else status in self.statuses
 
     def pause_s(self, attempt: int, headers: Mapping[str, str]) -> float | None:
-        """Return the pause after the given attempt (0 is the first), or None if it was the last one."""
+        """Return the pause after the given attempt (0 is the first).
+
+        Return None if it was the last one, or if the upstream asks for a pause that is too long.
+        """
         if attempt >= self.max_retries:
             return None
         wish = _retry_after_s(headers)
         if wish is not None:
-            return min(wish, self.longest_retry_after_s)
+            return wish if wish <= self.longest_retry_after_s else None
         return random.uniform(0, min(self.longest_backoff_s, self.first_backoff_s * 2**attempt))  # noqa: S311
 
 
@@ -48,5 +52,5 @@ def _retry_after_s(headers: Mapping[str, str]) -> float | None:
     try:
         at = parsedate_to_datetime(headers["retry-after"])
         return max(0.0, (at - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError):
         return None

@@ -9,7 +9,9 @@ from typing import Any, Self
 
 import aiohttp
 import msgspec
+from yarl import URL
 
+from proxy.backends.proxies import proxy_for
 from proxy.config.schema import Small
 from proxy.errors import SmallRefusedError, SmallUnavailableError
 from proxy.formats.sse import DONE, Accumulator, events
@@ -26,6 +28,7 @@ class Server:
     """One server of the small tier, its load and its health."""
 
     url: str
+    proxy: URL | None = None
     in_flight: int = 0
     healthy: bool = False
     missed: int = 0
@@ -44,7 +47,7 @@ class SmallPool:
     ) -> None:
         self.model = model
         self._session = session
-        self._servers = [Server(url.rstrip("/")) for url in urls]
+        self._servers = [Server(url.rstrip("/"), proxy_for(url)) for url in urls]
         self._headers = {"content-type": "application/json"} | (
             {"authorization": f"Bearer {api_key}"} if api_key else {}
         )
@@ -87,7 +90,10 @@ class SmallPool:
     async def _probe(self, server: Server) -> None:
         try:
             async with self._session.get(
-                f"{server.url}/models", headers=self._headers, timeout=aiohttp.ClientTimeout(PROBE_TIMEOUT_S)
+                f"{server.url}/models",
+                headers=self._headers,
+                timeout=aiohttp.ClientTimeout(PROBE_TIMEOUT_S),
+                proxy=server.proxy,
             ) as response:
                 server.healthy, server.missed = response.status < 500, 0
         except TimeoutError:
@@ -147,11 +153,11 @@ class SmallPool:
         """
         url = f"{server.url}/chat/completions"
         try:
-            return await self._session.post(url, data=payload, headers=self._headers)
+            return await self._session.post(url, data=payload, headers=self._headers, proxy=server.proxy)
         except aiohttp.ClientConnectorError:
             raise
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-            return await self._session.post(url, data=payload, headers=self._headers)
+            return await self._session.post(url, data=payload, headers=self._headers, proxy=server.proxy)
 
     async def _refuse(self, response: aiohttp.ClientResponse) -> None:
         text = (await response.text())[:300]

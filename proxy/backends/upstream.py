@@ -5,50 +5,26 @@ A call that may have been billed is not retried here, because one reservation pa
 """
 
 import asyncio
+import logging
 import math
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import aiohttp
 
+from proxy.backends.answers import UpstreamResponse, open_complete, open_stream
 from proxy.backends.apis import Api
 from proxy.backends.breaker import Breaker
+from proxy.backends.delivery import deliver
+from proxy.backends.proxies import proxy_for
 from proxy.backends.retry import RetryPolicy
-from proxy.errors import (
-    upstream_broken,
-    upstream_timeout,
-    upstream_unavailable,
-    upstream_unreachable,
-)
+from proxy.errors import ApiError, upstream_broken, upstream_timeout, upstream_unavailable
 
-LONGEST_HEADER = 64 * 1024
-"""Bytes of a header line of a model server. aiohttp's own limit of 8 kB refuses some gateways' answers."""
-_FAILURES = frozenset({500, 502, 503, 504, 524, 529})
-"""Statuses that describe the upstream's own state and not the request. The breaker counts them."""
+log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, slots=True)
-class UpstreamResponse:
-    """A successful response, in OpenAI's format whatever the upstream's API is."""
-
-    api: Api
-    response: aiohttp.ClientResponse
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """The headers that the client should see."""
-        return self.api.response_headers(self.response.headers)
-
-    async def read(self) -> bytes:
-        """Return a complete answer."""
-        return await self.api.read(self.response)
-
-    def events(self) -> AsyncIterator[bytes]:
-        """Yield the payloads of a streamed answer."""
-        return self.api.events(self.response)
+MOST_ERROR_BYTES = 64 * 2**10
 
 
 class Upstream:
@@ -63,6 +39,7 @@ class Upstream:
             sock_connect=settings.connect_timeout_s,
             sock_read=settings.read_timeout_s,
         )
+        self._proxy = proxy_for(settings.base_url)
         self._policy = RetryPolicy(max_retries=settings.max_retries)
         self.breaker = Breaker(settings.breaker_failures, settings.breaker_cooldown_s)
 
@@ -70,7 +47,9 @@ class Upstream:
     async def post(
         self, path: str, body: Mapping[str, Any], deadline: float
     ) -> AsyncIterator[UpstreamResponse]:
-        """Send a request and yield its successful response. Retry before the first byte only.
+        """Send a request and yield its successful response. Retry while nothing was generated.
+
+        An error inside a successful response counts like an error status. So does one that begins a stream.
 
         Args:
             path: the endpoint below OpenAI's /v1, such as "/chat/completions".
@@ -81,55 +60,82 @@ class Upstream:
             ApiError: the upstream's own error, or 502, 503 or 504 if it is unavailable.
         """
         payload = self._api.encode(path, body)
-        url, headers = self._api.url(path, str(body["model"])), self._api.headers()
+        url = self._api.url(path, str(body["model"]))
         attempt = -1
         while True:
             attempt += 1
             self._check_breaker()
-            try:
-                response = await self._session.post(url, data=payload, headers=headers, timeout=self._timeout)
-            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as e:
-                self.breaker.failed()
-                if await self._pause(attempt, None, deadline):
-                    continue
-                raise upstream_unreachable() from e
-            # From here on the request is out and may be billed. A repetition would need its own reservation.
-            except TimeoutError as e:
-                self.breaker.failed()
-                raise upstream_timeout() from e
-            except (aiohttp.ClientError, OSError) as e:
-                self.breaker.failed()
-                raise upstream_broken() from e
-            self._count(response.status)
-            try:
-                if response.status < 400:
-                    yield UpstreamResponse(self._api, response)
+            async with AsyncExitStack() as open_until:
+                try:
+                    response = await deliver(
+                        self._session,
+                        open_until,
+                        url,
+                        data=payload,
+                        headers=self._api.headers(),
+                        timeout=self._timeout,
+                        proxy=self._proxy,
+                    )
+                    answer = await self._opened(path, bool(body.get("stream")), response)
+                except ApiError as e:
+                    self._count(e)
+                    if (pause := self._pause_s(attempt, e, deadline)) is None:
+                        log.warning("%s: %s %s", url.partition("?")[0], e.status, e.message[:200])
+                        raise
+                else:
+                    open_until.push_async_callback(answer.close)
+                    self.breaker.succeeded()
+                    yield answer
                     return
-                may_retry = self._policy.retries(response.status, response.headers)
-                if may_retry and await self._pause(attempt, response, deadline):
-                    continue
-                raise self._api.error(response.status, response.headers, await response.read())
-            finally:
-                # Closing an answer that was not read to its end closes its connection, so the upstream stops.
-                response.close()
+            await asyncio.sleep(pause)
+
+    async def _opened(self, path: str, streamed: bool, response: aiohttp.ClientResponse) -> UpstreamResponse:
+        """Return the answer in a response.
+
+        Raises:
+            ApiError: the response has an error status, contains an error, or breaks off.
+        """
+        if response.status >= 300:
+            raise self._api.error(response.status, response.headers, await _error_body(response))
+        try:
+            if streamed:
+                return await open_stream(self._api, path, response, self._count_status)
+            return await open_complete(self._api, path, response)
+        except TimeoutError as e:
+            raise upstream_timeout() from e
+        except (aiohttp.ClientError, OSError, ValueError) as e:
+            raise upstream_broken() from e
 
     def _check_breaker(self) -> None:
         wait = self.breaker.wait_s()
         if wait is not None:
             raise upstream_unavailable(math.ceil(wait))
 
-    def _count(self, status: int) -> None:
-        if status in _FAILURES:
+    def _count(self, e: ApiError) -> None:
+        # A key that is refused says nothing about the upstream's state, although its client sees a 502.
+        self._count_status(401 if e.code == "upstream_authentication" else e.status)
+
+    def _count_status(self, status: int) -> None:
+        """Count statuses that describe the upstream's own state and not the request."""
+        if status >= 500 and status not in (501, 505):
             self.breaker.failed()
         else:
             self.breaker.succeeded()
 
-    async def _pause(self, attempt: int, response: aiohttp.ClientResponse | None, deadline: float) -> bool:
-        """Pause before the next attempt. Return False at once if there is none or it would be too late."""
-        pause = self._policy.pause_s(attempt, {} if response is None else response.headers)
-        if pause is None or time.monotonic() + pause > deadline:
-            return False
-        if response is not None:
-            response.release()
-        await asyncio.sleep(pause)
-        return True
+    def _pause_s(self, attempt: int, e: ApiError, deadline: float) -> float | None:
+        """Return the pause before the next attempt, or None if there is none or it would be too late."""
+        if e.billed or not (e.code == "upstream_unreachable" or self._policy.retries(e.status, e.headers)):
+            return None
+        pause = self._policy.pause_s(attempt, e.headers)
+        return None if pause is None or time.monotonic() + pause > deadline else pause
+
+
+async def _error_body(response: aiohttp.ClientResponse) -> bytes:
+    """Return the beginning of an error's body. An error stays this error if its body breaks off."""
+    raw = b""
+    try:
+        while len(raw) < MOST_ERROR_BYTES and (piece := await response.content.readany()):
+            raw += piece
+    except (aiohttp.ClientError, OSError):
+        pass
+    return raw[:MOST_ERROR_BYTES]

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
-import aiohttp
 import msgspec
 
+from proxy.backends.session import open_session
 from proxy.backends.small_pool import SmallPool
-from proxy.backends.upstream import LONGEST_HEADER, Upstream
+from proxy.backends.upstream import Upstream
 from proxy.cascade.protocols import Runner
 from proxy.cascade.toolcalls import with_calls
 from proxy.cascade.types import Json
@@ -163,16 +163,7 @@ async def open_tiers(
         ConfigError: a large model has no price, or the key of an upstream is not set.
     """
     apis, prices = upstream_apis(settings), resolve_prices(settings)
-    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=4)  # as in `service.state`
-    # Each tier has its own time limits. aiohttp's default of five minutes would cut long answers.
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=settings.large.connect_timeout_s)
-    async with aiohttp.ClientSession(
-        connector=connector,
-        timeout=timeout,
-        trust_env=True,
-        max_line_size=LONGEST_HEADER,
-        max_field_size=LONGEST_HEADER,
-    ) as session:
+    async with open_session(settings.large.connect_timeout_s) as session:
         pool = SmallPool.of(session, settings.small)
         await pool.probe()
         watching = asyncio.create_task(pool.watch())

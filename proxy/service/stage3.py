@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
@@ -49,7 +50,7 @@ async def answer_with_large(exchange: Exchange, decision: Unsure | NotTried) -> 
 
 def _another_model_may_answer(e: ApiError) -> bool:
     """Return True if the error is about the upstream, not about the request."""
-    return e.status >= 500 or e.status in (404, 408, 409, 429)
+    return e.status >= 500 or e.status in (402, 404, 408, 409, 425, 429)
 
 
 async def _answer_with(exchange: Exchange, model: LargeModel, guideline: str | None) -> None:
@@ -116,22 +117,23 @@ async def _relay_stream(exchange: Exchange, call: PaidCall, body: dict[str, Any]
     format_, request_log = exchange.request.format, exchange.request_log
     shows_usage = format_.sends_final_chunk(exchange.request.body)
     held_back: list[_Chunk] = []
-    async for data, chunk in stream(call, body):
-        if "usage" in chunk and not shows_usage:
-            # The proxy asks every upstream for the usage; this client did not ask for it.
-            if format_.is_final_chunk(chunk) and not format_.is_content(chunk):
+    async with aclosing(stream(call, body)) as chunks:  # closed before the call is settled
+        async for data, chunk in chunks:
+            if "usage" in chunk and not shows_usage:
+                # The proxy asks every upstream for the usage; this client did not ask for it.
+                if format_.is_final_chunk(chunk) and not format_.is_content(chunk):
+                    continue
+                data = with_members(data, {"usage": None})  # noqa: PLW2901
+            elif _may_be_last(format_, chunk, held_back):
+                held_back.append((data, chunk))
                 continue
-            data = with_members(data, {"usage": None})  # noqa: PLW2901
-        elif _may_be_last(format_, chunk, held_back):
-            held_back.append((data, chunk))
-            continue
-        request_log.upstream_headers = call.headers
-        await exchange.reply.open(response_headers(request_log, final=False))
-        request_log.note_first_token()
-        for earlier in held_back:
-            await _send_chunk(exchange, *earlier)
-        held_back = []
-        await _send_chunk(exchange, data, chunk)
+            request_log.upstream_headers = call.headers
+            await exchange.reply.open(response_headers(request_log, final=False))
+            request_log.note_first_token()
+            for earlier in held_back:
+                await _send_chunk(exchange, *earlier)
+            held_back = []
+            await _send_chunk(exchange, data, chunk)
     return held_back
 
 

@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-import aiohttp
-
 from proxy.backends.apis import Api, api_of
+from proxy.backends.session import open_session
 from proxy.backends.small_pool import SmallPool
-from proxy.backends.upstream import LONGEST_HEADER, Upstream
+from proxy.backends.upstream import Upstream
 from proxy.cascade.plan_cache import PlanCache
 from proxy.concurrency import reap
 from proxy.config.prices import resolve_prices, small_price
@@ -88,18 +87,8 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
     spool = Path(settings.ledger.spool_dir)
     journal = open_journal(spool, new_id("proc"), max_bytes=settings.ledger.spool_max_bytes)
     writer = Writer(database, journal, zone, drop_when_full=settings.ledger.on_outage == "continue")
-    # Close idle connections before the server does (uvicorn, and so vLLM: 5 s). Otherwise a request could hit one
-    # that is being closed.
-    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=4)
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=settings.large.connect_timeout_s)
     try:
-        async with aiohttp.ClientSession(
-            connector=connector,
-            timeout=timeout,
-            trust_env=True,
-            max_line_size=LONGEST_HEADER,
-            max_field_size=LONGEST_HEADER,
-        ) as session:
+        async with open_session(settings.large.connect_timeout_s) as session:
             pool = SmallPool.of(session, small)
             await pool.probe()
             guidelines, audits = GuidelineRecords(), AuditQueue(settings.audit.share)

@@ -1,19 +1,20 @@
 """HTTP calls to an upstream within `paid`: complete or streamed."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
 
-from proxy.backends.upstream import UpstreamResponse
-from proxy.errors import upstream_broken, upstream_invalid
-from proxy.formats.base import ReadAnswer
+from proxy.backends.answers import UpstreamResponse
+from proxy.errors import ApiError, upstream_broken, upstream_invalid
+from proxy.formats.base import ReadAnswer, Tally
 from proxy.formats.lenient import TooDeepError, as_utf8, decode, is_json
 from proxy.formats.sse import DONE
-from proxy.pricing.reported import NOTHING_REPORTED
-from proxy.pricing.tokens import count_text, hides_reasoning
+from proxy.pricing.reported import NOTHING_REPORTED, read_usage
+from proxy.pricing.tokens import hides_reasoning
+from proxy.spending.estimates import count_output, count_prompt, used_by_now
 from proxy.spending.paid import PaidCall
 
 DRAIN_S = 0.8
@@ -25,9 +26,13 @@ async def _post(call: PaidCall, body: Mapping[str, Any]) -> AsyncIterator[Upstre
     sent = {k: v for k, v in call.format.upstream_body(body).items() if k != "models"} | {
         "model": call.model.id
     }
-    async with call.upstream.post(call.format.path, sent, call.deadline) as response:
-        call.headers = response.headers
-        yield response
+    try:
+        async with call.upstream.post(call.format.path, sent, call.deadline) as response:
+            call.headers = response.headers
+            yield response
+    except ApiError as e:
+        call.usage = read_usage(e.usage).usage or call.usage
+        raise
 
 
 async def complete(call: PaidCall, body: Mapping[str, Any]) -> bytes:
@@ -45,7 +50,7 @@ async def complete(call: PaidCall, body: Mapping[str, Any]) -> bytes:
         answer = _read(call, raw)
         call.usage, call.finish_reason = answer.usage, answer.finish_reason
         if call.usage is None:
-            prompt, output = await _count_prompt(call, body), await _count_output(call, answer.generated)
+            prompt, output = await count_prompt(call, body), await count_output(call, answer.generated)
             call.counted = answer.reported.filled(prompt, output, cut=False)
         return raw
 
@@ -54,6 +59,9 @@ async def complete(call: PaidCall, body: Mapping[str, Any]) -> bytes:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         await asyncio.wait({task}, timeout=DRAIN_S)
+        call.refused = _is_refused(task)
+        if call.usage is None and call.counted is None:
+            call.counted = await used_by_now(call, body)
         raise
     except (aiohttp.ClientError, OSError) as e:
         raise upstream_broken() from e
@@ -62,7 +70,9 @@ async def complete(call: PaidCall, body: Mapping[str, Any]) -> bytes:
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def stream(call: PaidCall, body: Mapping[str, Any]) -> AsyncIterator[tuple[bytes, dict[str, Any]]]:
+async def stream(
+    call: PaidCall, body: Mapping[str, Any]
+) -> AsyncGenerator[tuple[bytes, dict[str, Any]], None]:
     """Make one streamed call. Yield each chunk as bytes and decoded, and set the usage in `call`.
 
     A separate task reads the upstream. If the client disconnects, that task gets `DRAIN_S` to read the usage.
@@ -72,7 +82,7 @@ async def stream(call: PaidCall, body: Mapping[str, Any]) -> AsyncIterator[tuple
         ApiError: the upstream has failed.
     """
     total = call.format.tally()
-    done = False
+    done = left = False
     queue: asyncio.Queue[tuple[bytes, dict[str, Any]] | None] = asyncio.Queue(16)
     reader_left = asyncio.Event()
 
@@ -102,23 +112,47 @@ async def stream(call: PaidCall, body: Mapping[str, Any]) -> AsyncIterator[tuple
             raise upstream_broken()
     except (aiohttp.ClientError, OSError, ValueError) as e:
         raise upstream_broken() from e
+    except (asyncio.CancelledError, GeneratorExit):
+        left = True
+        raise
     finally:
         reader_left.set()
-        while not queue.empty():
-            queue.get_nowait()
-        await asyncio.wait({task}, timeout=DRAIN_S)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        call.usage = total.final_usage
-        call.finish_reason = total.finish_reason or call.finish_reason
-        started = total.chunks or total.finish_reason or total.reported != NOTHING_REPORTED
-        if call.usage is None and started:
-            visible = max(total.chunks, await _count_output(call, total.generated))
-            # Hidden reasoning is billed, and only the upstream can count it.
-            hidden = not total.complete and hides_reasoning(call.model.id, body)
-            output = call.output if hidden else min(visible, call.output)
-            prompt = await _count_prompt(call, body)
-            call.counted = total.reported.filled(prompt, output, cut=True)
+        await _drain(task, queue)
+        call.usage = total.final_usage or call.usage
+        call.finish_reason = total.finish_reason or ("error" if total.error else call.finish_reason)
+        call.refused = _is_refused(task)
+        if call.usage is None:
+            await _count_stream(call, body, total, left=left)
+
+
+async def _drain(task: asyncio.Task[None], queue: asyncio.Queue[Any]) -> None:
+    """Let the task read on for `DRAIN_S`, with an empty queue so that it does not block."""
+    while not queue.empty():
+        queue.get_nowait()
+    await asyncio.wait({task}, timeout=DRAIN_S)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def _count_stream(call: PaidCall, body: Mapping[str, Any], total: Tally, *, left: bool) -> None:
+    """Set what a stream without a usage has used, as far as it is known."""
+    started = total.chunks or total.reported != NOTHING_REPORTED
+    failed = total.error is not None or total.finish_reason == "failed"
+    if failed and not started:
+        call.refused = True  # an error before any text
+        return
+    if not (started or total.finish_reason or left):
+        return
+    visible = max(total.chunks, await count_output(call, total.generated))
+    # Hidden reasoning is billed, and only the upstream can count it.
+    hidden = not total.complete and hides_reasoning(call.model.id, body)
+    if left and (hidden or not total.chunks):
+        used = await used_by_now(call, body, seen=visible)
+        prompt, output = used.prompt_tokens, used.completion_tokens
+    else:
+        prompt = await count_prompt(call, body)
+        output = call.output if hidden else min(visible, call.output)
+    call.counted = total.reported.filled(prompt, output, cut=True)
 
 
 def _read(call: PaidCall, raw: bytes) -> ReadAnswer:
@@ -138,11 +172,9 @@ def _read(call: PaidCall, raw: bytes) -> ReadAnswer:
     return call.format.read_complete(decoded)
 
 
-async def _count_prompt(call: PaidCall, body: Mapping[str, Any]) -> int:
-    """Count a prompt whose usage was not reported. The reserved limit is the most it can be."""
-    return min(call.prompt_limit, await asyncio.to_thread(call.format.count, call.model.id, body))
-
-
-async def _count_output(call: PaidCall, generated: str) -> int:
-    """Count the tokens of a generated text in a thread: a long one takes too much time for the event loop."""
-    return await asyncio.to_thread(count_text, call.model.id, generated)
+def _is_refused(task: asyncio.Task[Any]) -> bool:
+    """Return True if a call has ended with an error that is not billed."""
+    if not task.done() or task.cancelled():
+        return False
+    e = task.exception()
+    return isinstance(e, ApiError) and not e.billed

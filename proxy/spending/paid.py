@@ -50,8 +50,10 @@ class PaidCall:
     output: int  # the limit of all generated tokens
     reserved: int
     started_at: datetime
+    choices: int = 1
+    began: float = field(default_factory=time.monotonic)
     usage: Usage | None = None
-    counted: Usage | None = None  # the proxy's own count, if the upstream has reported no usage
+    counted: Usage | None = None  # the proxy's own count or estimate, if no usage is reported
     finish_reason: str | None = None
     refused: bool = False  # the upstream answered with an error and bills nothing
     headers: dict[str, str] = field(default_factory=dict)  # of its response, for the client
@@ -71,8 +73,8 @@ async def paid(
     If the budgets have less left, the output limit shrinks to fit, but never below `limits.least` tokens. The caller has
     to send `PaidCall.output` upstream.
 
-    A call is settled at the reported usage. If there is none, it is settled at the counted usage. If nothing is
-    known and the upstream may bill it, it is settled at the worst case. The last two are marked `estimated`.
+    A call is settled at the reported usage. If there is none, it is settled at the counted or estimated usage. If nothing
+    is known and the upstream may bill it, it is settled at the worst case. The last two are marked `estimated`.
 
     Raises:
         NoBudgetError: not even `limits.least` tokens fit, and nothing is reserved.
@@ -93,8 +95,8 @@ async def paid(
         output=limits.asked if fits is None else min(limits.asked, fits),
         reserved=reserved,
         started_at=started_at,
+        choices=limits.choices,
     )
-    clock = time.monotonic()
     problem: str | None = None
     try:
         yield call
@@ -121,7 +123,7 @@ async def paid(
             usage=usage or Usage(prompt_tokens=limits.prompt, completion_tokens=call.output),
             cost=spent,
             price=price,
-            latency_ms=round((time.monotonic() - clock) * 1000),
+            latency_ms=round((time.monotonic() - call.began) * 1000),
             finish_reason=call.finish_reason,
             estimated=call.usage is None and not call.refused,
             error=problem,

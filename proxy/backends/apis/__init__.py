@@ -4,13 +4,12 @@
 bytes on. An adapter for another API translates in `encode`, `read` and `events`. `api_of` chooses the adapter.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from typing import Any, Protocol
-
-import aiohttp
 
 from proxy.backends.apis.azure import Azure
 from proxy.backends.apis.openai import OpenAI
+from proxy.backends.error_bodies import VendorError
 from proxy.config.schema import Upstream as UpstreamSettings
 from proxy.errors import ApiError
 
@@ -40,11 +39,11 @@ class Api(Protocol):
         """Return the bytes to send for a body in OpenAI's format."""
         ...
 
-    async def read(self, response: aiohttp.ClientResponse) -> bytes:
+    def read(self, raw: bytes) -> bytes:
         """Return a complete answer in OpenAI's format."""
         ...
 
-    def events(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    def events(self, pieces: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
         """Yield the payloads of a streamed answer in OpenAI's format."""
         ...
 
@@ -53,7 +52,17 @@ class Api(Protocol):
         ...
 
     def error(self, status: int, headers: Mapping[str, str], raw: bytes) -> ApiError:
-        """Return the client's error for a response with a status of 400 or more."""
+        """Return the client's error for a response with an error status, without the key in any member."""
+        ...
+
+    def error_inside(
+        self, found: VendorError, headers: Mapping[str, str], *, billed: bool = False
+    ) -> ApiError:
+        """Return the client's error for an error in a successful response, without the key in any member."""
+        ...
+
+    def hidden(self, value: Any) -> Any:
+        """Return a JSON value without the key in any of its texts."""
         ...
 
 

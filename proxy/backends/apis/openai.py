@@ -1,12 +1,13 @@
 """OpenAI's API, and that of every compatible server. Request and response bodies pass through as bytes."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import aiohttp
 import msgspec
 
+from proxy.backends.error_bodies import VendorError, read_error
+from proxy.backends.key_mask import masked
 from proxy.config.schema import Upstream as UpstreamSettings
 from proxy.errors import ApiError, upstream_authentication
 from proxy.formats import sse
@@ -37,13 +38,13 @@ class OpenAI:
         """Return the body as it is."""
         return msgspec.json.encode(body)
 
-    async def read(self, response: aiohttp.ClientResponse) -> bytes:
+    def read(self, raw: bytes) -> bytes:
         """Return the upstream's own bytes."""
-        return await response.read()
+        return raw
 
-    def events(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    def events(self, pieces: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
         """Yield the upstream's own payloads."""
-        return sse.events(response.content.iter_any())
+        return sse.events(pieces)
 
     def response_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
         """Return the headers about retries, rate limits and the upstream's request."""
@@ -51,29 +52,57 @@ class OpenAI:
         return {n: v for n, v in lower if n in _FORWARDED or n.startswith("x-ratelimit-")}
 
     def error(self, status: int, headers: Mapping[str, str], raw: bytes) -> ApiError:
-        """Return the upstream's error with its status, without the proxy's key in the message."""
-        if status in (401, 403):
-            return upstream_authentication(status)
-        error = _error_object(raw)
-        message = str(error.get("message") or f"The upstream answered {status}.")
-        kind = error.get("type") or ("server_error" if status >= 500 else "invalid_request_error")
-        code, param = error.get("code"), error.get("param")
-        return ApiError(
+        """Return the upstream's error with its status."""
+        found = read_error(raw)
+        return self._error(
             status,
-            message.replace(self.key, "***"),
-            type=str(kind),
-            code=None if code is None else str(code),
-            param=None if param is None else str(param),
-            headers=self.response_headers(headers),
+            found,
+            headers,
+            otherwise=f"The upstream answered {status}.",
             billed=status in _GATEWAY_TIMEOUTS,
         )
 
+    def error_inside(
+        self, found: VendorError, headers: Mapping[str, str], *, billed: bool = False
+    ) -> ApiError:
+        """Return an error with the status that it names, or else 502. It is billed if it reports a usage."""
+        error = self._error(
+            found.status or 502,
+            found,
+            headers,
+            otherwise="The upstream sent an empty answer.",
+            billed=billed,
+        )
+        if found.status is None and found.code is None and found.type is None:
+            error.code = "upstream_invalid"
+        return error
 
-def _error_object(raw: bytes) -> dict[str, Any]:
-    """Return the `error` member of a response, or {} if there is none."""
-    try:
-        decoded = msgspec.json.decode(raw)
-    except msgspec.DecodeError:
-        return {}
-    error = decoded.get("error") if isinstance(decoded, dict) else None
-    return error if isinstance(error, dict) else {}
+    def hidden(self, value: Any) -> Any:
+        """Return a JSON value without the key in any of its texts."""
+        if isinstance(value, str):
+            return masked(value, self.key)
+        if isinstance(value, list):
+            return [self.hidden(v) for v in value]
+        return {k: self.hidden(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+    def _error(
+        self,
+        status: int,
+        found: VendorError,
+        headers: Mapping[str, str],
+        *,
+        otherwise: str,
+        billed: bool,
+    ) -> ApiError:
+        if status in (401, 403):
+            return upstream_authentication(status)
+        return ApiError(
+            status,
+            self.hidden(found.message) or otherwise,
+            type=self.hidden(found.type) or ("server_error" if status >= 500 else "invalid_request_error"),
+            code=self.hidden(found.code),
+            param=self.hidden(found.param),
+            headers=self.response_headers(headers),
+            billed=billed or found.usage is not None,
+            usage=found.usage,
+        )

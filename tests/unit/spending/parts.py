@@ -6,9 +6,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-import aiohttp
-
 from proxy.backends.apis import api_of
+from proxy.backends.session import open_session
 from proxy.backends.upstream import Upstream
 from proxy.config.schema import Budgets, LargeModel, Ledger, Settings
 from proxy.config.schema import Upstream as UpstreamSettings
@@ -81,7 +80,7 @@ async def connected(server, **changes):
         }
         | changes
     )
-    async with aiohttp.ClientSession() as session:
+    async with open_session(5) as session:
         yield Upstream(session, api_of(settings, UPSTREAM_KEY))
 
 

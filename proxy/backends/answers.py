@@ -1,0 +1,257 @@
+"""The answer in a successful response: read until it is certain that it is an answer and no error."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+
+from proxy.backends.apis import Api
+from proxy.backends.error_bodies import (
+    VendorError,
+    decoded,
+    described,
+    encoded,
+    error_in_answer,
+    is_answering,
+    says_error,
+)
+from proxy.errors import upstream_broken, upstream_invalid
+from proxy.formats.converted import as_complete, as_events
+from proxy.formats.sse import DONE, MAX_EVENT_BYTES
+
+HOLD_S = 0.5
+"""How long the events before the first text are held back. An error that follows them at once is then still a status."""
+_FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
+"""The beginnings of a stream's lines."""
+_BEGINNINGS = ("response.created", "response.queued", "response.in_progress")
+
+
+@dataclass(slots=True, kw_only=True)
+class UpstreamResponse:
+    """A successful response, in OpenAI's format whatever the upstream's API is."""
+
+    headers: dict[str, str]
+    """The headers that the client should see."""
+    complete: bytes = b""
+    """The complete answer, if no stream was asked for."""
+    held: list[bytes] = field(default_factory=list)
+    following: "EventReader | None" = None
+    checked: Callable[[bytes], bytes] = bytes
+
+    async def read(self) -> bytes:
+        """Return a complete answer."""
+        return self.complete
+
+    async def events(self) -> AsyncIterator[bytes]:
+        """Yield the payloads of a streamed answer. An error among them has the form of its endpoint."""
+        for data in self.held:
+            yield data
+        while self.following is not None and (following := await self.following.next()) is not None:
+            yield self.checked(following)
+
+    async def close(self) -> None:
+        """Stop reading."""
+        if self.following is not None:
+            await self.following.close()
+
+
+class EventReader:
+    """Read the payloads of a stream, with a time limit that loses nothing."""
+
+    def __init__(self, events: AsyncIterator[bytes]) -> None:
+        self._events = events
+        self._task: asyncio.Task[bytes | None] | None = None
+
+    async def next(self, timeout_s: float | None = None) -> bytes | None:
+        """Return the next payload, or None at the end.
+
+        Raises:
+            TimeoutError: none came in time. The next call waits on.
+        """
+        if timeout_s is None and self._task is None:
+            return await anext(self._events, None)
+        if self._task is None:
+            self._task = asyncio.ensure_future(self._read())
+        task = self._task
+        done, _ = await asyncio.wait({task}, timeout=timeout_s)
+        if not done:
+            raise TimeoutError
+        self._task = None
+        return task.result()
+
+    async def _read(self) -> bytes | None:
+        return await anext(self._events, None)
+
+    async def close(self) -> None:
+        """Stop a read that is under way."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+
+async def open_complete(api: Api, path: str, response: aiohttp.ClientResponse) -> UpstreamResponse:
+    """Read a complete answer. A stream is put together to one.
+
+    Raises:
+        ApiError: the response contains an error.
+    """
+    raw = await response.read()
+    if _is_stream(raw.lstrip(b"\xef\xbb\xbf \t\r\n")):
+        raw = await _put_together(api, path, response, raw)
+    raw = api.read(raw)
+    if found := error_in_answer(raw):
+        raise api.error_inside(found, response.headers)
+    return UpstreamResponse(headers=api.response_headers(response.headers), complete=raw)
+
+
+async def open_stream(
+    api: Api, path: str, response: aiohttp.ClientResponse, failed: Callable[[int], None]
+) -> UpstreamResponse:
+    """Read a stream until its first text, or for `HOLD_S` after its first event. A complete answer becomes a stream.
+
+    `failed` is told the status of each error that comes later.
+
+    Raises:
+        ApiError: the response is, or begins with, an error.
+    """
+    pieces = response.content.iter_any()
+    head = b""
+    async for piece in pieces:
+        head += piece
+        begun = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+        if len(begun) > max(map(len, _FIELDS)) or len(head) > MAX_EVENT_BYTES:
+            break
+    headers = api.response_headers(response.headers)
+    if not _is_stream(head.lstrip(b"\xef\xbb\xbf \t\r\n")):
+        return await _as_stream(api, path, response, _after(head, pieces))
+    reader = EventReader(api.events(_after(head, pieces)))
+    try:
+        held = await _hold_back(api, response, reader)
+    except BaseException:
+        await reader.close()
+        raise
+
+    def checked(data: bytes) -> bytes:
+        return _checked(api, path, data, failed)
+
+    return UpstreamResponse(headers=headers, held=held, following=reader, checked=checked)
+
+
+def _is_stream(begun: bytes) -> bool:
+    return begun.startswith(_FIELDS)
+
+
+async def _after(head: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield head
+    async for piece in pieces:
+        yield piece
+
+
+async def _as_stream(
+    api: Api, path: str, response: aiohttp.ClientResponse, pieces: AsyncIterator[bytes]
+) -> UpstreamResponse:
+    raw = b""
+    async for piece in pieces:
+        raw += piece
+        if len(raw) > MAX_EVENT_BYTES:
+            raise upstream_invalid()
+    raw = api.read(raw)
+    if found := error_in_answer(raw):
+        raise api.error_inside(found, response.headers)
+    answer = decoded(raw)
+    if not isinstance(answer, dict):
+        raise upstream_invalid()
+    return UpstreamResponse(
+        headers=api.response_headers(response.headers), held=[*as_events(path, answer), DONE]
+    )
+
+
+async def _put_together(api: Api, path: str, response: aiohttp.ClientResponse, raw: bytes) -> bytes:
+    events = []
+    generated = False
+    async for data in api.events(_once(raw)):
+        event = decoded(data)
+        if not isinstance(event, dict):
+            continue
+        if says_error(event):
+            # After some text this was no refusal: the text may be billed.
+            raise api.error_inside(described(event), response.headers, billed=generated)
+        generated = generated or is_answering(event)
+        events.append(event)
+    answer = as_complete(path, events)
+    if answer is None:
+        raise upstream_broken()
+    return encoded(answer)
+
+
+async def _once(raw: bytes) -> AsyncIterator[bytes]:
+    yield raw
+
+
+async def _hold_back(api: Api, response: aiohttp.ClientResponse, reader: EventReader) -> list[bytes]:
+    """Return the events up to the first one with a text. Raise the error that stands in its place."""
+    held: list[bytes] = []
+    readable, words, until = False, b"", 0.0
+    while True:
+        try:
+            data = await reader.next(until - time.monotonic() if held else None)
+        except TimeoutError:
+            return held
+        if data is None or data == DONE:
+            if not readable:
+                raise api.error_inside(error_in_answer(words) or VendorError(), response.headers)
+            return held if data is None else [*held, data]
+        until = until or time.monotonic() + HOLD_S
+        event = decoded(data)
+        if isinstance(event, dict):
+            readable = True
+            if says_error(event):
+                raise api.error_inside(described(event), response.headers)
+        else:
+            words = words or data
+        held.append(data)
+        if isinstance(event, dict) and not _is_beginning(event):
+            return held
+
+
+def _is_beginning(event: Mapping[str, Any]) -> bool:
+    """Return True for an event that shows the client nothing yet."""
+    kind = event.get("type")
+    if isinstance(kind, str) and kind.startswith("response."):
+        return kind in _BEGINNINGS
+    choices = event.get("choices")
+    listed = choices if isinstance(choices, list) else []
+    ended = any(isinstance(c, Mapping) and c.get("finish_reason") for c in listed)
+    return not is_answering(event) and not ended and not event.get("usage")
+
+
+def _checked(api: Api, path: str, data: bytes, failed: Callable[[int], None]) -> bytes:
+    """Return an event as it is, or an error event in the form of its endpoint and without the proxy's key."""
+    if b"error" not in data and (b'"choices"' in data or b"response." in data):
+        return data
+    event = decoded(data)
+    if not isinstance(event, dict) or not (says_error(event) or event.get("type") == "response.failed"):
+        return data
+    error = api.error_inside(described(event), {})
+    failed(error.status)
+    return encoded(_error_event(path, event, error.body()["error"], api.hidden))
+
+
+def _error_event(
+    path: str, event: Mapping[str, Any], error: Any, hidden: Callable[[Any], Any]
+) -> dict[str, Any]:
+    if path != "/responses":
+        kept = {
+            k: hidden(v)
+            for k, v in event.items()
+            if k in ("id", "object", "created", "model", "choices", "usage")
+        }
+        return {**kept, "error": error}
+    if event.get("type") == "response.failed":
+        return {k: hidden(v) for k, v in event.items()}
+    number = event.get("sequence_number")
+    named = {k: error[k] for k in ("code", "message", "param")}
+    return {"type": "error", **named, "sequence_number": number if isinstance(number, int) else 0}
