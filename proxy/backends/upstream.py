@@ -16,8 +16,10 @@ import aiohttp
 
 from proxy.backends.apis import Api
 from proxy.backends.breaker import Breaker
+from proxy.backends.output_limit import OutputLimitName
 from proxy.backends.retry import RetryPolicy
 from proxy.errors import (
+    ApiError,
     upstream_broken,
     upstream_timeout,
     upstream_unavailable,
@@ -50,7 +52,7 @@ class UpstreamResponse:
 
 
 class Upstream:
-    """Send requests to one upstream. The circuit breaker is its only state."""
+    """Send requests to one upstream. Its state is the circuit breaker, and what was learned of `output_limit`."""
 
     def __init__(self, session: aiohttp.ClientSession, api: Api) -> None:
         self._session = session
@@ -61,6 +63,7 @@ class Upstream:
             sock_connect=settings.connect_timeout_s,
             sock_read=settings.read_timeout_s,
         )
+        self._output_limit = OutputLimitName(settings)
         self._policy = RetryPolicy(max_retries=settings.max_retries)
         self.breaker = Breaker(settings.breaker_failures, settings.breaker_cooldown_s)
 
@@ -78,9 +81,12 @@ class Upstream:
         Raises:
             ApiError: the upstream's own error, or 502, 503 or 504 if it is unavailable.
         """
-        payload = self._api.encode(path, body)
-        url, headers = self._api.url(path, str(body["model"])), self._api.headers()
+        model = str(body["model"])
+        sent = self._output_limit.applied(path, body)
+        payload = self._api.encode(path, sent)
+        url, headers = self._api.url(path, model), self._api.headers()
         attempt = -1
+        refusal: ApiError | None = None  # of the name of the output limit
         while True:
             attempt += 1
             self._check_breaker()
@@ -101,12 +107,21 @@ class Upstream:
             self._count(response.status)
             try:
                 if response.status < 400:
+                    self._output_limit.accepted(sent, after_refusal=refusal is not None)
                     yield UpstreamResponse(self._api, response)
                     return
                 may_retry = self._policy.retries(response.status, response.headers)
                 if may_retry and await self._pause(attempt, response, deadline):
                     continue
-                raise self._api.error(response.status, response.headers, await response.read())
+                raw = await response.read()
+                error = self._api.error(response.status, response.headers, raw)
+                other = self._output_limit.renamed_after(path, sent, response.status, raw)
+                if other is None:
+                    raise error
+                if refusal is not None:
+                    raise refusal  # the upstream refuses both names, so the first error says more
+                refusal, sent, payload = error, other, self._api.encode(path, other)
+                attempt -= 1
             finally:
                 # Closing an answer that was not read to its end closes its connection, so the upstream stops.
                 response.close()

@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from proxy.cascade.types import Json
+from proxy.formats import known_costs
 from proxy.formats.base import CallLimits
 from proxy.formats.completions import checked_texts
 from proxy.formats.sse import Accumulator
-from proxy.pricing.prices import Usage
-from proxy.pricing.tokens import count_bound, usage_from
+from proxy.pricing.bounds import texts_bound
+from proxy.pricing.prices import Price, Usage
+from proxy.pricing.tokens import usage_from
 
 
 class Embeddings:
@@ -30,9 +32,9 @@ class Embeddings:
         """Return False: embeddings are never streamed."""
         return False
 
-    def unbounded_cost(self, body: Json) -> str | None:
-        """Return None: only the input costs."""
-        return None
+    def unbounded_cost(self, body: Json, price: Price) -> str | None:
+        """Name the fields that are not in the table."""
+        return known_costs.unknown_in_embeddings(body)
 
     def upstream_body(self, body: Json) -> dict[str, Any]:
         """Return the body as it is."""
@@ -43,8 +45,9 @@ class Embeddings:
         return CallLimits(asked=0, least=0)
 
     def count(self, model: str, body: Json) -> int:
-        """Count the input."""
-        return count_bound(model, checked_texts(body, "input"))
+        """Count everything. Token ids count as one each."""
+        rest = {name: value for name, value in body.items() if name != "input"}
+        return texts_bound(model, checked_texts(body, "input"), rest)
 
     def read_complete(self, decoded: Json) -> tuple[Usage | None, str | None, str]:
         """Read a list of embeddings."""
