@@ -5,8 +5,8 @@ a stored file is long although its id is short, and a service tier has other pri
 costs. So only the names in these tables are accepted. A field whose value is null counts as absent.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Container, Iterator, Mapping
+from typing import Any, TypeGuard
 
 from proxy.cascade.types import Json
 from proxy.pricing.prices import Price
@@ -91,8 +91,10 @@ _INNER: Mapping[str, frozenset[str]] = {
     "image_url": frozenset({"url", "detail"}),
     "input_audio": frozenset({"data", "format"}),
     "file": frozenset({"file_data", "filename"}),
+    "function": frozenset({"name", "description", "parameters", "strict", "cache_control"}),
+    "custom": frozenset({"name", "description", "format"}),
 }
-"""Members of the object that a part of chat completions has under its own type."""
+"""Members of the object that a part or a tool of chat completions has under its own type."""
 _SHELL_OUTPUT = frozenset({"stdout", "stderr", "outcome", "created_by"})
 
 _TOOLS: Mapping[str, frozenset[str]] = {
@@ -131,7 +133,7 @@ def unknown_in_embeddings(body: Json) -> str | None:
 def _in_chat(body: Json, price: Price) -> Iterator[str]:
     yield from _fields(body, _CHAT)
     yield from _caching(body, "", price)
-    modes = body.get("modalities") or ()
+    modes = body.get("modalities") or []
     for mode in modes if isinstance(modes, list) else (modes,):
         if mode not in ("text", "audio") or (mode == "audio" and not price.speaks):
             yield f"modalities {str(mode)[:40]!r}"
@@ -153,7 +155,7 @@ def _in_responses(body: Json, price: Price) -> Iterator[str]:
     for i, item in enumerate(given if isinstance(given, list) else ()):
         where = f"input[{i}]"
         kind = item.get("type", "message")
-        if kind not in _ITEMS:
+        if not _is_one_of(kind, _ITEMS):
             yield f"{where} of type {str(kind)[:40]!r}"
         yield from _names(item, _ITEM, where)
         for name in ("content", "output", "summary"):
@@ -167,8 +169,12 @@ def _fields(body: Json, allowed: frozenset[str]) -> Iterator[str]:
         body = {name: value for name, value in body.items() if name != "background"}
     yield from _names(body, allowed, "")
     tier = body.get("service_tier")
-    if tier is not None and tier not in _TIERS:
+    if tier is not None and not _is_one_of(tier, _TIERS):
         yield f"service_tier {str(tier)[:40]!r}"
+
+
+def _is_one_of(value: object, names: Container[str]) -> TypeGuard[str]:
+    return isinstance(value, str) and value in names
 
 
 def _names(value: Json, allowed: frozenset[str], where: str) -> Iterator[str]:
@@ -185,7 +191,7 @@ def _parts(content: object, where: str, price: Price) -> Iterator[str]:
         at, kind = f"{where}[{i}]", part.get("type")
         if kind is None and where.endswith(".output"):  # the output of a shell has no types, and is all text
             yield from _names(part, _SHELL_OUTPUT, at)
-        elif not isinstance(kind, str) or kind not in _PARTS:
+        elif not _is_one_of(kind, _PARTS):
             yield f"{at} of type {str(kind)[:40]!r}"
         else:
             yield from _part(part, kind, at, price)
@@ -196,25 +202,30 @@ def _part(part: Mapping[str, Any], kind: str, where: str, price: Price) -> Itera
     yield from _caching(part, f"{where}.", price)
     if kind == "input_audio" and not price.hears:
         yield f"{where} of type 'input_audio'"
-    inner = part.get(kind)
-    if isinstance(inner, Mapping):
-        yield from _names(inner, _INNER.get(kind, frozenset()), f"{where}.{kind}")
+    yield from _inner(part, kind, where)
 
 
 def _tools(tools: object, where: str, price: Price) -> Iterator[str]:
     for i, tool in enumerate(tools if isinstance(tools, list) else ()):
         kind = tool.get("type") if isinstance(tool, Mapping) else None
-        if not isinstance(kind, str) or kind not in _TOOLS:
+        if not _is_one_of(kind, _TOOLS):
             yield f"the tool {str(kind)[:40]!r}"
             return
         yield from _names(tool, _TOOLS[kind], f"{where}[{i}]")
+        yield from _inner(tool, kind, f"{where}[{i}]")
         yield from _caching(tool, f"{where}[{i}].", price)
         yield from _tools(tool.get("tools"), f"{where}[{i}].tools", price)
 
 
+def _inner(value: Json, kind: str, where: str) -> Iterator[str]:
+    inner = value.get(kind)
+    if isinstance(inner, Mapping):
+        yield from _names(inner, _INNER.get(kind, frozenset()), f"{where}.{kind}")
+
+
 def _choice(choice: object) -> Iterator[str]:
     kind = choice.get("type") if isinstance(choice, Mapping) else None
-    if kind is not None and kind not in _CHOICES:
+    if kind is not None and not _is_one_of(kind, _CHOICES):
         yield f"tool_choice of type {str(kind)[:40]!r}"
 
 

@@ -146,8 +146,8 @@ def worst_case(price: Price, prompt_tokens: int, output_tokens: int) -> int:
         prompt_tokens: an upper limit of the prompt, in tokens.
         output_tokens: an upper limit of all generated tokens.
     """
-    inputs, outputs = _dearest(price, prompt_tokens)
-    return price.request - (-(prompt_tokens * inputs + output_tokens * outputs) // TOKENS_PER_RATE)
+    inputs, outputs, fee = _dearest(price, prompt_tokens)
+    return fee - (-(prompt_tokens * inputs + output_tokens * outputs) // TOKENS_PER_RATE)
 
 
 def output_that_fits(price: Price, prompt_tokens: int, available: int) -> int | None:
@@ -155,21 +155,21 @@ def output_that_fits(price: Price, prompt_tokens: int, available: int) -> int | 
 
     Return `None` if output is free and needs no limit. Return a negative number if not even the prompt fits.
     """
-    inputs, outputs = _dearest(price, prompt_tokens)
-    left = (available - price.request) * TOKENS_PER_RATE - prompt_tokens * inputs
+    inputs, outputs, fee = _dearest(price, prompt_tokens)
+    left = (available - fee) * TOKENS_PER_RATE - prompt_tokens * inputs
     if left < 0:
         return -1
     return left // outputs if outputs else None
 
 
-def _dearest(price: Price, prompt_tokens: int) -> tuple[int, int]:
+def _dearest(price: Price, prompt_tokens: int) -> tuple[int, int, int]:
     # A budget refuses audio and cache writes at an unknown rate (`formats/known_costs.py`), so they do not count here.
     # `prompt_tokens` is an upper limit. The real prompt may be shorter and have the prices of short prompts, or be read
     # from the cache or as audio. The worst case takes the highest of all prices that could apply.
     lists = price.lists(prompt_tokens)
     inputs = max(max(p.input, p.cached_input or 0, p.cache_write or 0, p.audio_input or 0) for p in lists)
     outputs = max(max(p.output, p.audio_output or 0) for p in lists)
-    return inputs, outputs
+    return inputs, outputs, max(p.request for p in lists)
 
 
 def _first(rate: int | None, fallback: int) -> int:

@@ -39,7 +39,8 @@ async def call_limits(
     if not spending.budget.limited and size is not None:
         return replace(limits, prompt=2 * size + context_tokens)
     refuse_unbounded(spending, model, format_, body, context_tokens)
-    prompt = await asyncio.to_thread(format_.count, model.id, body)
+    sent = format_.upstream_body(limits.within(body, limits.asked))
+    prompt = await asyncio.to_thread(format_.count, model.id, sent)
     return replace(limits, prompt=prompt + context_tokens)
 
 
