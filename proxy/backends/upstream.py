@@ -18,6 +18,7 @@ from proxy.backends.answers import UpstreamResponse, open_complete, open_stream
 from proxy.backends.apis import Api
 from proxy.backends.breaker import Breaker
 from proxy.backends.delivery import deliver
+from proxy.backends.output_limit import OutputLimitName
 from proxy.backends.proxies import proxy_for
 from proxy.backends.retry import RetryPolicy
 from proxy.errors import ApiError, upstream_broken, upstream_timeout, upstream_unavailable
@@ -28,7 +29,7 @@ MOST_ERROR_BYTES = 64 * 2**10
 
 
 class Upstream:
-    """Send requests to one upstream. The circuit breaker is its only state."""
+    """Send requests to one upstream. Its state is the circuit breaker, and what was learned of `output_limit`."""
 
     def __init__(self, session: aiohttp.ClientSession, api: Api) -> None:
         self._session = session
@@ -40,6 +41,7 @@ class Upstream:
             sock_read=settings.read_timeout_s,
         )
         self._proxy = proxy_for(settings.base_url)
+        self._output_limit = OutputLimitName(settings)
         self._policy = RetryPolicy(max_retries=settings.max_retries)
         self.breaker = Breaker(settings.breaker_failures, settings.breaker_cooldown_s)
 
@@ -59,9 +61,10 @@ class Upstream:
         Raises:
             ApiError: the upstream's own error, or 502, 503 or 504 if it is unavailable.
         """
-        payload = self._api.encode(path, body)
+        sent = self._output_limit.applied(path, body)
         url = self._api.url(path, str(body["model"]))
         attempt = -1
+        refusal: ApiError | None = None  # of the name of the output limit
         while True:
             attempt += 1
             self._check_breaker()
@@ -71,7 +74,7 @@ class Upstream:
                         self._session,
                         open_until,
                         url,
-                        data=payload,
+                        data=self._api.encode(path, sent),
                         headers=self._api.headers(),
                         timeout=self._timeout,
                         proxy=self._proxy,
@@ -79,12 +82,19 @@ class Upstream:
                     answer = await self._opened(path, bool(body.get("stream")), response)
                 except ApiError as e:
                     self._count(e)
+                    other = self._output_limit.renamed_after(path, sent, e)
+                    if other is not None:
+                        if refusal is not None:
+                            raise refusal from e  # both names are refused, and the first error says more
+                        refusal, sent, attempt = e, other, attempt - 1
+                        continue
                     if (pause := self._pause_s(attempt, e, deadline)) is None:
                         log.warning("%s: %s %s", url.partition("?")[0], e.status, e.message[:200])
                         raise
                 else:
                     open_until.push_async_callback(answer.close)
                     self.breaker.succeeded()
+                    self._output_limit.accepted(sent, after_refusal=refusal is not None)
                     yield answer
                     return
             await asyncio.sleep(pause)

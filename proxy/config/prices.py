@@ -1,6 +1,8 @@
 """The prices of the configured models."""
 
-from proxy.config.schema import Settings
+from decimal import Decimal
+
+from proxy.config.schema import PriceTable, Settings
 from proxy.errors import ConfigError
 from proxy.pricing.prices import Price, per_mtok, published_price
 
@@ -15,17 +17,7 @@ def resolve_prices(settings: Settings) -> dict[str, Price]:
     problems = []
     for model in settings.large_models.values():
         table = settings.prices.get(model.name)
-        price = (
-            published_price(model.id)
-            if table is None
-            else Price(
-                input=per_mtok(table.input_per_mtok),
-                output=per_mtok(table.output_per_mtok),
-                cached_input=None
-                if table.cached_input_per_mtok is None
-                else per_mtok(table.cached_input_per_mtok),
-            )
-        )
+        price = published_price(model.id) if table is None else _from_table(table)
         if price is None:
             problems.append(
                 f'prices."{model.name}": no price is known for this model; add input_per_mtok and output_per_mtok '
@@ -36,6 +28,21 @@ def resolve_prices(settings: Settings) -> dict[str, Price]:
     if problems:
         raise ConfigError(problems)
     return prices
+
+
+def _from_table(table: PriceTable) -> Price:
+    def rate(usd: Decimal | None) -> int | None:
+        return None if usd is None else per_mtok(usd)
+
+    return Price(
+        input=per_mtok(table.input_per_mtok),
+        output=per_mtok(table.output_per_mtok),
+        cached_input=rate(table.cached_input_per_mtok),
+        cache_write=rate(table.cache_write_per_mtok),
+        audio_input=rate(table.audio_input_per_mtok),
+        audio_output=rate(table.audio_output_per_mtok),
+        request=per_mtok(table.per_request),
+    )
 
 
 def small_price(settings: Settings) -> Price:

@@ -122,6 +122,9 @@ class Upstream(Section, frozen=True, kw_only=True):
     """Longest time between two parts of an answer."""
     max_retries: Annotated[int, Meta(ge=0, le=10)] = 2
     """Retries of a failed call. A call that may have been billed is never retried."""
+    output_limit_field: Literal["max_tokens", "max_completion_tokens"] | None = None
+    """Name of the output limit in chat completions. Unset: OpenAI's newer models get `max_completion_tokens` and all
+    others `max_tokens`. If the upstream refuses that name, it gets the other one."""
     breaker_failures: Positive = 5
     """Number of failures in a row after which the upstream gets no calls for a while."""
     breaker_cooldown_s: Seconds = 15.0
@@ -158,6 +161,16 @@ class PriceTable(Section, frozen=True, kw_only=True):
     """USD per million completion tokens."""
     cached_input_per_mtok: Decimal | None = None
     """USD per million prompt tokens that the upstream has in its cache. Unset: as `input_per_mtok`."""
+    cache_write_per_mtok: Decimal | None = None
+    """USD per million prompt tokens that the upstream writes into its cache. Unset: unknown, so a budget refuses requests
+    for cache writes, and reported ones are recorded at twice the input."""
+    audio_input_per_mtok: Decimal | None = None
+    """USD per million spoken prompt tokens. Unset: unknown, so a budget refuses audio, and without a budget audio is
+    recorded at the highest published price (40 USD)."""
+    audio_output_per_mtok: Decimal | None = None
+    """USD per million spoken completion tokens. Unset: unknown, as above (80 USD)."""
+    per_request: Decimal = Decimal(0)
+    """USD per call, beside the tokens."""
 
 
 class Temperatures(Section, frozen=True, kw_only=True):

@@ -26,6 +26,11 @@ class RunBudget:
         self._reserved: dict[str, int] = {}
         self._settled = asyncio.Event()
 
+    @property
+    def limited(self) -> bool:
+        """Whether the run has a limit."""
+        return self.limit is not None
+
     async def reserve(self, call_id: str, model: str, amount: int, least: int) -> int:  # noqa: ARG002
         """Reserve `amount`. Wait for money that other calls have reserved.
 

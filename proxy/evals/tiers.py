@@ -23,9 +23,10 @@ from proxy.evals.run_budget import RunBudget
 from proxy.formats.base import CallLimits
 from proxy.formats.chat import Chat
 from proxy.pricing.prices import Price
-from proxy.pricing.tokens import hides_reasoning, prompt_bound
+from proxy.pricing.tokens import hides_reasoning
 from proxy.service.state import upstream_apis
 from proxy.spending.calls import complete
+from proxy.spending.limits import call_limits
 from proxy.spending.paid import Spending, paid
 
 log = logging.getLogger(__name__)
@@ -96,9 +97,9 @@ class Tiers:
 
     async def _pay(self, key: str, item: str, sent: Json, max_tokens: int) -> Answer:
         """Pay for one answer. Retry while the upstream is unavailable, for at most `large.timeout_s` seconds."""
-        prompt = prompt_bound(self.large.id, sent)
+        limits = await call_limits(self.spending, self.large, Chat(), sent, default_output=max_tokens)
         # A cut answer would not compare with the others: the budget has to cover the complete one.
-        limits = CallLimits(asked=max_tokens, least=max_tokens, field="max_completion_tokens", prompt=prompt)
+        limits = replace(limits, least=limits.asked)
         until: float | None = None
         while True:
             try:
@@ -121,7 +122,9 @@ class Tiers:
         ) as call:
             self._sent.add(key)
             try:
-                choice = msgspec.json.decode(await complete(call, sent))["choices"][0]
+                choice = msgspec.json.decode(await complete(call, limits.within(sent, limits.asked)))[
+                    "choices"
+                ][0]
                 message = dict(with_calls(choice["message"], sent.get("tools")))
             except (LookupError, TypeError, ValueError, AttributeError) as e:
                 raise upstream_invalid() from e

@@ -9,12 +9,16 @@ import msgspec
 
 from proxy.cascade.types import Json, Sample
 from proxy.formats.lenient import decode, encode, members, with_members
-from proxy.pricing.prices import Usage
+from proxy.pricing.prices import Price, Usage
 from proxy.pricing.reported import NOTHING_REPORTED, Reported, read_usage
 
 
 class NotServedError(Exception):
     """Only the large model can answer a request. The message is the reason."""
+
+
+OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens")
+"""The names of the output limit in chat completions, the new one first. `backends` sends the one that a model knows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +34,11 @@ class CallLimits:
     prompt: int = 0
 
     def within(self, body: Json, output: int) -> dict[str, Any]:
-        """Return the body with its output limited to `output` tokens for all choices together."""
-        return dict(body) if self.field is None else {**body, self.field: output // self.choices}
+        """Return the body with its output limited to `output` tokens for all choices together, under one name only."""
+        if self.field is None:
+            return dict(body)
+        others = {name: value for name, value in body.items() if name not in OUTPUT_LIMITS}
+        return {**others, self.field: output // self.choices}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,8 +124,8 @@ class Format(Protocol):
         """Whether the client wants server-sent events."""
         ...
 
-    def unbounded_cost(self, body: Json) -> str | None:
-        """Return the field that makes the cost of a request unpredictable, or None."""
+    def unbounded_cost(self, body: Json, price: Price) -> str | None:
+        """Return the first part of a request without a known limit of its cost, or None. See `known_costs`."""
         ...
 
     def upstream_body(self, body: Json) -> dict[str, Any]:

@@ -8,11 +8,11 @@ import msgspec
 from proxy.cascade import prompts
 from proxy.cascade.types import Json
 from proxy.errors import bad_request
-from proxy.formats import checks
-from proxy.formats.base import CallLimits, LocalAnswer
-from proxy.formats.chunked import ChunkedFormat, priority, wants_usage
-from proxy.pricing.prices import Usage
-from proxy.pricing.tokens import prompt_bound
+from proxy.formats import checks, known_costs
+from proxy.formats.base import OUTPUT_LIMITS, CallLimits, LocalAnswer
+from proxy.formats.chunked import ChunkedFormat, wants_usage
+from proxy.pricing.bounds import body_bound
+from proxy.pricing.prices import Price, Usage
 
 WORDS_PER_CHUNK = 4
 LEAST_USEFUL_OUTPUT = 64
@@ -27,7 +27,8 @@ class Chat(ChunkedFormat):
     def check(self, body: Json) -> None:
         """Check the messages and the fields that limit the answer."""
         _check_messages(body.get("messages"))
-        checks.positive(body, ("n", "max_tokens", "max_completion_tokens"))
+        checks.positive(body, OUTPUT_LIMITS)
+        checks.positive(body, ("n",), checks.MOST_CHOICES)
         checks.typed(body, stream=bool, stream_options=dict, response_format=dict)
         checks.tools(body)
         for i, tool in enumerate(body.get("tools") or ()):
@@ -48,27 +49,20 @@ class Chat(ChunkedFormat):
         """Append the guideline to the conversation."""
         return {**body, "messages": prompts.guided_request(body["messages"], guideline)}
 
-    def unbounded_cost(self, body: Json) -> str | None:
-        """Name fees that are not per token. Rejected predicted tokens are billed too."""
-        for name in ("web_search_options", "prediction"):
-            if body.get(name) is not None:
-                return name
-        return priority(body)
+    def unbounded_cost(self, body: Json, price: Price) -> str | None:
+        """Name what is not in the tables."""
+        return known_costs.unknown_in_chat(body, price)
 
     def limits(self, body: Json, default_output: int) -> CallLimits:
-        """Apply the client's limit, or the default, to each of `n` choices."""
-        field = (
-            "max_tokens"
-            if body.get("max_tokens") and not body.get("max_completion_tokens")
-            else "max_completion_tokens"
-        )
-        asked, choices = body.get(field) or default_output, body.get("n") or 1
+        """Apply the client's limit, or the default, to each of `n` choices. Of two limits, the smaller one holds."""
+        asked = min((body[name] for name in OUTPUT_LIMITS if body.get(name)), default=default_output)
+        choices = body.get("n") or 1
         least = min(asked, LEAST_USEFUL_OUTPUT) * choices
-        return CallLimits(asked=asked * choices, least=least, field=field, choices=choices)
+        return CallLimits(asked=asked * choices, least=least, field=OUTPUT_LIMITS[0], choices=choices)
 
     def count(self, model: str, body: Json) -> int:
-        """Count messages, tools and formats."""
-        return prompt_bound(model, body)
+        """Count everything."""
+        return body_bound(model, body)
 
     def render(self, body: Json, local: LocalAnswer) -> bytes:
         """Render a `chat.completion`."""

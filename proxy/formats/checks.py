@@ -5,11 +5,14 @@ from collections.abc import Iterable
 from proxy.cascade.types import Json
 from proxy.errors import bad_request
 
-MOST_TOKENS = 2**31
+MOST_TOKENS = 2**20
+"""The highest output limit that a request may name. No model writes more."""
+MOST_CHOICES = 128
+"""The highest number of choices. OpenAI allows as many."""
 
 
-def positive(body: Json, names: Iterable[str]) -> None:
-    """Check that fields, if given, are positive integers.
+def positive(body: Json, names: Iterable[str], most: int = MOST_TOKENS) -> None:
+    """Check that fields, if given, are integers in 1..`most`.
 
     Raises:
         ApiError: 400 that names the first wrong one.
@@ -18,9 +21,9 @@ def positive(body: Json, names: Iterable[str]) -> None:
         value = body.get(name)
         if value is None:
             continue
-        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST_TOKENS:
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
             raise bad_request(
-                f"'{name}' has to be an integer in 1..{MOST_TOKENS}.", param=name, code="invalid_value"
+                f"'{name}' has to be an integer in 1..{most}.", param=name, code="invalid_value"
             )
 
 

@@ -21,10 +21,6 @@ class ChunkedFormat:
         """Read `stream`."""
         return bool(body.get("stream"))
 
-    def unbounded_cost(self, body: Json) -> str | None:
-        """Return a service tier that costs more than the list price."""
-        return priority(body)
-
     def upstream_body(self, body: Json) -> dict[str, Any]:
         """Ask for the usage of a stream."""
         if not body.get("stream"):
@@ -74,9 +70,3 @@ class ChunkedFormat:
 def wants_usage(body: Json) -> bool:
     """Return True if the client asked for a usage chunk at the end of the stream."""
     return bool((body.get("stream_options") or {}).get("include_usage"))
-
-
-def priority(body: Json) -> str | None:
-    """Return the service tier if it costs more than the list price."""
-    tier = body.get("service_tier")
-    return None if tier in (None, "auto", "default", "flex") else f"service_tier {str(tier)[:40]!r}"

@@ -4,10 +4,11 @@ from typing import Any
 
 from proxy.cascade.types import Json
 from proxy.errors import bad_request
-from proxy.formats import checks
+from proxy.formats import checks, known_costs
 from proxy.formats.base import CallLimits
 from proxy.formats.chunked import ChunkedFormat
-from proxy.pricing.tokens import count_bound
+from proxy.pricing.bounds import texts_bound
+from proxy.pricing.prices import Price
 
 DEFAULT_OUTPUT = 16
 """The output of the API if the request has no `max_tokens`."""
@@ -21,7 +22,7 @@ class Completions(ChunkedFormat):
     def check(self, body: Json) -> None:
         """Check the prompt and the fields that limit the answer."""
         checked_texts(body, "prompt")
-        checks.positive(body, ("n", "best_of"))
+        checks.positive(body, ("n", "best_of"), checks.MOST_CHOICES)
         checks.typed(body, stream=bool, stream_options=dict, suffix=str)
         asked = body.get("max_tokens")
         if asked != 0:  # 0 with `echo` and `logprobs` scores the prompt
@@ -30,6 +31,10 @@ class Completions(ChunkedFormat):
     def prompt(self, body: Json) -> object:
         """Return the prompt."""
         return body.get("prompt")
+
+    def unbounded_cost(self, body: Json, price: Price) -> str | None:
+        """Name the fields that are not in the table."""
+        return known_costs.unknown_in_completions(body)
 
     def limits(self, body: Json, default_output: int) -> CallLimits:
         """Limit each choice of each prompt. All of `best_of` are billed."""
@@ -40,8 +45,9 @@ class Completions(ChunkedFormat):
         return CallLimits(asked=asked * choices, least=asked * choices, field="max_tokens", choices=choices)
 
     def count(self, model: str, body: Json) -> int:
-        """Count the prompts."""
-        return count_bound(model, [*checked_texts(body, "prompt"), body.get("suffix") or ""])
+        """Count everything. Token ids count as one each."""
+        rest = {name: value for name, value in body.items() if name != "prompt"}
+        return texts_bound(model, checked_texts(body, "prompt"), rest)
 
 
 def checked_texts(body: Json, name: str) -> list[str | int]:

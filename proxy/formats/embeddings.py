@@ -6,12 +6,14 @@ from typing import Any
 import msgspec
 
 from proxy.cascade.types import Json
+from proxy.formats import known_costs
 from proxy.formats.base import CallLimits, ReadAnswer
 from proxy.formats.completions import checked_texts
 from proxy.formats.lenient import with_members
 from proxy.formats.sse import Accumulator
+from proxy.pricing.bounds import texts_bound
+from proxy.pricing.prices import Price
 from proxy.pricing.reported import NOTHING_REPORTED, Reported, read_usage
-from proxy.pricing.tokens import count_bound
 
 
 class Embeddings:
@@ -33,9 +35,9 @@ class Embeddings:
         """Return False: embeddings are never streamed."""
         return False
 
-    def unbounded_cost(self, body: Json) -> str | None:
-        """Return None: only the input costs."""
-        return None
+    def unbounded_cost(self, body: Json, price: Price) -> str | None:
+        """Name the fields that are not in the table."""
+        return known_costs.unknown_in_embeddings(body)
 
     def upstream_body(self, body: Json) -> dict[str, Any]:
         """Return the body as it is."""
@@ -46,8 +48,9 @@ class Embeddings:
         return CallLimits(asked=0, least=0)
 
     def count(self, model: str, body: Json) -> int:
-        """Count the input."""
-        return count_bound(model, checked_texts(body, "input"))
+        """Count everything. Token ids count as one each."""
+        rest = {name: value for name, value in body.items() if name != "input"}
+        return texts_bound(model, checked_texts(body, "input"), rest)
 
     def is_answer(self, decoded: Json) -> bool:
         """Look for data or a usage."""

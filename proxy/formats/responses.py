@@ -12,17 +12,16 @@ import msgspec
 from proxy.cascade import prompts
 from proxy.cascade.types import Json
 from proxy.errors import bad_request
-from proxy.formats import checks
+from proxy.formats import checks, known_costs
 from proxy.formats.base import CallLimits, LocalAnswer, ReadAnswer, without_guideline
 from proxy.formats.chat import LEAST_USEFUL_OUTPUT
-from proxy.formats.chunked import priority
 from proxy.formats.generated import in_unicode, texts
 from proxy.formats.lenient import an_object, decode_object, members, mended, with_members
 from proxy.formats.responses_render import response, response_events
 from proxy.formats.responses_translate import as_chat
-from proxy.pricing.prices import Usage
+from proxy.pricing.bounds import body_bound
+from proxy.pricing.prices import Price, Usage
 from proxy.pricing.reported import NOTHING_REPORTED, read_usage
-from proxy.pricing.tokens import responses_bound
 
 _ENDS = ("response.completed", "response.incomplete", "response.failed")
 
@@ -131,12 +130,9 @@ class Responses:
         note = {"role": "user", "content": prompts.WITH_GUIDELINE.format(guideline=guideline)}
         return {**body, "input": [*items, note]}
 
-    def unbounded_cost(self, body: Json) -> str | None:
-        """Name fees that are not per token, and tools that call the model again."""
-        hosted = next(
-            (t.get("type") for t in body.get("tools") or () if t.get("type") not in _OWN_TOOLS), None
-        )
-        return f"the tool {str(hosted)[:40]!r}" if hosted else priority(body)
+    def unbounded_cost(self, body: Json, price: Price) -> str | None:
+        """Name what is not in the tables."""
+        return known_costs.unknown_in_responses(body, price)
 
     def upstream_body(self, body: Json) -> dict[str, Any]:
         """Return the body as it is. A response always reports its usage."""
@@ -148,8 +144,8 @@ class Responses:
         return CallLimits(asked=asked, least=min(asked, LEAST_USEFUL_OUTPUT), field="max_output_tokens")
 
     def count(self, model: str, body: Json) -> int:
-        """Count input, instructions, tools and formats."""
-        return responses_bound(model, body)
+        """Count everything, but for the context that the upstream keeps."""
+        return body_bound(model, body)
 
     def is_answer(self, decoded: Json) -> bool:
         """Look for output or a usage."""
@@ -196,9 +192,6 @@ class Responses:
     def events(self, body: Json, local: LocalAnswer) -> Iterator[bytes]:
         """Render the events of a response."""
         return response_events(body, local)
-
-
-_OWN_TOOLS = frozenset({"function", "custom"})
 
 
 def _read(answer: Mapping[str, Any]) -> ReadAnswer:

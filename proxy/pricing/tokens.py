@@ -1,4 +1,4 @@
-"""Count tokens with tiktoken, offline, and compute upper limits of prompts.
+"""Count tokens with tiktoken, offline.
 
 tiktoken downloads its rank files at first use. The package `bpe-openai` contains the same files. They are unpacked
 once under the names of tiktoken's own cache (the SHA-1 of the URL), and tiktoken checks their SHA-256 itself.
@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib.metadata import distribution
 from pathlib import Path
@@ -27,16 +27,6 @@ _RANK_FILES = {
 _RANK_FILES_URL = "https://openaipublic.blob.core.windows.net/encodings/"
 FALLBACK_ENCODING = "o200k_base"
 
-# OpenAI's cookbook counts 3 tokens a message, 1 a name and 3 for the start of the reply. OpenAI does not publish how
-# tools are rendered. The upper limit takes more of each.
-TOKENS_PER_MESSAGE = 8
-TOKENS_PER_TOOL = 32
-TOKENS_PER_REQUEST = 32
-TOKENS_PER_ATTACHMENT = 100_000
-"""The upper limit of one image or audio part. Its bytes do not determine its tokens."""
-LONGEST_CONTEXT = 1_050_000
-"""The longest context that OpenAI offers: the upper limit of a file, and of all that an upstream adds itself."""
-MARGIN = 1.05
 _REASONING = re.compile(r"(openai/)?(o\d|gpt-5|gpt-oss|deepseek-r)")
 
 
@@ -51,77 +41,9 @@ def count_prompt(model: str, body: Mapping[str, Any]) -> int:
     return sum(count_text(model, text) for text in _texts(body)) + 4 * len(messages) + 3
 
 
-def prompt_bound(model: str, body: Mapping[str, Any]) -> int:
-    """Return an upper limit of the prompt tokens that the upstream will bill for a chat request.
-
-    If the encoding of the model is unknown, count UTF-8 bytes: a byte-level tokenizer never makes more tokens than bytes.
-    """
-    known = _encoding_name(model) is not None
-    texts = sum(count_text(model, text) if known else len(text.encode()) for text in _texts(body))
-    messages = _messages(body)
-    extra = (
-        TOKENS_PER_REQUEST
-        + TOKENS_PER_MESSAGE * len(messages)
-        + TOKENS_PER_TOOL * (len(body.get("tools") or ()) + len(body.get("functions") or ()))
-        + sum(_attachment_bound(part) for part in _attachments(messages))
-    )
-    return int(texts * MARGIN) + extra + 1
-
-
-def count_bound(model: str, texts: Iterable[str | int]) -> int:
-    """Return an upper limit of the tokens of plain texts. A number stands for a text of that many tokens."""
-    known = _encoding_name(model) is not None
-    total = 0
-    for text in texts:
-        if isinstance(text, int):
-            total += text
-        else:
-            total += count_text(model, text) if known else len(text.encode())
-    return int(total * MARGIN) + TOKENS_PER_REQUEST
-
-
-def responses_bound(model: str, body: Mapping[str, Any]) -> int:
-    """Return an upper limit of the prompt tokens of a Responses request, without the context that the upstream keeps."""
-    given = body.get("input")
-    items = given if isinstance(given, list) else [given]
-    shown = (body.get(k) for k in ("tools", "text", "tool_choice", "prompt"))
-    texts = [*_strings(items), body.get("instructions") or "", *(_json(v) for v in shown if v)]
-    extra = TOKENS_PER_MESSAGE * (len(items) + 1) + TOKENS_PER_TOOL * len(body.get("tools") or ())
-    return count_bound(model, (str(t) for t in texts)) + extra + _files_bound(items)
-
-
-def _json(value: object) -> str:
-    return msgspec.json.encode(value).decode()
-
-
-_FILES = ("input_image", "input_file", "input_audio")
-
-
-def _strings(value: object) -> Iterator[str]:
-    """Yield every text below a value, except the contents of attachments."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        if value.get("type") not in _FILES:
-            for inner in value.values():
-                yield from _strings(inner)
-    elif isinstance(value, Sequence):
-        for inner in value:
-            yield from _strings(inner)
-
-
-def _files_bound(value: object) -> int:
-    if isinstance(value, Mapping):
-        return (
-            _attachment_bound(value)
-            if value.get("type") in _FILES
-            else sum(map(_files_bound, value.values()))
-        )
-    return sum(map(_files_bound, value)) if isinstance(value, Sequence) and not isinstance(value, str) else 0
-
-
-def _attachment_bound(part: Mapping[str, Any]) -> int:
-    return LONGEST_CONTEXT if part.get("type") in ("file", "input_file") else TOKENS_PER_ATTACHMENT
+def has_known_encoding(model: str) -> bool:
+    """Whether the texts of a model can be counted in its own encoding."""
+    return _encoding_name(model) is not None
 
 
 def hides_reasoning(model: str, body: Mapping[str, Any]) -> bool:
@@ -151,17 +73,6 @@ def _texts(body: Mapping[str, Any]) -> Iterator[str]:
     for key in ("tools", "functions", "response_format", "tool_choice", "prediction"):
         if body.get(key):
             yield msgspec.json.encode(body[key]).decode()
-
-
-def _attachments(messages: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    for message in messages:
-        content = message.get("content")
-        if isinstance(content, Sequence) and not isinstance(content, str):
-            for part in content:
-                if isinstance(part, Mapping) and part.get("type") not in ("text", "refusal"):
-                    yield part
-        if message.get("audio"):
-            yield message
 
 
 @cache

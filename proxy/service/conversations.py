@@ -8,7 +8,7 @@ from proxy.errors import bad_request, database_unavailable
 from proxy.ids import now
 from proxy.ledger.database import DatabaseError
 from proxy.ledger.kept_responses import KeptResponse, find_response, store_response
-from proxy.pricing.tokens import LONGEST_CONTEXT
+from proxy.pricing.bounds import LONGEST_CONTEXT
 from proxy.service.request import ModelRequest
 from proxy.service.state import AppState
 

@@ -1,15 +1,13 @@
 """Stage 3: the large model answers."""
 
-import asyncio
 import logging
 from contextlib import aclosing
-from dataclasses import replace
 from typing import Any
 
 from proxy.cascade.types import Json, NotTried, Unsure
 from proxy.config.schema import LargeModel
-from proxy.errors import ApiError, bad_request
-from proxy.formats.base import CallLimits, Conversation, Format
+from proxy.errors import ApiError
+from proxy.formats.base import Conversation, Format
 from proxy.formats.lenient import decode_object, encode, with_members
 from proxy.pricing.prices import Usage, cost
 from proxy.pricing.tokens import count_text
@@ -17,6 +15,7 @@ from proxy.service.conversations import remember
 from proxy.service.exchange import Exchange, end_stream, send_event
 from proxy.service.facts import cope_object, response_headers
 from proxy.spending.calls import complete, stream
+from proxy.spending.limits import call_limits
 from proxy.spending.paid import PaidCall, paid
 
 log = logging.getLogger(__name__)
@@ -60,7 +59,15 @@ async def _answer_with(exchange: Exchange, model: LargeModel, guideline: str | N
     if guideline is not None and isinstance(format_, Conversation):
         body = format_.with_guideline(body, guideline)
         plan_tokens = count_text(model.id, guideline)
-    limits = await _call_limits(exchange, model, body)
+    limits = await call_limits(
+        exchange.spending,
+        model,
+        format_,
+        body,
+        default_output=exchange.state.settings.large.max_output_tokens,
+        context_tokens=exchange.context_tokens,
+        size=request.size,
+    )
     async with paid(
         exchange.spending,
         stage=3,
@@ -84,28 +91,6 @@ async def _answer_with(exchange: Exchange, model: LargeModel, guideline: str | N
         await _end_relayed_stream(exchange, call, held_back, plan_tokens)
     else:
         await _send_complete(exchange, call, raw, plan_tokens)
-
-
-async def _call_limits(exchange: Exchange, model: LargeModel, body: Json) -> CallLimits:
-    """Return the most tokens that a call can use.
-
-    Without a budget, use the size of the request, which is free to compute. Otherwise count tokens.
-
-    Raises:
-        ApiError: a budget applies, and the request uses a feature that is not billed by tokens.
-    """
-    format_, default = exchange.request.format, exchange.state.settings.large.max_output_tokens
-    limits = format_.limits(body, default)
-    if not exchange.budget.limited:
-        return replace(limits, prompt=2 * exchange.request.size + exchange.context_tokens)
-    if unbounded := format_.unbounded_cost(body):
-        raise bad_request(
-            f"A budget applies to this request, and the cost of {unbounded} has no upper limit. Remove it, or send "
-            "the request without a budget.",
-            code="unbounded_cost",
-        )
-    prompt = await asyncio.to_thread(format_.count, model.id, body)
-    return replace(limits, prompt=prompt + exchange.context_tokens)
 
 
 async def _relay_stream(exchange: Exchange, call: PaidCall, body: dict[str, Any]) -> list[_Chunk]:

@@ -28,6 +28,11 @@ log = logging.getLogger(__name__)
 class Budget(Protocol):
     """The money that `paid` may spend."""
 
+    @property
+    def limited(self) -> bool:
+        """Whether any limit may apply."""
+        ...
+
     async def reserve(self, call_id: str, model: str, amount: int, least: int) -> int:
         """Reserve nano-USD for a paid call. Return the reserved amount: `amount`, or less, but at least `least`.
 

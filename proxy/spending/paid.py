@@ -125,7 +125,8 @@ async def paid(
             price=price,
             latency_ms=round((time.monotonic() - call.began) * 1000),
             finish_reason=call.finish_reason,
-            estimated=call.usage is None and not call.refused,
+            estimated=(call.usage is None and not call.refused)
+            or (usage is not None and price.guesses(usage)),
             error=problem,
             overrun=spent > call.reserved,
         )

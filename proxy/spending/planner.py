@@ -1,33 +1,27 @@
 """The large planner: one paid guideline."""
 
-import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from proxy.cascade.prompts import PLAN_ENDS, plan_in
 from proxy.cascade.types import NO_GUIDELINE_NEEDED, Guideline, Json
 from proxy.config.schema import LargeModel
 from proxy.errors import ApiError
-from proxy.formats.base import CallLimits
 from proxy.formats.chat import Chat
 from proxy.formats.generated import shown_text
 from proxy.formats.lenient import an_object, decode_object, mended, objects
 from proxy.pricing.tokens import hides_reasoning
 from proxy.spending.calls import complete
+from proxy.spending.limits import call_limits, refuse_unbounded
 from proxy.spending.paid import Spending, paid
 
 REASONING_ROOM = 1024
 """Tokens that a reasoning model may think in addition to the text that it writes."""
 
 
-_PLAN_FIELDS = (
-    "messages",
-    "reasoning_effort",
-    "user",
-    "service_tier",
-    "prompt_cache_key",
-    "safety_identifier",
-)
+_PLAN_FIELDS = ("messages", "reasoning_effort", "user", "prompt_cache_key", "safety_identifier")
+"""What a guideline has from its request. A service tier is missing: a guideline is short, and is paid at the list price."""
 
 
 class PaidPlanner:
@@ -40,10 +34,12 @@ class PaidPlanner:
         """Pay for one guideline. See `proxy.cascade.protocols.LargePlanner`."""
         chat = Chat()
         request, limit = plan_request(self._model.id, body, self._max_tokens)
-        prompt = await asyncio.to_thread(chat.count, self._model.id, request)
-        # The budget has to cover the complete guideline, because half of one is of no use.
-        limits = CallLimits(asked=limit, least=limit, field="max_completion_tokens", prompt=prompt)
         try:
+            # Stage 3 sends the whole request. If a budget refuses that, a guideline would be paid for in vain.
+            refuse_unbounded(self._spending, self._model, chat, body)
+            limits = await call_limits(self._spending, self._model, chat, request, default_output=limit)
+            # The budget has to cover the complete guideline, because half of one is of no use.
+            limits = replace(limits, least=limits.asked)
             async with paid(
                 self._spending, stage=2, role="planner", model=self._model, format_=chat, limits=limits
             ) as call:

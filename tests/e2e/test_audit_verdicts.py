@@ -34,7 +34,7 @@ def test_judge_has_reasoning_room(make_proxy, small_server):
         thinker.say("yes")
         ask(proxy.client(), "Why is the sky blue in the morning?")
         assert rows(proxy, 1)[0]["agreed"] == 1
-        assert thinker.chats()[-1]["body"]["max_completion_tokens"] > 1000
+        assert thinker.chats()[-1]["body"]["max_tokens"] > 1000
         proxy.stop()
 
 
@@ -58,7 +58,7 @@ def test_judge_sees_the_conversation(audited, small_server, large_server):
     assert judged == {"role": "assistant", "content": "Because of the sun."}
     assert asked["role"] == "user"
     assert "only yes or no" in asked["content"]
-    assert sent.keys() == {"model", "messages", "max_completion_tokens"}
+    assert sent.keys() == {"model", "messages", "max_tokens"}
 
 
 def test_verdict_is_one_word(audited, small_server, large_server):

@@ -187,4 +187,4 @@ def test_audit_records_client_price(make_proxy, small_server, large_server):
         ask(proxy.client())
     whole, cut = rows(proxy, 2)
     assert (whole["large_nano"], cut["large_nano"]) == (1_250_000, None)
-    assert large_server.chats()[-1]["body"]["max_completion_tokens"] < 210
+    assert large_server.chats()[-1]["body"]["max_tokens"] < 210

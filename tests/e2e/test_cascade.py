@@ -113,7 +113,7 @@ def test_large_mode_passes_through(proxy, small_server, large_server):
     assert small_server.chats() == []
     body = large_server.chats()[0]["body"]
     assert body["messages"] == [{"role": "user", "content": MATH}]
-    assert body["max_completion_tokens"] > 0
+    assert body["max_tokens"] > 0
 
 
 def test_images_go_to_large_model(proxy, small_server, large_server):

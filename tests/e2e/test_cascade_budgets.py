@@ -66,7 +66,7 @@ def test_output_is_cut_to_budget(proxy, large_server):
     )
     with proxy.client() as client:
         ask(client, extra_headers={"X-COPE-Mode": "large", "X-COPE-Budget-USD": "0.01"})
-    sent = large_server.chats()[0]["body"]["max_completion_tokens"]
+    sent = large_server.chats()[0]["body"]["max_tokens"]
     assert 64 <= sent <= 1000
 
 

@@ -95,7 +95,7 @@ def test_reasoning_models_get_room(bench, small_server):
     assert done.returncode == 0, done.stderr
     assert report(proxy)[0]["large alone"]["score"] == 0.8
     assert not any("temperature" in body or "stop" in body for body in bodies)
-    assert min(b["max_completion_tokens"] for b in bodies if "Grade it" in json.dumps(b)) > 1000
+    assert min(b["max_tokens"] for b in bodies if "Grade it" in json.dumps(b)) > 1000
 
 
 def test_missing_grade_skips_item(bench, large_server):

@@ -18,6 +18,18 @@ def test_config_price_replaces_published():
     assert (price.source, price.input / published.input) == ("config", 99 / 0.15)
 
 
+def test_configured_rates():
+    """Audio, cache writes and a fee per call have keys of their own."""
+    one, two, three = Decimal(1), Decimal(2), Decimal(3)
+    table = PriceTable(
+        input_per_mtok=one, output_per_mtok=one, cache_write_per_mtok=two, audio_input_per_mtok=two,
+        audio_output_per_mtok=three, per_request=Decimal("0.000000001"),
+    )  # fmt: skip
+    price = resolve_prices(Settings(prices={"gpt-4o-mini": table}))["gpt-4o-mini"]
+    assert (price.cache_write, price.audio_input, price.audio_output) == (2 * 10**9, 2 * 10**9, 3 * 10**9)
+    assert price.request == 1
+
+
 def test_missing_prices_are_refused():
     """Every model without a price is named."""
     with pytest.raises(ConfigError) as e:

@@ -12,8 +12,16 @@ import tiktoken
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.pricing.prices import Price, Usage, cost, output_that_fits, worst_case
-from proxy.pricing.tokens import count_text, prompt_bound
+from proxy.pricing.bounds import (
+    LONGEST_CONTEXT,
+    TOKENS_OF_KEPT_REASONING,
+    TOKENS_PER_IMAGE,
+    TOKENS_PER_TOOL,
+    body_bound,
+    texts_bound,
+)
+from proxy.pricing.prices import Price, output_that_fits, worst_case
+from proxy.pricing.tokens import count_text
 
 MODEL = "gpt-4o"
 text = (
@@ -85,7 +93,7 @@ def as_tool(tool):
 def test_bound_covers_published_count(given_messages, given_tools):
     """For messages in any script, with names and tools."""
     body = {"messages": given_messages, "tools": [as_tool(t) for t in given_tools]}
-    assert prompt_bound(MODEL, body) >= reference_messages(given_messages) + reference_tools(given_tools)
+    assert body_bound(MODEL, body) >= reference_messages(given_messages) + reference_tools(given_tools)
 
 
 @settings(deadline=None, max_examples=200)
@@ -95,7 +103,7 @@ def test_unknown_tokenizer(given_messages):
     for name in ("o200k_base", "cl100k_base"):
         encoding = tiktoken.get_encoding(name)
         count = sum(len(encoding.encode(m["content"], disallowed_special=())) + 4 for m in given_messages) + 3
-        assert prompt_bound("model-of-tomorrow", {"messages": given_messages}) >= count
+        assert body_bound("model-of-tomorrow", {"messages": given_messages}) >= count
 
 
 @given(st.integers(1, 10_000), st.integers(1, 10_000), st.integers(1, 5))
@@ -107,27 +115,14 @@ def test_image_bounds(width, height, count):
     tiles = math.ceil(width * scale / 512) * math.ceil(height * scale / 512)
     image = {"type": "image_url", "image_url": {"url": "https://example.org/x.png"}}
     body = {"messages": [{"role": "user", "content": [image] * count}]}
-    assert prompt_bound(MODEL, body) >= count * (2833 + 5667 * tiles)
+    assert body_bound(MODEL, body) >= count * (2833 + 5667 * tiles)
 
 
 rates = st.integers(0, 10**11)
 prices = st.builds(
     Price, input=rates, output=rates, cached_input=st.none() | rates, audio_input=st.none() | rates,
-    audio_output=st.none() | rates,
+    audio_output=st.none() | rates, cache_write=st.none() | rates, request=rates,
 )  # fmt: skip
-
-
-@given(prices, st.integers(0, 10**6), st.integers(0, 10**6), st.data())
-def test_worst_case_covers_usage(price, prompt, output, data):
-    """Cached, audio and reasoning tokens included."""
-    used = data.draw(st.integers(0, prompt))
-    made = data.draw(st.integers(0, output))
-    usage = Usage(
-        prompt_tokens=used, completion_tokens=made, cached_tokens=data.draw(st.integers(0, used)),
-        reasoning_tokens=data.draw(st.integers(0, made)), audio_prompt_tokens=data.draw(st.integers(0, used)),
-        audio_completion_tokens=data.draw(st.integers(0, made)),
-    )  # fmt: skip
-    assert cost(price, usage) <= worst_case(price, prompt, output)
 
 
 @given(prices, st.integers(0, 10**5), st.integers(0, 10**13))
@@ -140,3 +135,92 @@ def test_largest_output_that_fits(price, prompt, available):
         assert worst_case(price, prompt, 0) > available
     else:
         assert worst_case(price, prompt, output) <= available < worst_case(price, prompt, output + 1)
+
+
+SAID = "A long sentence that is more than ten tokens, as anybody can see who reads it."
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 10**6}}
+SOUND = {"type": "input_audio", "input_audio": {"data": "A" * 10**6, "format": "wav"}}
+FILE = {"type": "file", "file": {"file_data": "A" * 10**6}}
+PLACES = [
+    lambda said: {"messages": [{"role": "user", "content": said}]},
+    lambda said: {"messages": [{"role": "user", "content": [{"type": "text", "text": said}, "not a part"]}]},
+    lambda said: {"messages": [{"role": "user", "name": said, "content": None}]},
+    lambda said: {"messages": [{"role": "assistant", "tool_calls": [{"function": {"arguments": said}}]}]},
+    lambda said: {"messages": [{"role": "assistant", said: 1}]},
+    lambda said: {"messages": [said, {"content": 5}]},
+    lambda said: {"input": said},
+    lambda said: {"input": [{"type": "function_call_output", "output": said}]},
+    lambda said: {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": said}]}]},
+    lambda said: {"input": [{"type": "compaction", "encrypted_content": said}]},
+    lambda said: {"tools": [{"function": {"parameters": {"type": "input_image", "image_url": said}}}]},
+    lambda said: {"functions": [{"name": said}]},
+    lambda said: {"instructions": said},
+    lambda said: {"a": [[[{"b": {said: [said]}}]]]},
+]
+
+
+@pytest.mark.parametrize("model", ["gpt-4o", "model-of-tomorrow"])
+@pytest.mark.parametrize("place", PLACES)
+def test_every_text_counts(model, place):
+    """A text adds at least its own tokens, wherever it stands."""
+    added = count_text(model, SAID) if model == "gpt-4o" else len(SAID)
+    assert body_bound(model, place(SAID)) >= body_bound(model, place("")) + added
+
+
+@pytest.mark.parametrize("model", ["text-davinci-003", "other"])
+def test_bytes_limit_unknown_encodings(model):
+    """If the encoding of a model is not installed, each byte of a text may be a token."""
+    assert body_bound(model, PLACES[0]("é" * 100)) >= 200
+    assert texts_bound(model, ["é" * 100], {}) >= 200
+    assert body_bound("gpt-4o", PLACES[0]("a" * 80)) < body_bound(model, PLACES[0]("a" * 80))
+
+
+@pytest.mark.parametrize(
+    ("part", "limit"),
+    [
+        (IMAGE, TOKENS_PER_IMAGE),
+        ({"type": "input_image", "image_url": IMAGE["image_url"]["url"]}, TOKENS_PER_IMAGE),
+        (SOUND, LONGEST_CONTEXT),
+        (FILE, LONGEST_CONTEXT),
+        ({"type": "input_file", "file_data": "A" * 10**6}, LONGEST_CONTEXT),
+    ],
+)
+def test_attachments_have_fixed_limits(part, limit):
+    """The content of an attachment is not counted as text. An image counts as the largest one, a file as a context."""
+    for key in ("messages", "input"):
+        body = {key: [{"role": "user", "content": [part]}]}
+        empty = {key: [{"role": "user", "content": []}]}
+        assert (
+            limit
+            <= body_bound("model-of-tomorrow", body) - body_bound("model-of-tomorrow", empty)
+            < limit + 200
+        )
+
+
+def test_published_context_limits_files():
+    """A file cannot be longer than the context of its model."""
+    body = {"messages": [{"role": "user", "content": [FILE]}]}
+    assert 128_000 < body_bound("gpt-4o", body) < 129_000
+
+
+def test_kept_reasoning_counts():
+    """Reasoning that the upstream keeps is as long as the longest output."""
+    item = {"type": "reasoning", "id": "rs_1", "summary": []}
+    assert body_bound(MODEL, {"input": [item]}) > TOKENS_OF_KEPT_REASONING
+    assert body_bound(MODEL, {"input": [{**item, "encrypted_content": "abc"}]}) < 1000
+
+
+def test_numbers_are_token_counts():
+    """Texts that a client sends as tokens count as such, and tools have room for their rules."""
+    assert texts_bound(MODEL, [1000, "Hello."], {}) >= 1000 + count_text(MODEL, "Hello.")
+    tools = {"tools": [{"name": "f"}], "functions": [{"name": "f"}]}
+    assert body_bound(MODEL, tools) >= 2 * TOKENS_PER_TOOL
+    assert body_bound("claude-5", tools) >= 530
+
+
+def test_deep_bodies_are_counted():
+    """Neither depth nor huge numbers stop the count."""
+    deep = 10**5000
+    for _ in range(5000):
+        deep = [{"a": deep}]
+    assert body_bound(MODEL, {"tools": deep}) > 15_000

@@ -10,6 +10,7 @@ from genai_prices.data_snapshot import get_snapshot
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proxy.pricing.bounds import body_bound
 from proxy.pricing.money import format_usd, parse_usd
 from proxy.pricing.prices import (
     Price,
@@ -21,13 +22,13 @@ from proxy.pricing.prices import (
     published_price,
     worst_case,
 )
-from proxy.pricing.tokens import count_prompt, prompt_bound
+from proxy.pricing.tokens import count_prompt
 
 rates = st.integers(0, 10**12)
 tokens = st.integers(0, 10**7)
 flat = st.builds(
     Price, input=rates, output=rates, cached_input=st.none() | rates, audio_input=st.none() | rates,
-    audio_output=st.none() | rates,
+    audio_output=st.none() | rates, cache_write=st.none() | rates, request=rates,
 )  # fmt: skip
 prices = flat | st.builds(
     lambda steps, lists: stepped(sorted(steps), lists),
@@ -58,16 +59,59 @@ def test_invalid_amounts(text):
 
 @given(prices, tokens, tokens, st.data())
 def test_worst_case_is_upper_limit(price, prompt, output, data):
-    """No usage within the limits costs more than the worst case, with cached, audio and long prompts."""
+    """No usage within the limits costs more than the worst case, with cached, audio and long prompts.
+
+    Audio and cache writes at an unknown rate are missing: a budget refuses them.
+    """
     used, made = data.draw(st.integers(0, prompt)), data.draw(st.integers(0, output))
+    lists = price.lists(prompt)
     usage = Usage(
         prompt_tokens=used,
         completion_tokens=made,
         cached_tokens=data.draw(st.integers(0, used)),
-        audio_prompt_tokens=data.draw(st.integers(0, used)),
-        audio_completion_tokens=data.draw(st.integers(0, made)),
+        audio_prompt_tokens=data.draw(st.integers(0, used)) if all(p.hears for p in lists) else 0,
+        audio_completion_tokens=data.draw(st.integers(0, made)) if all(p.speaks for p in lists) else 0,
+        cache_write_tokens=data.draw(st.integers(0, used)) if all(p.writes_cache for p in lists) else 0,
     )
     assert cost(price, usage) <= worst_case(price, prompt, output)
+
+
+@given(
+    flat, tokens, st.sampled_from(["audio_prompt_tokens", "audio_completion_tokens", "cache_write_tokens"])
+)
+def test_unknown_rates_are_never_lower(price, count, kind):
+    """Tokens of a kind without a known rate cost at least what text costs, and their cost is an estimate."""
+    unknown = replace(price, audio_input=None, audio_output=None, cache_write=None)
+    text = Usage(prompt_tokens=count, completion_tokens=count)
+    special = replace(text, **{kind: count})
+    assert cost(unknown, special) >= cost(unknown, text)
+    assert unknown.guesses(special) is (count > 0 and not unknown.free)
+    assert not unknown.guesses(text)
+
+
+@pytest.mark.parametrize(
+    ("model", "spoken"),
+    [("gpt-4o-audio-preview", 80), ("gpt-4o-mini-audio-preview-2024-12-17", 20), ("gpt-audio", 64)],
+)
+def test_published_audio_prices(model, spoken):
+    """OpenAI's models that speak have their own rates."""
+    price = published_price(model)
+    assert cost(price, Usage(completion_tokens=10**6, audio_completion_tokens=10**6)) == spoken * 10**9
+
+
+def test_unknown_audio_costs_most():
+    """A model whose rate of audio nobody knows is recorded at the highest published rate, unless it is free."""
+    spoken = Usage(completion_tokens=900, audio_completion_tokens=900)
+    assert cost(Price(input=10**9, output=10**9), spoken) == 900 * 80_000
+    assert cost(Price(input=0, output=0), spoken) == 0
+
+
+def test_fee_of_a_call():
+    """A fee per call comes on top of its tokens."""
+    price = Price(input=10**6, output=10**6, request=5)
+    assert cost(price, Usage(prompt_tokens=2)) == 7
+    assert output_that_fits(price, 2, 6) < 0
+    assert output_that_fits(price, 2, 9) == 2
 
 
 @given(prices, tokens, st.integers(0, 10**15))
@@ -103,7 +147,7 @@ def test_prompt_bound_exceeds_count(turns):
     """The upper limit is at least the expected count, for known and unknown models and any text."""
     body = {"messages": [{"role": r, "content": c} for r, c in turns]}
     for model in ("gpt-4o", "someone-elses-model"):
-        assert prompt_bound(model, body) >= count_prompt("gpt-4o", body)
+        assert body_bound(model, body) >= count_prompt("gpt-4o", body)
 
 
 def test_long_prompts_cost_more():

@@ -33,6 +33,8 @@ UTC_ZONE = ZoneInfo("UTC")
 class FixedBudget:
     """A budget in memory that holds a fixed amount."""
 
+    limited = True
+
     def __init__(self, amount=10**9):
         self.left = amount
         self.settled = []

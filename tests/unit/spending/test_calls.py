@@ -59,7 +59,7 @@ def test_reported_usage(large_server, use):
     )
     assert headers["x-ratelimit-limit-requests"] == "5"
     (sent,) = large_server.chats()
-    assert sent["body"]["max_completion_tokens"] == 50
+    assert sent["body"]["max_tokens"] == 50
 
 
 @pytest.mark.parametrize("use", [completed, streamed])

@@ -33,7 +33,7 @@ def test_guideline_is_read(large_server, written, found):
     assert text == found
     assert (record.stage, record.role) == (2, "planner")
     (sent,) = large_server.chats()
-    assert (sent["body"]["max_completion_tokens"], "temperature" in sent["body"]) == (40, False)
+    assert (sent["body"]["max_tokens"], "temperature" in sent["body"]) == (40, False)
 
 
 @pytest.mark.parametrize(
