@@ -162,11 +162,10 @@ async def _as_stream(
     if found := error_in_answer(raw):
         raise api.error_inside(found, response.headers)
     answer = decoded(raw)
-    if not isinstance(answer, dict):
+    events = list(as_events(path, answer)) if isinstance(answer, dict) else []
+    if not events:
         raise upstream_invalid()
-    return UpstreamResponse(
-        headers=api.response_headers(response.headers), held=[*as_events(path, answer), DONE]
-    )
+    return UpstreamResponse(headers=api.response_headers(response.headers), held=[*events, DONE])
 
 
 async def _put_together(api: Api, path: str, response: aiohttp.ClientResponse, raw: bytes) -> bytes:
@@ -230,7 +229,7 @@ def _is_beginning(event: Mapping[str, Any]) -> bool:
 
 def _checked(api: Api, path: str, data: bytes, failed: Callable[[int], None]) -> bytes:
     """Return an event as it is, or an error event in the form of its endpoint and without the proxy's key."""
-    if b"error" not in data and (b'"choices"' in data or b"response." in data):
+    if (b'"choices"' in data or b"response." in data) and b"error" not in data and b'"base_resp"' not in data:
         return data
     event = decoded(data)
     if not isinstance(event, dict) or not (says_error(event) or event.get("type") == "response.failed"):

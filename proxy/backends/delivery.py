@@ -23,7 +23,7 @@ STALE_S = 2.0
 
 
 async def deliver(
-    session: aiohttp.ClientSession, open_until: AsyncExitStack, url: str, **options: Any
+    session: aiohttp.ClientSession, open_until: AsyncExitStack, delivery: Delivery, url: str, **options: Any
 ) -> aiohttp.ClientResponse:
     """Send a POST and return the response, which is closed when `open_until` is.
 
@@ -35,7 +35,7 @@ async def deliver(
     """
     target = URL(url)
     for _ in range(MOST_REDIRECTS + 1):
-        response = await _send(session, open_until, target, **options)
+        response = await _send(session, open_until, delivery, target, **options)
         if not 300 <= response.status < 400 or "location" not in response.headers:
             return response
         target = _next_place(target, response)
@@ -43,16 +43,15 @@ async def deliver(
 
 
 async def _send(
-    session: aiohttp.ClientSession, open_until: AsyncExitStack, url: URL, **options: Any
+    session: aiohttp.ClientSession, open_until: AsyncExitStack, delivery: Delivery, url: URL, **options: Any
 ) -> aiohttp.ClientResponse:
-    started, delivery = time.monotonic(), Delivery()
+    started = time.monotonic()
     try:
         try:
             response = await _post(session, url, delivery, **options)
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as e:
             if not _was_stale(e, delivery, time.monotonic() - started):
                 raise
-            delivery = Delivery()
             limit = options["timeout"].sock_connect
             fresh = await open_until.enter_async_context(open_session(limit, pooled=False))
             response = await _post(fresh, url, delivery, **options)
@@ -66,6 +65,7 @@ async def _send(
 async def _post(
     session: aiohttp.ClientSession, url: URL, delivery: Delivery, **options: Any
 ) -> aiohttp.ClientResponse:
+    delivery.sent, delivery.reused = True, False  # until the session knows better
     return await session.post(url, allow_redirects=False, trace_request_ctx=delivery, **options)
 
 

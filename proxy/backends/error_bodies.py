@@ -59,22 +59,18 @@ def read_error(raw: bytes) -> VendorError:
 def error_in_answer(raw: bytes) -> VendorError | None:
     """Return the error in the body of a successful response, or None if the body is an answer.
 
-    A body that no endpoint sends, such as a web page or a plain text, is an error too.
+    A body that is no JSON object, such as a web page or a plain text, is an error too. An object of an unknown form is
+    not: it may be an answer that is billed.
     """
     start = raw.removeprefix(codecs.BOM_UTF8).lstrip()[:1]
-    if start != b"{":
-        body = decoded(raw) if start in b'["' else _NO_JSON
-        return _from_text(raw) if body is _NO_JSON else described(body)
+    if start not in (b"{", b"["):
+        text = decoded(raw) if start == b'"' else None
+        return described(text) if isinstance(text, str) else _from_text(raw)
     if b'"usage"' in raw and not any(mark in raw for mark in (b'"error"', b'"base_resp"', b'"detail"')):
         return None  # an ordinary answer, which is not decoded here
     body = decoded(raw)
-    if not isinstance(body, dict):
-        return None  # broken JSON may be a part of an answer
-    kind = body.get("object")
-    known = isinstance(kind, str) and kind != "error"
-    if says_error(body) or not (known or any(body.get(name) is not None for name in _ANSWERS)):
-        return described(body)
-    return None
+    first = body[0] if isinstance(body, list) and body else body
+    return described(body) if isinstance(first, Mapping) and says_error(first) else None
 
 
 def says_error(body: Mapping[str, Any]) -> bool:
@@ -101,7 +97,7 @@ def says_error(body: Mapping[str, Any]) -> bool:
         return True
     if any(body.get(name) is not None for name in _ANSWERS):
         return False
-    return any(_says(body.get(name)) for name in (*_MESSAGES, "error_code"))
+    return _says(body.get("error_code")) or any(_words(body.get(name), 0) for name in _MESSAGES)
 
 
 def is_answering(body: Mapping[str, Any]) -> bool:

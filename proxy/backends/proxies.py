@@ -4,6 +4,7 @@ Loopback addresses are never reached through a proxy. A prompt for a server on t
 """
 
 import logging
+import re
 import socket
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.request import getproxies_environment
@@ -12,6 +13,7 @@ from yarl import URL
 
 log = logging.getLogger(__name__)
 
+_WITH_PORT = re.compile(r"(\[[^\]]*\]|[^:]*):(\d{1,5})")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -62,12 +64,10 @@ def _is_excluded(host: str, target: URL, no_proxy: str) -> bool:
     port = target.port or _DEFAULT_PORTS.get(target.scheme)
     address = _address(host)
     for entry in (e.strip().lower() for e in no_proxy.split(",")):
-        name, colon, wanted = entry.rpartition(":")
-        if colon and wanted.isdecimal() and ":" not in name.strip("[]").rpartition("]")[2]:
-            if int(wanted) != port:
-                continue
-        else:
-            name = entry
+        with_port = _WITH_PORT.fullmatch(entry)
+        if with_port and int(with_port[2]) != port:
+            continue
+        name = with_port[1] if with_port else entry
         name = name.strip("[]").removeprefix("*").lstrip(".")
         if entry == "*" or (name and (host == name or host.endswith(f".{name}"))):
             return True

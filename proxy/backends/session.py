@@ -14,10 +14,10 @@ LONGEST_HEADER = 64 * 1024
 
 @dataclass(slots=True)
 class Delivery:
-    """How far one request has come. A session of `open_session` fills it in if it is the `trace_request_ctx`."""
+    """How far a request has come. A session of `open_session` keeps it true if it is the `trace_request_ctx`."""
 
     sent: bool = True
-    """Whether the request has left. What never left costs nothing."""
+    """Whether the request is out. A request that never left costs nothing, and a refused one neither."""
     reused: bool = False
     """Whether its connection has served an earlier request, so that its server may have closed it since."""
 

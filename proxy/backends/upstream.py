@@ -21,7 +21,8 @@ from proxy.backends.delivery import deliver
 from proxy.backends.output_limit import OutputLimitName
 from proxy.backends.proxies import proxy_for
 from proxy.backends.retry import RetryPolicy
-from proxy.errors import ApiError, upstream_broken, upstream_timeout, upstream_unavailable
+from proxy.backends.session import Delivery
+from proxy.errors import ApiError, upstream_broken, upstream_unavailable
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class Upstream:
 
     @asynccontextmanager
     async def post(
-        self, path: str, body: Mapping[str, Any], deadline: float
+        self, path: str, body: Mapping[str, Any], deadline: float, delivery: Delivery
     ) -> AsyncIterator[UpstreamResponse]:
         """Send a request and yield its successful response. Retry while nothing was generated.
 
@@ -57,6 +58,7 @@ class Upstream:
             path: the endpoint below OpenAI's /v1, such as "/chat/completions".
             body: the request in OpenAI's format. `model` is the upstream's own name of the model.
             deadline: the end of the client's request (`time.monotonic`). No pause before a retry exceeds it.
+            delivery: is told at any time whether the request is out.
 
         Raises:
             ApiError: the upstream's own error, or 502, 503 or 504 if it is unavailable.
@@ -73,6 +75,7 @@ class Upstream:
                     response = await deliver(
                         self._session,
                         open_until,
+                        delivery,
                         url,
                         data=self._api.encode(path, sent),
                         headers=self._api.headers(),
@@ -82,6 +85,7 @@ class Upstream:
                     answer = await self._opened(path, bool(body.get("stream")), response)
                 except ApiError as e:
                     self._count(e)
+                    delivery.sent = False
                     other = self._output_limit.renamed_after(path, sent, e)
                     if other is not None:
                         if refusal is not None:
@@ -89,7 +93,7 @@ class Upstream:
                         refusal, sent, attempt = e, other, attempt - 1
                         continue
                     if (pause := self._pause_s(attempt, e, deadline)) is None:
-                        log.warning("%s: %s %s", url.partition("?")[0], e.status, e.message[:200])
+                        log.warning("%s: %d %s", url.partition("?")[0], e.status, e.code or e.type)
                         raise
                 else:
                     open_until.push_async_callback(answer.close)
@@ -111,8 +115,6 @@ class Upstream:
             if streamed:
                 return await open_stream(self._api, path, response, self._count_status)
             return await open_complete(self._api, path, response)
-        except TimeoutError as e:
-            raise upstream_timeout() from e
         except (aiohttp.ClientError, OSError, ValueError) as e:
             raise upstream_broken() from e
 

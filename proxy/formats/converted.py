@@ -16,9 +16,14 @@ _ENDS = ("response.completed", "response.incomplete", "response.failed")
 
 
 def as_events(path: str, answer: Json) -> Iterator[bytes]:
-    """Yield a complete answer of an endpoint as the payloads of a stream, without the `[DONE]` at its end."""
-    events = _response_events(answer) if path == "/responses" else _chunks(answer)
-    yield from map(_encoded, events)
+    """Yield a complete answer of an endpoint as the payloads of a stream, without the `[DONE]` at its end.
+
+    An object that is no such answer has none.
+    """
+    if path != "/responses":
+        yield from map(_encoded, _chunks(answer))
+    elif isinstance(answer.get("output"), list) or answer.get("status") == "failed":
+        yield from map(_encoded, _response_events(answer))
 
 
 def as_complete(path: str, events: Sequence[Json]) -> dict[str, Any] | None:

@@ -27,7 +27,7 @@ async def _post(call: PaidCall, body: Mapping[str, Any]) -> AsyncIterator[Upstre
         "model": call.model.id
     }
     try:
-        async with call.upstream.post(call.format.path, sent, call.deadline) as response:
+        async with call.upstream.post(call.format.path, sent, call.deadline, call.delivery) as response:
             call.headers = response.headers
             yield response
     except ApiError as e:

@@ -18,7 +18,10 @@ async def used_by_now(call: PaidCall, body: Mapping[str, Any], *, seen: int = 0)
     """Return the most that a call has used which its client has left: its prompt, and the output that fits into its time.
 
     Closing the connection stops the upstream. The output is at least the `seen` tokens and at most the reserved ones.
+    A request that is not out, or that was refused and waits for a retry, has used nothing.
     """
+    if not call.delivery.sent:
+        return Usage()
     passed_s = time.monotonic() - call.began
     output = max(seen, call.choices * math.ceil(passed_s * TOKENS_PER_S))
     return Usage(prompt_tokens=await count_prompt(call, body), completion_tokens=min(output, call.output))

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from proxy.backends.session import Delivery
 from proxy.backends.upstream import Upstream
 from proxy.config.schema import LargeModel
 from proxy.errors import ApiError
@@ -52,6 +53,7 @@ class PaidCall:
     started_at: datetime
     choices: int = 1
     began: float = field(default_factory=time.monotonic)
+    delivery: Delivery = field(default_factory=Delivery)
     usage: Usage | None = None
     counted: Usage | None = None  # the proxy's own count or estimate, if no usage is reported
     finish_reason: str | None = None

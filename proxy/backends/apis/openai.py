@@ -95,14 +95,21 @@ class OpenAI:
         billed: bool,
     ) -> ApiError:
         if status in (401, 403):
-            return upstream_authentication(status)
-        return ApiError(
-            status,
-            self.hidden(found.message) or otherwise,
-            type=self.hidden(found.type) or ("server_error" if status >= 500 else "invalid_request_error"),
-            code=self.hidden(found.code),
-            param=self.hidden(found.param),
-            headers=self.response_headers(headers),
-            billed=billed or found.usage is not None,
-            usage=found.usage,
-        )
+            error = upstream_authentication(status)
+        else:
+            error = ApiError(
+                status,
+                self.hidden(found.message) or otherwise,
+                type=self.hidden(found.type) or _kind(status),
+                code=self.hidden(found.code),
+                param=self.hidden(found.param),
+                headers=self.response_headers(headers),
+            )
+        error.usage, error.billed = found.usage, billed or found.usage is not None
+        return error
+
+
+def _kind(status: int) -> str:
+    if status == 429:
+        return "rate_limit_error"
+    return "server_error" if status >= 500 else "invalid_request_error"

@@ -46,11 +46,13 @@ class Reply(Struct, forbid_unknown_fields=True, frozen=True):
     status: int = 200
     error: Json = field(default_factory=dict)  # merged into the error object
     raw_body: str | None = None  # sent as it is, with `status`
+    content_type: str | None = None  # of `raw_body`, instead of the right one
     delay_s: float = 0.0  # before the headers
     chunk_delay_s: float = 0.0  # between chunks
     release: str | None = None  # wait for this gate,
     release_after: int = 0  # after that many chunks; 0: before the headers
     break_after: int | None = None  # abort the connection after that many chunks; 0: before the headers
+    close_reused: bool = False  # abort the connection if it has served an earlier request
     stall_after: int | None = None  # send nothing more after that many chunks, until the client goes
     error_after: int | None = None  # send `error` as an event of the stream after that many chunks
 

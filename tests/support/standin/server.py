@@ -101,6 +101,7 @@ class StandInServer:
         if request.path.startswith("/control"):
             return await handler(request)
         state = self._state
+        request["reused"] = request.transport in self._known
         if request.transport is not None and request.transport not in self._known:
             self._known.add(request.transport)
             state.connections += 1
@@ -158,18 +159,15 @@ class StandInServer:
             await self._wait(reply.release)
         if reply.status < 400 and reply.raw_body is None:
             entry.billed = answer.billed(0 if streamed else None)
+        if reply.close_reused and request["reused"]:
+            return abort(request)
         if reply.break_after == 0 or (reply.break_after is not None and not streamed):
             return abort(request)
         if reply.stall_after is not None and not streamed:
             await asyncio.Event().wait()
         headers = {"x-request-id": f"req_standin_{entry.seq}", **reply.headers}
-        if reply.raw_body is not None:
-            kind = "text/event-stream" if streamed else "application/json"
-            return web.Response(text=reply.raw_body, status=reply.status, headers=headers, content_type=kind)
-        if reply.status >= 400:
-            response = error(reply.status, "The stand-in was told to fail.", **reply.error)
-            response.headers.update(headers)
-            return response
+        if (fault := scripted_fault(reply, headers, streamed=streamed)) is not None:
+            return fault
         if streamed:
             return await self._stream(request, reply, answer, headers)
         completion = answer.completion()
@@ -251,6 +249,10 @@ class StandInServer:
 
     async def _embeddings(self, request: web.Request) -> web.Response:
         body = request["entry"].body = await request.json()
+        taken = (turn.take(body, 1) for turn in self._state.turns)
+        reply = next((t[0] for t in taken if t is not None), Reply())
+        if (fault := scripted_fault(reply, reply.headers, streamed=False)) is not None:
+            return fault
         texts = body["input"] if isinstance(body["input"], list) else [body["input"]]
         data = [
             {"object": "embedding", "index": i, "embedding": [float(len(str(t))), 1.0]}
@@ -302,6 +304,18 @@ def error_body(status: int, text: str, **fields: object) -> Json:
 def error(status: int, text: str, **fields: object) -> web.Response:
     """Return an error as OpenAI does."""
     return web.json_response(error_body(status, text, **fields), status=status)
+
+
+def scripted_fault(reply: Reply, headers: dict[str, str], *, streamed: bool) -> web.Response | None:
+    """Return the raw body or the error that a reply consists of, or None if it is an answer."""
+    if reply.raw_body is not None:
+        kind = reply.content_type or ("text/event-stream" if streamed else "application/json")
+        return web.Response(text=reply.raw_body, status=reply.status, headers=headers, content_type=kind)
+    if reply.status < 400:
+        return None
+    response = error(reply.status, "The stand-in was told to fail.", **reply.error)
+    response.headers.update(headers)
+    return response
 
 
 def sse(payload: str, name: str | None = None) -> bytes:

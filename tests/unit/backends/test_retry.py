@@ -33,19 +33,24 @@ def test_retried_statuses(status, headers, expected):
     [
         ({"retry-after": "2"}, 2),
         ({"retry-after-ms": "1500"}, 1.5),
-        ({"retry-after": "3600"}, 60),
+        ({"retry-after": "5"}, 5),
+        ({"retry-after": "6"}, None),
+        ({"retry-after": "inf"}, None),
+        ({"retry-after-ms": "3600000"}, None),
         ({"retry-after": "-1"}, 0),
     ],
 )
 def test_upstream_pause(headers, pause):
-    """The upstream names the pause, up to a limit."""
+    """The upstream names the pause. A long one is no pause of the proxy."""
     assert POLICY.pause_s(0, headers) == pause
 
 
-def test_pause_until_date():
+@pytest.mark.parametrize(("seconds", "is_long"), [(3, False), (3600, True)])
+def test_pause_until_date(seconds, is_long):
     """Retry-After may be a date."""
-    date = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
-    assert 25 < POLICY.pause_s(0, {"retry-after": date}) <= 30
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
+    pause = POLICY.pause_s(0, {"retry-after": date})
+    assert pause is None if is_long else 0 <= pause <= seconds
 
 
 @given(attempt=st.integers(0, 2), text=st.text(max_size=10))

@@ -1,12 +1,14 @@
 """Calls to an upstream over a real socket: the usage that they leave behind for settling."""
 
 import asyncio
+import time
 
 import pytest
 
 from proxy.errors import ApiError
 from proxy.pricing.prices import Usage
-from proxy.spending.calls import complete, stream
+from proxy.spending.calls import DRAIN_S, complete, stream
+from proxy.spending.estimates import TOKENS_PER_S
 from tests.support.wait import wait_until
 from tests.unit.spending.parts import BODY, LIMITS, FixedBudget, connected, paying, spending
 
@@ -72,13 +74,23 @@ def test_missing_usage_is_counted(large_server, use):
     assert 0 < record.usage.completion_tokens <= LIMITS.asked
 
 
-@pytest.mark.parametrize("body", ["[]", "{}", "no JSON", "7", "<html></html>"])
+@pytest.mark.parametrize("body", ["[]", "{}", "7"])
 def test_invalid_answer(large_server, body):
     """An answer in another form may be billed, so it costs the worst case."""
     large_server.script({"reply": {"raw_body": body}})
     error, record = settled(large_server, completed)
     assert (error.status, error.code) == (502, "upstream_invalid")
     assert (record.estimated, record.usage) == (True, Usage(prompt_tokens=100, completion_tokens=50))
+
+
+@pytest.mark.parametrize("use", [completed, streamed])
+@pytest.mark.parametrize("body", ["", "no JSON", "<html>Sign in</html>"])
+def test_no_answer(large_server, use, body):
+    """A text or a web page in the place of an answer costs nothing."""
+    large_server.script({"reply": {"raw_body": body}})
+    error, record = settled(large_server, use)
+    assert (error.status, error.code) == (502, "upstream_invalid")
+    assert (record.estimated, record.cost) == (False, 0)
 
 
 def test_truncated_answer(large_server):
@@ -117,23 +129,43 @@ def test_disconnected_client(large_server):
     )
 
 
-def test_stuck_upstream(large_server):
-    """After that moment the call ends at its worst case."""
+@pytest.mark.parametrize("use", [completed, streamed])
+def test_stuck_upstream(large_server, use):
+    """A call whose client leaves before the first token costs what the model can have written in the time."""
     large_server.script({"reply": {"release": "never"}})
 
     async def cancelled(call):
-        task = asyncio.ensure_future(completed(call))
+        call.output = 10**6  # more than a model writes in this test
+        task = asyncio.ensure_future(use(call))
         await asyncio.to_thread(large_server.wait_waiting, "never", 1)
         task.cancel()
         await task
 
+    began = time.monotonic()
     error, record = settled(large_server, cancelled)
+    most = (time.monotonic() - began) * TOKENS_PER_S
     assert isinstance(error, asyncio.CancelledError)
-    assert (record.usage, record.estimated, record.finish_reason) == (
-        Usage(prompt_tokens=100, completion_tokens=50),
-        True,
-        "disconnected",
-    )
+    assert 0 < record.usage.prompt_tokens <= 100
+    assert DRAIN_S * TOKENS_PER_S <= record.usage.completion_tokens <= most
+    assert (record.estimated, record.finish_reason) == (True, "disconnected")
+
+
+@pytest.mark.parametrize("use", [completed, streamed])
+def test_left_before_sending(large_server, use):
+    """A call whose client leaves while it waits for a retry costs nothing: the first attempt was refused."""
+    large_server.script({"reply": {"status": 429, "headers": {"retry-after": "4"}}})
+
+    async def cancelled(call):
+        task = asyncio.ensure_future(use(call))
+        await asyncio.to_thread(wait_until, large_server.chats, "the first attempt")
+        await asyncio.to_thread(large_server.wait_idle)
+        await asyncio.to_thread(wait_until, lambda: not call.delivery.sent, "the refusal")
+        task.cancel()
+        await task
+
+    _, record = settled(large_server, cancelled, max_retries=1)
+    assert record.cost == 0
+    assert len(large_server.chats()) == 1
 
 
 def test_broken_stream(large_server):
@@ -167,10 +199,10 @@ def test_unfinished_stream(large_server):
 
 @pytest.mark.parametrize("payload", ["data: no JSON\n\n", "data: []\n\n"])
 def test_invalid_chunk(large_server, payload):
-    """A chunk that is no JSON object breaks the stream."""
+    """A stream of nothing but payloads that are no JSON objects is an error."""
     large_server.script({"reply": {"raw_body": payload}})
-    error, _ = settled(large_server, streamed)
-    assert (error.status, error.code) == (502, "upstream_broken")
+    error, record = settled(large_server, streamed)
+    assert (error.status, error.code, record.cost) == (502, "upstream_invalid", 0)
 
 
 def test_error_event(large_server):
