@@ -74,7 +74,7 @@ def test_missing_usage_is_counted(large_server, use):
     assert 0 < record.usage.completion_tokens <= LIMITS.asked
 
 
-@pytest.mark.parametrize("body", ["[]", "{}", "7"])
+@pytest.mark.parametrize("body", ["[]", "{}"])
 def test_invalid_answer(large_server, body):
     """An answer in another form may be billed, so it costs the worst case."""
     large_server.script({"reply": {"raw_body": body}})
@@ -84,7 +84,7 @@ def test_invalid_answer(large_server, body):
 
 
 @pytest.mark.parametrize("use", [completed, streamed])
-@pytest.mark.parametrize("body", ["", "no JSON", "<html>Sign in</html>"])
+@pytest.mark.parametrize("body", ["", "7", "no JSON", "<html>Sign in</html>"])
 def test_no_answer(large_server, use, body):
     """A text or a web page in the place of an answer costs nothing."""
     large_server.script({"reply": {"raw_body": body}})
