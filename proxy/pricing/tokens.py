@@ -39,12 +39,34 @@ TOKENS_PER_ATTACHMENT = 100_000
 LONGEST_CONTEXT = 1_050_000
 """The longest context that OpenAI offers: the upper limit of a file, and of all that an upstream adds itself."""
 MARGIN = 1.05
+_PIECE = 50_000
+"""The characters that are given to the tokenizer at once."""
 _REASONING = re.compile(r"(openai/)?(o\d|gpt-5|gpt-oss|deepseek-r)")
 
 
 def count_text(model: str, text: str) -> int:
-    """Count the tokens of a text in the model's encoding, or in o200k_base if the encoding is unknown."""
-    return len(_encoding(_encoding_name(model) or FALLBACK_ENCODING).encode_ordinary(text))
+    """Count the tokens of a text in the model's encoding, or in o200k_base if the encoding is unknown.
+
+    A long text is counted in pieces, because the tokenizer panics on a million blanks. Each cut adds one token at most. A
+    piece that the tokenizer cannot read counts with its bytes, which are an upper limit.
+    """
+    encoding = _encoding(_encoding_name(model) or FALLBACK_ENCODING)
+    return sum(_count(encoding, text[i : i + _PIECE]) for i in range(0, len(text), _PIECE))
+
+
+def _count(encoding: tiktoken.Encoding, piece: str) -> int:
+    try:
+        return len(encoding.encode_ordinary(piece))
+    except Exception:  # noqa: BLE001  (a failure of the tokenizer is no reason to refuse a text)
+        return _bytes(piece)
+    except BaseException as e:
+        if type(e).__name__ != "PanicException":  # PyO3 cannot be asked for this class
+            raise
+        return _bytes(piece)
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode(errors="surrogatepass"))
 
 
 def count_prompt(model: str, body: Mapping[str, Any]) -> int:
@@ -59,7 +81,7 @@ def prompt_bound(model: str, body: Mapping[str, Any]) -> int:
     If the encoding of the model is unknown, count UTF-8 bytes: a byte-level tokenizer never makes more tokens than bytes.
     """
     known = _encoding_name(model) is not None
-    texts = sum(count_text(model, text) if known else len(text.encode()) for text in _texts(body))
+    texts = sum(count_text(model, text) if known else _bytes(text) for text in _texts(body))
     messages = _messages(body)
     extra = (
         TOKENS_PER_REQUEST
@@ -78,7 +100,7 @@ def count_bound(model: str, texts: Iterable[str | int]) -> int:
         if isinstance(text, int):
             total += text
         else:
-            total += count_text(model, text) if known else len(text.encode())
+            total += count_text(model, text) if known else _bytes(text)
     return int(total * MARGIN) + TOKENS_PER_REQUEST
 
 

@@ -29,7 +29,10 @@ _Scope = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 async def vote_of(answer: str) -> str | None:
-    """Return `program_label` of an answer, from a worker process. It is `None` if the answer is too long or takes too long."""
+    """Return `program_label` of an answer, from a worker process.
+
+    It is `None` too if the answer is too long or takes too long.
+    """
     if len(answer) > _LONGEST:
         return None
     label = await PROGRAMS.ask(answer)
