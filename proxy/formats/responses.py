@@ -18,6 +18,7 @@ from proxy.formats.chat import LEAST_USEFUL_OUTPUT
 from proxy.formats.chunked import priority
 from proxy.formats.responses_render import response, response_events
 from proxy.formats.responses_translate import as_chat
+from proxy.formats.schemas import check_schemas
 from proxy.pricing.prices import Usage
 from proxy.pricing.tokens import responses_bound, usage_from
 
@@ -93,6 +94,7 @@ class Responses:
             raise bad_request("'include' has to hold strings.", param="include", code="invalid_type")
         if not isinstance((body.get("text") or {}).get("format") or {}, dict):
             raise bad_request("'text.format' has to be an object.", param="text.format", code="invalid_type")
+        check_schemas(body)
         if body.get("background"):
             raise bad_request(
                 "'background' is not supported, because the cost of such a response is known only after its "
