@@ -24,6 +24,7 @@ from proxy.concurrency import reap
 from proxy.config.controls import Controls
 from proxy.errors import ApiError
 from proxy.formats.chat import Chat
+from proxy.formats.sse import Accumulator
 from proxy.ids import new_id, now
 from proxy.ledger.audits import NO_ANSWER, Audited, Models, store_audit, verdicts
 from proxy.ledger.database import DatabaseError
@@ -162,12 +163,13 @@ async def _ask_large(state: AppState, job: AuditJob, asked: Json) -> _LargeAnswe
     )
     reply = BufferedReply()
     await answer(state, request, reply)
-    answered = msgspec.json.decode(reply.body)
-    usage, _, _ = request.format.read_complete(answered)
+    read = Accumulator()
+    answered = read.add(reply.body)
     price = None
-    if usage is not None and answered["cope"]["degraded"] is None:
-        price = cost(state.prices[model], replace(usage, cached_tokens=0))
-    return _LargeAnswer(request.id, answered["choices"][0], price)
+    if read.usage is not None and answered["cope"]["degraded"] is None:
+        price = cost(state.prices[model], replace(read.usage, cached_tokens=0))
+    choice = {"message": read.message, "finish_reason": read.finish_reason}
+    return _LargeAnswer(request.id, choice, price)
 
 
 def _verdict_request(job: AuditJob, local: StageAnswer) -> Json:

@@ -24,6 +24,8 @@ from proxy.errors import (
     upstream_unreachable,
 )
 
+LONGEST_HEADER = 64 * 1024
+"""Bytes of a header line of a model server. aiohttp's own limit of 8 kB refuses some gateways' answers."""
 _FAILURES = frozenset({500, 502, 503, 504, 524, 529})
 """Statuses that describe the upstream's own state and not the request. The breaker counts them."""
 

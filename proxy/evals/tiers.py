@@ -11,7 +11,7 @@ import aiohttp
 import msgspec
 
 from proxy.backends.small_pool import SmallPool
-from proxy.backends.upstream import Upstream
+from proxy.backends.upstream import LONGEST_HEADER, Upstream
 from proxy.cascade.protocols import Runner
 from proxy.cascade.toolcalls import with_calls
 from proxy.cascade.types import Json
@@ -166,7 +166,13 @@ async def open_tiers(
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=4)  # as in `service.state`
     # Each tier has its own time limits. aiohttp's default of five minutes would cut long answers.
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=settings.large.connect_timeout_s)
-    async with aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=True) as session:
+    async with aiohttp.ClientSession(
+        connector=connector,
+        timeout=timeout,
+        trust_env=True,
+        max_line_size=LONGEST_HEADER,
+        max_field_size=LONGEST_HEADER,
+    ) as session:
         pool = SmallPool.of(session, settings.small)
         await pool.probe()
         watching = asyncio.create_task(pool.watch())

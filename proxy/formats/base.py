@@ -5,8 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 
+import msgspec
+
 from proxy.cascade.types import Json, Sample
+from proxy.formats.lenient import decode, encode, members, with_members
 from proxy.pricing.prices import Usage
+from proxy.pricing.reported import NOTHING_REPORTED, Reported, read_usage
 
 
 class NotServedError(Exception):
@@ -44,20 +48,36 @@ class LocalAnswer:
     """Whether a later request may continue it."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadAnswer:
+    """What is read of a complete answer. All of it may be missing: the answer goes to the client anyway."""
+
+    reported: Reported = NOTHING_REPORTED
+    finish_reason: str | None = None
+    generated: str = ""
+    """The generated text and tool calls, to be counted if the upstream reports no usage."""
+
+    @property
+    def usage(self) -> Usage | None:
+        """The reported usage, or None if it has gaps."""
+        return self.reported.usage
+
+
 class Tally(Protocol):
     """Add up the events of one streamed answer. It can be read at any time."""
 
-    usage: Usage | None
+    reported: Reported
     finish_reason: str | None
     error: dict[str, Any] | None
     chunks: int
 
     def add(self, data: bytes) -> dict[str, Any]:
-        """Add one event's payload, and return it decoded.
+        """Add one event's payload, and return it decoded, or {} if it is no JSON object."""
+        ...
 
-        Raises:
-            ValueError: the payload is not a JSON object, or its usage is impossible.
-        """
+    @property
+    def final_usage(self) -> Usage | None:
+        """The usage that was reported at the end of the answer, or None. An earlier one may not cover all of it."""
         ...
 
     @property
@@ -113,12 +133,12 @@ class Format(Protocol):
         """Return an upper limit of the prompt in tokens. It takes milliseconds, so call it in a thread."""
         ...
 
-    def read_complete(self, decoded: Json) -> tuple[Usage | None, str | None, str]:
-        """Return the usage, the finish reason and the generated text of a complete answer.
+    def is_answer(self, decoded: Json) -> bool:
+        """Whether an object is an answer of this endpoint, however odd its parts are."""
+        ...
 
-        Raises:
-            ValueError, KeyError, TypeError, IndexError, AttributeError: the answer does not have this format.
-        """
+    def read_complete(self, decoded: Json) -> ReadAnswer:
+        """Read what is usable of a complete answer. Nothing in it is an error."""
         ...
 
     def tally(self) -> Tally:
@@ -126,15 +146,22 @@ class Format(Protocol):
         ...
 
     def is_final_chunk(self, chunk: Json) -> bool:
-        """Whether a chunk is the final one, which carries the usage. The proxy adds the facts to it."""
+        """Whether a chunk may be the final one with the usage. The proxy adds the facts to the last such chunk."""
+        ...
+
+    def is_content(self, chunk: Json) -> bool:
+        """Whether a chunk has more than usage. A client that did not ask for the usage gets it without that."""
         ...
 
     def sends_final_chunk(self, body: Json) -> bool:
         """Whether the client wants the final chunk."""
         ...
 
-    def with_facts(self, answer: Json, plan_tokens: int, facts: Mapping[str, object]) -> dict[str, Any]:
-        """Return a final chunk, or a complete answer, with the facts and without the guideline's tokens."""
+    def with_facts(self, answer: bytes, plan_tokens: int, facts: Mapping[str, object]) -> bytes:
+        """Return a final chunk, or a complete answer, with the facts and without the guideline's tokens.
+
+        All other members keep their bytes.
+        """
         ...
 
 
@@ -164,16 +191,31 @@ class Conversation(Format, Protocol):
 
 
 def without_guideline(
-    answer: Json, tokens: int, *, prompt: str, output: str, facts: Mapping[str, object]
-) -> dict[str, Any]:
+    answer: bytes, tokens: int, *, prompt: str, output: str, facts: Mapping[str, object]
+) -> bytes:
     """Return an answer with the facts. Its usage counts the client's own prompt, without a guideline of `tokens`.
 
-    `prompt` and `output` are the names of the two counts in this format.
+    `prompt` and `output` are the names of the two counts in this format. A usage that has not both is not changed.
     """
-    out = {**answer, "cope": facts}
-    if tokens and answer.get("usage"):
-        usage = dict(answer["usage"])
-        usage[prompt] = max(0, usage[prompt] - tokens)
-        usage["total_tokens"] = usage[prompt] + usage[output]
-        out["usage"] = usage
-    return out
+    changes: dict[str, bytes | None] = {"cope": msgspec.json.encode(facts)}
+    usage = _usage_of(answer) if tokens else {}
+    known = read_usage(usage)
+    if known.prompt is not None and known.completion is not None:
+        own = max(0, known.prompt - tokens)
+        beside = max(0, (known.total or 0) - known.prompt - known.completion)  # reasoning of some vendors
+        changed = {
+            **usage,
+            prompt: own,
+            output: known.completion,
+            "total_tokens": own + known.completion + beside,
+        }
+        changes["usage"] = encode(changed)
+    return with_members(answer, changes)
+
+
+def _usage_of(answer: bytes) -> dict[str, Any]:
+    try:
+        usage = decode(members(answer).get("usage", b"{}"))
+    except ValueError:
+        return {}
+    return usage if isinstance(usage, dict) else {}

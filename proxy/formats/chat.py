@@ -15,7 +15,7 @@ from proxy.formats.chunked import ChunkedFormat, priority, wants_usage
 from proxy.formats.schemas import check_schemas
 from proxy.formats.token_pieces import token_pieces
 from proxy.pricing.prices import Usage
-from proxy.pricing.tokens import prompt_bound, usage_from
+from proxy.pricing.tokens import prompt_bound
 
 WORDS_PER_CHUNK = 4
 LEAST_USEFUL_OUTPUT = 64
@@ -73,12 +73,6 @@ class Chat(ChunkedFormat):
     def count(self, model: str, body: Json) -> int:
         """Count messages, tools and formats."""
         return prompt_bound(model, body)
-
-    def read_complete(self, decoded: Json) -> tuple[Usage | None, str | None, str]:
-        """Read a `chat.completion`."""
-        usage = usage_from(decoded["usage"]) if decoded.get("usage") else None
-        generated = msgspec.json.encode([c.get("message") for c in decoded["choices"]]).decode()
-        return usage, decoded["choices"][0].get("finish_reason"), generated
 
     def render(self, body: Json, local: LocalAnswer) -> bytes:
         """Render a `chat.completion`."""

@@ -4,8 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from proxy.cascade.types import Json
-from proxy.formats.base import without_guideline
+from proxy.formats.base import ReadAnswer, without_guideline
+from proxy.formats.generated import generated_text, in_unicode
+from proxy.formats.lenient import mended, objects
 from proxy.formats.sse import Accumulator
+from proxy.pricing.reported import read_usage
 
 
 class ChunkedFormat:
@@ -32,15 +35,36 @@ class ChunkedFormat:
         """Return an empty accumulator."""
         return Accumulator()
 
+    def is_answer(self, decoded: Json) -> bool:
+        """Look for choices or a usage."""
+        return "choices" in decoded or "usage" in decoded
+
+    def read_complete(self, decoded: Json) -> ReadAnswer:
+        """Read a `chat.completion` or a `text_completion`."""
+        choices = objects(decoded.get("choices"))
+        finish = next((c["finish_reason"] for c in choices[:1] if c.get("finish_reason")), None)
+        generated = [generated_text(c["message"] if c.get("message") else c) for c in choices]
+        return ReadAnswer(
+            reported=read_usage(decoded.get("usage")),
+            finish_reason=None if finish is None else mended(str(finish)[:100]),
+            generated=in_unicode(generated),
+        )
+
     def is_final_chunk(self, chunk: Json) -> bool:
-        """Return True for the usage chunk."""
-        return not chunk.get("choices") and bool(chunk.get("usage"))
+        """Return True for a chunk with a usage and without choices, or with a choice that ends."""
+        choices = objects(chunk.get("choices"))
+        ends = not choices or any(choice.get("finish_reason") for choice in choices)
+        return bool(chunk.get("usage")) and ends
+
+    def is_content(self, chunk: Json) -> bool:
+        """Return True for a chunk with choices."""
+        return bool(chunk.get("choices"))
 
     def sends_final_chunk(self, body: Json) -> bool:
         """Return True if the client asked for the usage chunk."""
         return wants_usage(body)
 
-    def with_facts(self, answer: Json, plan_tokens: int, facts: Mapping[str, object]) -> dict[str, Any]:
+    def with_facts(self, answer: bytes, plan_tokens: int, facts: Mapping[str, object]) -> bytes:
         """Add the facts, and correct the usage."""
         return without_guideline(
             answer, plan_tokens, prompt="prompt_tokens", output="completion_tokens", facts=facts

@@ -7,8 +7,7 @@ from proxy.errors import bad_request
 from proxy.formats import checks
 from proxy.formats.base import CallLimits
 from proxy.formats.chunked import ChunkedFormat
-from proxy.pricing.prices import Usage
-from proxy.pricing.tokens import count_bound, usage_from
+from proxy.pricing.tokens import count_bound
 
 DEFAULT_OUTPUT = 16
 """The output of the API if the request has no `max_tokens`."""
@@ -43,12 +42,6 @@ class Completions(ChunkedFormat):
     def count(self, model: str, body: Json) -> int:
         """Count the prompts."""
         return count_bound(model, [*checked_texts(body, "prompt"), body.get("suffix") or ""])
-
-    def read_complete(self, decoded: Json) -> tuple[Usage | None, str | None, str]:
-        """Read a `text_completion`."""
-        usage = usage_from(decoded["usage"]) if decoded.get("usage") else None
-        choices = decoded["choices"]
-        return usage, choices[0].get("finish_reason"), "".join(c.get("text") or "" for c in choices)
 
 
 def checked_texts(body: Json, name: str) -> list[str | int]:

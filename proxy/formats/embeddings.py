@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from proxy.cascade.types import Json
-from proxy.formats.base import CallLimits
+from proxy.formats.base import CallLimits, ReadAnswer
 from proxy.formats.completions import checked_texts
+from proxy.formats.lenient import with_members
 from proxy.formats.sse import Accumulator
-from proxy.pricing.prices import Usage
-from proxy.pricing.tokens import count_bound, usage_from
+from proxy.pricing.reported import NOTHING_REPORTED, Reported, read_usage
+from proxy.pricing.tokens import count_bound
 
 
 class Embeddings:
@@ -46,10 +49,16 @@ class Embeddings:
         """Count the input."""
         return count_bound(model, checked_texts(body, "input"))
 
-    def read_complete(self, decoded: Json) -> tuple[Usage | None, str | None, str]:
-        """Read a list of embeddings."""
-        usage = usage_from(decoded["usage"]) if decoded.get("usage") else None
-        return usage, "stop" if decoded["data"] is not None else None, ""
+    def is_answer(self, decoded: Json) -> bool:
+        """Look for data or a usage."""
+        return "data" in decoded or "usage" in decoded
+
+    def read_complete(self, decoded: Json) -> ReadAnswer:
+        """Read a list of embeddings. All of its tokens are input."""
+        reported = read_usage(decoded.get("usage"))
+        prompt = max((n for n in (reported.prompt, reported.total) if n), default=None)
+        usage = NOTHING_REPORTED if prompt is None else Reported(prompt=prompt, completion=0)
+        return ReadAnswer(reported=usage, finish_reason="stop" if decoded.get("data") is not None else None)
 
     def tally(self) -> Accumulator:
         """Return a tally that stays empty."""
@@ -63,6 +72,10 @@ class Embeddings:
         """Return False: there is no final chunk."""
         return False
 
-    def with_facts(self, answer: Json, plan_tokens: int, facts: Mapping[str, object]) -> dict[str, Any]:
+    def is_content(self, chunk: Json) -> bool:
+        """Return False: there are no chunks."""
+        return False
+
+    def with_facts(self, answer: bytes, plan_tokens: int, facts: Mapping[str, object]) -> bytes:
         """Add the facts."""
-        return {**answer, "cope": facts}
+        return with_members(answer, {"cope": msgspec.json.encode(facts)})

@@ -13,57 +13,68 @@ from proxy.cascade import prompts
 from proxy.cascade.types import Json
 from proxy.errors import bad_request
 from proxy.formats import checks
-from proxy.formats.base import CallLimits, LocalAnswer, without_guideline
+from proxy.formats.base import CallLimits, LocalAnswer, ReadAnswer, without_guideline
 from proxy.formats.chat import LEAST_USEFUL_OUTPUT
 from proxy.formats.chunked import priority
+from proxy.formats.generated import in_unicode, texts
+from proxy.formats.lenient import an_object, decode_object, members, mended, with_members
 from proxy.formats.responses_render import response, response_events
 from proxy.formats.responses_translate import as_chat
 from proxy.formats.schemas import check_schemas
 from proxy.pricing.prices import Usage
-from proxy.pricing.tokens import responses_bound, usage_from
+from proxy.pricing.reported import NOTHING_REPORTED, read_usage
+from proxy.pricing.tokens import responses_bound
 
 _ENDS = ("response.completed", "response.incomplete", "response.failed")
-_DELTAS = (
-    "response.output_text.delta",
-    "response.refusal.delta",
-    "response.function_call_arguments.delta",
-    "response.custom_tool_call_input.delta",
-    "response.reasoning_text.delta",
-)
 
 
 class ResponsesTally:
     """See `proxy.formats.base.Tally`."""
 
     def __init__(self) -> None:
-        self.usage: Usage | None = None
+        self.reported = NOTHING_REPORTED
         self.finish_reason: str | None = None
         self.error: dict[str, Any] | None = None
         self.chunks = 0
-        self._parts: list[str] = []
+        self._deltas: list[str] = []
+        self._items: list[str] = []
+        self._output = ""
+        self._ended = False
 
     def add(self, data: bytes) -> dict[str, Any]:
         """Add one event."""
-        event: dict[str, Any] = msgspec.json.decode(data, type=dict[str, Any])
+        event = decode_object(data)
         kind = event.get("type")
-        if kind in _DELTAS and isinstance(event.get("delta"), str):
+        kind = kind if isinstance(kind, str) else ""
+        if kind.endswith(".delta") and not kind.endswith("audio.delta"):
             self.chunks += 1
-            self._parts.append(event["delta"])
+            self._deltas.extend(texts(event.get("delta")))
+        elif kind == "response.output_item.done":
+            self.chunks += 1
+            self._items.extend(texts(event.get("item")))
         elif kind == "error":
             self.error = event
-        elif kind in _ENDS and isinstance(response := event.get("response"), Mapping):
-            self.usage, self.finish_reason, _ = _read(response)
+        elif kind in _ENDS:
+            self._ended = True
+            answer = _read(an_object(event.get("response")))
+            self.reported, self.finish_reason = answer.reported, answer.finish_reason or kind[9:]
+            self._output = answer.generated
         return event
+
+    @property
+    def final_usage(self) -> Usage | None:
+        """The usage of the response. Only the event that ends it has one."""
+        return self.reported.usage
 
     @property
     def complete(self) -> bool:
         """Whether the response is complete."""
-        return self.finish_reason is not None
+        return self._ended
 
     @property
     def generated(self) -> str:
-        """The text and the arguments so far."""
-        return "".join(self._parts)
+        """The text and the arguments so far. Servers repeat them in the items and at the end."""
+        return max(in_unicode(self._deltas), in_unicode(self._items), self._output, key=len)
 
 
 class Responses:
@@ -142,10 +153,12 @@ class Responses:
         """Count input, instructions, tools and formats."""
         return responses_bound(model, body)
 
-    def read_complete(self, decoded: Json) -> tuple[Usage | None, str | None, str]:
+    def is_answer(self, decoded: Json) -> bool:
+        """Look for output or a usage."""
+        return "output" in decoded or "usage" in decoded
+
+    def read_complete(self, decoded: Json) -> ReadAnswer:
         """Read a `response`."""
-        if not isinstance(decoded["output"], list):
-            raise TypeError("output is not an array")
         return _read(decoded)
 
     def tally(self) -> ResponsesTally:
@@ -160,10 +173,20 @@ class Responses:
         """Return True: this event is part of every stream."""
         return True
 
-    def with_facts(self, answer: Json, plan_tokens: int, facts: Mapping[str, object]) -> dict[str, Any]:
+    def is_content(self, chunk: Json) -> bool:
+        """Return True for an event of the response before its end."""
+        kind = chunk.get("type")
+        return isinstance(kind, str) and kind.startswith("response.") and kind not in _ENDS
+
+    def with_facts(self, answer: bytes, plan_tokens: int, facts: Mapping[str, object]) -> bytes:
         """Add the facts to a response, or to the event that contains it, and correct the usage."""
-        if answer.get("type") in _ENDS:
-            return {**answer, "response": self.with_facts(answer["response"], plan_tokens, facts)}
+        try:
+            parts = members(answer)
+        except ValueError:
+            parts = {}
+        if decode_object(b'{"type":%s}' % parts.get("type", b"null")).get("type") in _ENDS:
+            inner = parts.get("response", b"null")
+            return with_members(answer, {"response": self.with_facts(inner, plan_tokens, facts)})
         return without_guideline(
             answer, plan_tokens, prompt="input_tokens", output="output_tokens", facts=facts
         )
@@ -180,11 +203,15 @@ class Responses:
 _OWN_TOOLS = frozenset({"function", "custom"})
 
 
-def _read(answer: Mapping[str, Any]) -> tuple[Usage | None, str | None, str]:
-    usage = usage_from(answer["usage"]) if answer.get("usage") else None
-    incomplete = (answer.get("incomplete_details") or {}).get("reason")
-    finish = "length" if incomplete == "max_output_tokens" else str(answer.get("status"))
-    return usage, finish, msgspec.json.encode(answer.get("output") or []).decode()
+def _read(answer: Mapping[str, Any]) -> ReadAnswer:
+    incomplete = an_object(answer.get("incomplete_details")).get("reason")
+    status = answer.get("status")
+    finish = "length" if incomplete == "max_output_tokens" else mended(str(status)[:100]) if status else None
+    return ReadAnswer(
+        reported=read_usage(answer.get("usage")),
+        finish_reason=finish,
+        generated=in_unicode(list(texts(answer.get("output")))),
+    )
 
 
 def _check_item(item: Mapping[str, Any], where: str) -> None:

@@ -1,43 +1,74 @@
 """Read server-sent events, and add up the chunks of a (chat) completion.
 
-Source: OpenAI API reference, "Chat completions: streaming".
+Sources: OpenAI API reference, "Chat completions: streaming", and the HTML standard, "Server-sent events".
 """
 
 from collections.abc import AsyncIterable, AsyncIterator
 from typing import Any
 
-import msgspec
-
+from proxy.formats.generated import generated_text, in_unicode, shown_text
+from proxy.formats.lenient import an_object, decode_object, encode, finite, is_json, mended, objects
 from proxy.pricing.prices import Usage
-from proxy.pricing.tokens import usage_from
+from proxy.pricing.reported import NOTHING_REPORTED, Reported, read_usage
 
 DONE = b"[DONE]"
 MAX_EVENT_BYTES = 16 * 2**20
+_BOM = b"\xef\xbb\xbf"
+_LOWEST_LOGPROB = -9999.0
+"""OpenAI's and vLLM's number for a token that is very unlikely."""
 
 
 async def events(pieces: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
     """Yield the payload of each `data:` event, `[DONE]` included. Comments are dropped.
 
-    A line ends with LF, CRLF or CR, and the network may cut the stream anywhere, also inside a CRLF.
+    A line ends with LF, CRLF or CR, and the network may cut the stream anywhere, also inside a CRLF. The end of the
+    connection ends the last event, if that event is complete.
 
     Raises:
         ValueError: one event is larger than 16 MiB.
     """
-    buffer, after_cr = b"", False
+    data: list[bytes] = []
+    size = 0
+    async for line in _lines(pieces):
+        if line.startswith(b"data:"):
+            data.append(line[5:].removeprefix(b" "))
+            size += len(line)
+            if size > MAX_EVENT_BYTES:
+                raise ValueError("an event of the stream is larger than 16 MiB")
+        elif not line:
+            if payload := _payload(data):
+                yield payload
+            data, size = [], 0
+    if (payload := _payload(data)) == DONE or is_json(payload):  # not an event that was cut
+        yield payload
+
+
+async def _lines(pieces: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    """Yield the lines of a stream, without a byte order mark at its start. The end of the stream ends the last one."""
+    begun: list[bytes] = []  # pieces of a line, joined once, so that many small pieces take linear time
+    size, at_start, after_cr = 0, True, False
     async for piece in pieces:
         # The CR at the end of the last piece has ended its line already, so this LF does not end another one.
         rest = piece[1:] if after_cr and piece.startswith(b"\n") else piece
-        after_cr = piece.endswith(b"\r")
-        buffer += rest.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        *blocks, buffer = buffer.split(b"\n\n")
-        if len(buffer) > MAX_EVENT_BYTES:
+        if piece:
+            after_cr = piece.endswith(b"\r")
+        *ended, last = rest.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+        for end in ended:
+            line = b"".join([*begun, end])
+            begun, size = [], 0
+            yield line.removeprefix(_BOM) if at_start else line
+            at_start = False
+        begun.append(last)
+        size += len(last)
+        if size > MAX_EVENT_BYTES:
             raise ValueError("an event of the stream is larger than 16 MiB")
-        for block in blocks:
-            data = b"\n".join(
-                line[5:].removeprefix(b" ") for line in block.split(b"\n") if line.startswith(b"data:")
-            )
-            if data:
-                yield data
+    if line := b"".join(begun):
+        yield line.removeprefix(_BOM) if at_start else line
+
+
+def _payload(data: list[bytes]) -> bytes:
+    payload = b"\n".join(data)
+    return DONE if payload.strip() == DONE else payload
 
 
 class Accumulator:
@@ -45,67 +76,84 @@ class Accumulator:
 
     It can be read at any time, so the usage of an answer that is cut short is known too. `message` is
     meaningful for one choice. For several choices, `text` holds all of their text.
+
+    Nothing in a chunk is an error here. Whatever cannot be read is skipped, and the chunk reaches the client anyway.
     """
 
     def __init__(self) -> None:
-        self.role = "assistant"
-        self.parts: list[str] = []
-        self.tool_calls: list[dict[str, Any]] = []
         self.finish_reason: str | None = None
-        self.usage: Usage | None = None
+        self.reported = NOTHING_REPORTED
         self.error: dict[str, Any] | None = None
         self.logprobs: list[dict[str, Any]] = []
         self.chunks = 0
+        self._parts: list[str] = []
+        self._generated: list[str] = []
+        self._calls: dict[object, _Call] = {}
+        self._last_call: object = None
         self._open: set[int] = set()
+        self._usage_is_final = False
 
     def add(self, data: bytes) -> dict[str, Any]:
-        """Add one event's payload and return it decoded.
-
-        Raises:
-            ValueError: the payload is not a JSON object (msgspec.DecodeError is a ValueError).
-        """
-        chunk: dict[str, Any] = msgspec.json.decode(data, type=dict[str, Any])
+        """Add one event's payload and return it decoded, or {} if it is no JSON object."""
+        chunk = decode_object(data)
         if chunk.get("error"):
             self.error = (
                 chunk["error"] if isinstance(chunk["error"], dict) else {"message": str(chunk["error"])}
             )
-        if chunk.get("usage"):
-            self.usage = usage_from(chunk["usage"])
-        for choice in chunk.get("choices") or ():
+        choices = objects(chunk.get("choices"))
+        for choice in choices:
             self._add_choice(choice)
+        # Moonshot puts the usage into the last choice.
+        for usage in (chunk.get("usage"), *(choice.get("usage") for choice in choices)):
+            self._add_usage(read_usage(usage))
         return chunk
 
+    def _add_usage(self, reported: Reported) -> None:
+        if reported != NOTHING_REPORTED:
+            self.reported = self.reported.merged(reported)
+            self._usage_is_final = self.complete
+
     def _add_choice(self, choice: dict[str, Any]) -> None:
-        delta = choice.get("delta") or {}
-        self._open.add(choice.get("index", 0))
-        content = delta.get("content") or choice.get("text")
-        if content or delta.get("reasoning") or delta.get("refusal"):
-            self.chunks += 1
-            if content:
-                self.parts.append(content)
-        for piece in delta.get("tool_calls") or ():
-            self.chunks += 1
+        given = choice.get("index")
+        index = given if isinstance(given, int) else 0
+        self._open.add(index)
+        delta = choice["delta"] if isinstance(choice.get("delta"), dict) else an_object(choice.get("message"))
+        text = choice.get("text")
+        generated = generated_text(delta) + (text if isinstance(text, str) else "")
+        if generated:
+            self.chunks += max(1, len(objects(delta.get("tool_calls"))))
+            self._generated.append(generated)
+        self._parts.append(shown_text(delta.get("content") or text))
+        for piece in objects(delta.get("tool_calls")):
             self._add_tool_call(piece)
         if choice.get("finish_reason"):
-            self.finish_reason = choice["finish_reason"]
-            self._open.discard(choice.get("index", 0))
-        if choice.get("logprobs"):
-            self.logprobs += choice["logprobs"].get("content") or ()
+            self.finish_reason = mended(str(choice["finish_reason"])[:100])
+            self._open.discard(index)
+        self.logprobs += _token_logprobs(choice.get("logprobs"))
 
     def _add_tool_call(self, piece: dict[str, Any]) -> None:
-        index = piece.get("index", 0)
-        while len(self.tool_calls) <= index:
-            self.tool_calls.append({"id": "", "type": "function", "function": {"name": "", "arguments": ""}})
-        call = self.tool_calls[index]
-        call["id"] = piece.get("id") or call["id"]
-        function = piece.get("function") or {}
-        call["function"]["name"] += function.get("name") or ""
-        call["function"]["arguments"] += function.get("arguments") or ""
+        """Add a piece to its call: by the index, else by the id, else to the last call."""
+        index, id_ = piece.get("index"), piece.get("id")
+        names: list[object] = (
+            [index] if isinstance(index, int) else [id_] if isinstance(id_, str) and id_ else []
+        )
+        self._last_call = names[0] if names else self._last_call
+        self._calls.setdefault(self._last_call, _Call()).add(piece)
+
+    @property
+    def usage(self) -> Usage | None:
+        """The usage that was reported last, or None."""
+        return self.reported.usage
+
+    @property
+    def final_usage(self) -> Usage | None:
+        """The usage that was reported at the end of the answer, or None. An earlier one may not cover all of it."""
+        return self.usage if self._usage_is_final else None
 
     @property
     def text(self) -> str:
         """The text so far."""
-        return "".join(self.parts)
+        return in_unicode(self._parts)
 
     @property
     def complete(self) -> bool:
@@ -114,15 +162,22 @@ class Accumulator:
 
     @property
     def generated(self) -> str:
-        """The text and the tool calls so far."""
-        return self.text + (msgspec.json.encode(self.tool_calls).decode() if self.tool_calls else "")
+        """All text so far, with reasoning and tool calls."""
+        return in_unicode(self._generated)
+
+    @property
+    def tool_calls(self) -> list[dict[str, Any]]:
+        """The tool calls so far, in OpenAI's shape and order."""
+        numbered = sorted(key for key in self._calls if isinstance(key, int))
+        keys = numbered if len(numbered) == len(self._calls) else self._calls
+        return [self._calls[key].whole for key in keys]
 
     @property
     def message(self) -> dict[str, Any]:
         """The assistant message so far, in OpenAI's shape."""
         message: dict[str, Any] = {"role": "assistant", "content": self.text or None, "refusal": None}
-        if self.tool_calls:
-            return message | {"tool_calls": self.tool_calls}
+        if calls := self.tool_calls:
+            return message | {"tool_calls": calls}
         return message | {"content": self.text}
 
     @property
@@ -130,3 +185,57 @@ class Accumulator:
         """Mean log-probability of the tokens so far, or None if the model sent none."""
         values = [entry["logprob"] for entry in self.logprobs if entry.get("logprob") is not None]
         return sum(values) / len(values) if values else None
+
+
+class _Call:
+    """A tool call of which pieces arrive. A member of another type is skipped."""
+
+    def __init__(self) -> None:
+        self._id = ""
+        self._names: list[str] = []
+        self._arguments: list[str] = []
+
+    def add(self, piece: dict[str, Any]) -> None:
+        """Add a piece."""
+        if isinstance(id_ := piece.get("id"), str):
+            self._id = id_ or self._id
+        function = an_object(piece.get("function"))
+        if isinstance(name := function.get("name"), str):
+            self._names.append(name)
+        arguments = function.get("arguments")
+        if isinstance(arguments, dict):  # Ollama's own form
+            arguments = encode(arguments).decode()
+        if isinstance(arguments, str):
+            self._arguments.append(arguments)
+
+    @property
+    def whole(self) -> dict[str, Any]:
+        """The call in OpenAI's shape."""
+        function = {"name": in_unicode(self._names), "arguments": in_unicode(self._arguments)}
+        return {"id": mended(self._id), "type": "function", "function": function}
+
+
+def _token_logprobs(logprobs: object) -> list[dict[str, Any]]:
+    """Return the entries of tokens, each with a number or None as its log-probability."""
+    return [
+        _token_logprob(entry)
+        | {"top_logprobs": [_token_logprob(top) for top in _tokens(entry.get("top_logprobs"))]}
+        for entry in _tokens(an_object(logprobs).get("content"))
+    ]
+
+
+def _tokens(entries: object) -> list[dict[str, Any]]:
+    return [entry for entry in objects(entries) if isinstance(entry.get("token"), str)]
+
+
+def _token_logprob(entry: dict[str, Any]) -> dict[str, Any]:
+    code = entry.get("bytes")
+    return {
+        "token": mended(entry["token"]),
+        "logprob": _logprob(entry.get("logprob")),
+        "bytes": code if isinstance(code, list) and all(isinstance(b, int) for b in code) else None,
+    }
+
+
+def _logprob(value: object) -> float | None:
+    return _LOWEST_LOGPROB if value == float("-inf") else finite(value)

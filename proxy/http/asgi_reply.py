@@ -39,7 +39,7 @@ class AsgiReply:
         """Send one event of an open stream."""
         self.answering = True
         head = b"" if name is None else b"event: " + name.encode() + b"\n"
-        await self._body(head + b"data: " + data + b"\n\n", more=True)
+        await self._body(head + b"data: " + data.replace(b"\n", b"\ndata: ") + b"\n\n", more=True)
 
     async def close(self) -> None:
         """End an open stream."""

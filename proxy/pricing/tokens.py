@@ -18,8 +18,6 @@ from typing import Any
 import msgspec
 import tiktoken
 
-from proxy.pricing.prices import Usage
-
 _RANK_FILES = {
     "o200k_base": "o200k_base.tiktoken",
     "o200k_harmony": "o200k_base.tiktoken",
@@ -186,30 +184,6 @@ def _attachments(messages: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str,
                     yield part
         if message.get("audio"):
             yield message
-
-
-def usage_from(reported: Mapping[str, Any]) -> Usage:
-    """Read the `usage` object of a chat completion, or of a response, which names input and output tokens.
-
-    Raises:
-        ValueError: a token count is missing, negative or not an integer.
-    """
-    prompt_details = reported.get("prompt_tokens_details") or reported.get("input_tokens_details") or {}
-    completion_details = (
-        reported.get("completion_tokens_details") or reported.get("output_tokens_details") or {}
-    )
-    counts = {
-        "prompt_tokens": reported.get("prompt_tokens", reported.get("input_tokens")),
-        "completion_tokens": reported.get("completion_tokens", reported.get("output_tokens", 0)),
-        "cached_tokens": prompt_details.get("cached_tokens") or 0,
-        "audio_prompt_tokens": prompt_details.get("audio_tokens") or 0,
-        "reasoning_tokens": completion_details.get("reasoning_tokens") or 0,
-        "audio_completion_tokens": completion_details.get("audio_tokens") or 0,
-    }
-    for name, value in counts.items():
-        if not isinstance(value, int) or value < 0:
-            raise ValueError(f"usage.{name} is {value!r}, not a count")
-    return Usage(**counts)
 
 
 @cache

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
 from proxy.cascade.types import Json
+from proxy.formats.lenient import decode_object
 from proxy.service.reply import Reply
 from proxy.service.request import ModelRequest
 from proxy.service.request_log import RequestLog
@@ -33,11 +32,16 @@ class Exchange:
 
 
 async def send_event(exchange: Exchange, data: bytes, name: Any = None) -> None:
-    """Send one event of a stream. If the format names its events, the default name is the event's `type`."""
-    if exchange.request.format.events_are_named:
-        await exchange.reply.event(data, str(name or msgspec.json.decode(data)["type"]))
-    else:
+    """Send one event of a stream. If the format names its events, the default name is the event's `type`.
+
+    An event of an upstream may lack a type, or have one that is no name.
+    """
+    if not exchange.request.format.events_are_named:
         await exchange.reply.event(data)
+        return
+    name = name or decode_object(data).get("type")
+    usable = isinstance(name, str) and name.isascii() and name.isprintable()
+    await exchange.reply.event(data, name if usable else None)
 
 
 async def end_stream(exchange: Exchange) -> None:

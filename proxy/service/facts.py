@@ -3,10 +3,6 @@
 A new response header is one more row in `HEADERS` or `FINAL_HEADERS`, and one more member of the object.
 """
 
-from collections.abc import Mapping
-
-import msgspec
-
 from proxy.pricing.money import format_usd
 from proxy.records import StageRecord
 from proxy.service.request_log import RequestLog
@@ -53,14 +49,6 @@ def response_headers(request_log: RequestLog, *, final: bool) -> dict[str, str]:
     names = HEADERS | FINAL_HEADERS if final else HEADERS
     own = {header: str(members[name]) for header, name in names.items() if members[name] is not None}
     return {"x-request-id": request_log.request.id, **request_log.upstream_headers, **own}
-
-
-def insert_cope_object(raw: bytes, cope: Mapping[str, object]) -> bytes:
-    """Add the `cope` object to a JSON object with members, without decoding it.
-
-    The upstream's bytes pass through: only the closing brace is moved.
-    """
-    return raw.rstrip()[:-1] + b',"cope":' + msgspec.json.encode(cope) + b"}"
 
 
 def _usd(amount: int | None) -> str | None:

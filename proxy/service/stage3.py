@@ -5,21 +5,24 @@ import logging
 from dataclasses import replace
 from typing import Any
 
-import msgspec
-
 from proxy.cascade.types import Json, NotTried, Unsure
 from proxy.config.schema import LargeModel
 from proxy.errors import ApiError, bad_request
-from proxy.formats.base import CallLimits, Conversation
+from proxy.formats.base import CallLimits, Conversation, Format
+from proxy.formats.lenient import decode_object, encode, with_members
 from proxy.pricing.prices import Usage, cost
 from proxy.pricing.tokens import count_text
 from proxy.service.conversations import remember
 from proxy.service.exchange import Exchange, end_stream, send_event
-from proxy.service.facts import cope_object, insert_cope_object, response_headers
+from proxy.service.facts import cope_object, response_headers
 from proxy.spending.calls import complete, stream
 from proxy.spending.paid import PaidCall, paid
 
 log = logging.getLogger(__name__)
+
+_Chunk = tuple[bytes, Json]
+_MOST_HELD_BACK = 8
+"""Chunks of a stream that look like its last ones."""
 
 
 async def answer_with_large(exchange: Exchange, decision: Unsure | NotTried) -> None:
@@ -104,39 +107,59 @@ async def _call_limits(exchange: Exchange, model: LargeModel, body: Json) -> Cal
     return replace(limits, prompt=prompt + exchange.context_tokens)
 
 
-async def _relay_stream(exchange: Exchange, call: PaidCall, body: dict[str, Any]) -> dict[str, Any] | None:
+async def _relay_stream(exchange: Exchange, call: PaidCall, body: dict[str, Any]) -> list[_Chunk]:
     """Pass on the chunks of a stream as they arrive.
 
-    Return the last chunk. It is held back until the call is settled, because it carries the `cope` object.
+    Return the last chunks. They are held back until the call is settled, because one carries the `cope` object. Chunks
+    that only look like the last ones are passed on as soon as content follows.
     """
     format_, request_log = exchange.request.format, exchange.request_log
-    hide_usage = not format_.events_are_named and not (exchange.request.body.get("stream_options") or {}).get(
-        "include_usage"
-    )
-    held_back = None
+    shows_usage = format_.sends_final_chunk(exchange.request.body)
+    held_back: list[_Chunk] = []
     async for data, chunk in stream(call, body):
-        if format_.is_final_chunk(chunk):
-            held_back = chunk
+        if "usage" in chunk and not shows_usage:
+            # The proxy asks every upstream for the usage; this client did not ask for it.
+            if format_.is_final_chunk(chunk) and not format_.is_content(chunk):
+                continue
+            data = with_members(data, {"usage": None})  # noqa: PLW2901
+        elif _may_be_last(format_, chunk, held_back):
+            held_back.append((data, chunk))
             continue
         request_log.upstream_headers = call.headers
         await exchange.reply.open(response_headers(request_log, final=False))
         request_log.note_first_token()
-        if hide_usage and "usage" in chunk:
-            # The proxy asks every upstream for the usage; this client did not ask for it.
-            data = msgspec.json.encode({k: v for k, v in chunk.items() if k != "usage"})  # noqa: PLW2901
-        await send_event(exchange, data, chunk.get("type"))
+        for earlier in held_back:
+            await _send_chunk(exchange, *earlier)
+        held_back = []
+        await _send_chunk(exchange, data, chunk)
     return held_back
 
 
+def _may_be_last(format_: Format, chunk: Json, held_back: list[_Chunk]) -> bool:
+    """Whether a chunk is one with usage at the end of a stream, or follows such a chunk without adding content."""
+    follows = bool(held_back) and not format_.is_content(chunk)
+    return (format_.is_final_chunk(chunk) or follows) and len(held_back) < _MOST_HELD_BACK
+
+
+async def _send_chunk(exchange: Exchange, data: bytes, chunk: Json) -> None:
+    """Send a chunk. The `cope` object of another proxy behind this one is removed."""
+    data = with_members(data, {"cope": None}) if "cope" in chunk else data
+    await send_event(exchange, data, chunk.get("type"))
+
+
 async def _end_relayed_stream(
-    exchange: Exchange, call: PaidCall, held_back: dict[str, Any] | None, plan_tokens: int
+    exchange: Exchange, call: PaidCall, held_back: list[_Chunk], plan_tokens: int
 ) -> None:
-    """Send the chunk that was held back, now with the `cope` object, and end the stream."""
+    """Send the chunks that were held back, the last one with usage with the `cope` object, and end the stream."""
     format_ = exchange.request.format
-    if held_back is not None and format_.sends_final_chunk(exchange.request.body):
-        await _remember_response(exchange, call, held_back.get("response"))
-        last = format_.with_facts(held_back, plan_tokens, cope_object(exchange.request_log))
-        await send_event(exchange, msgspec.json.encode(last))
+    finals = [i for i, (_, chunk) in enumerate(held_back) if format_.is_final_chunk(chunk)]
+    for i, (data, chunk) in enumerate(held_back):
+        if i not in finals[-1:]:
+            await _send_chunk(exchange, data, chunk)
+            continue
+        await _remember_response(exchange, call, chunk.get("response"))
+        last = format_.with_facts(data, plan_tokens, cope_object(exchange.request_log))
+        await send_event(exchange, last, chunk.get("type"))
     await end_stream(exchange)
 
 
@@ -144,27 +167,25 @@ async def _send_complete(exchange: Exchange, call: PaidCall, raw: bytes, plan_to
     """Send an unstreamed answer with the `cope` object. It is decoded only if something in it is needed."""
     request_log, format_ = exchange.request_log, exchange.request.format
     store = exchange.state.settings.ledger.store_content
-    decoded = None
-    if plan_tokens or store or format_.path == "/responses":
-        decoded = msgspec.json.decode(raw)
-    if decoded is not None and store:
-        request_log.answer = msgspec.json.encode(decoded.get("choices", decoded.get("output"))).decode()
-    await _remember_response(exchange, call, decoded)
+    if store or format_.path == "/responses":
+        decoded = decode_object(raw)
+        if store:
+            request_log.answer = encode(decoded.get("choices", decoded.get("output"))).decode()
+        await _remember_response(exchange, call, decoded)
     request_log.note_first_token()
-    cope = cope_object(request_log)
-    if plan_tokens and decoded is not None:
-        body = msgspec.json.encode(format_.with_facts(decoded, plan_tokens, cope))
-    else:
-        body = insert_cope_object(raw, cope)
+    body = format_.with_facts(raw, plan_tokens, cope_object(request_log))
     await exchange.reply.json(200, response_headers(request_log, final=True), body)
 
 
 async def _remember_response(exchange: Exchange, call: PaidCall, response: Any) -> None:
     """Remember which key owns an upstream response, and how many tokens it adds to a request that continues it."""
-    if exchange.request.format.path == "/responses" and isinstance(response, dict) and response.get("id"):
+    if exchange.request.format.path != "/responses" or not isinstance(response, dict):
+        return
+    id_ = response.get("id")
+    if isinstance(id_, str) and id_ and id_.isprintable():  # the database takes no NUL and no half characters
         used = call.usage or Usage(prompt_tokens=call.prompt_limit, completion_tokens=call.output)
         tokens = used.prompt_tokens + used.completion_tokens
-        await remember(exchange.state, exchange.request, str(response["id"])[:128], context_tokens=tokens)
+        await remember(exchange.state, exchange.request, id_[:128], context_tokens=tokens)
 
 
 def _note_baseline(exchange: Exchange, call: PaidCall, plan_tokens: int) -> None:

@@ -13,7 +13,7 @@ import aiohttp
 
 from proxy.backends.apis import Api, api_of
 from proxy.backends.small_pool import SmallPool
-from proxy.backends.upstream import Upstream
+from proxy.backends.upstream import LONGEST_HEADER, Upstream
 from proxy.cascade.plan_cache import PlanCache
 from proxy.concurrency import reap
 from proxy.config.prices import resolve_prices, small_price
@@ -93,7 +93,13 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=4)
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=settings.large.connect_timeout_s)
     try:
-        async with aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=True) as session:
+        async with aiohttp.ClientSession(
+            connector=connector,
+            timeout=timeout,
+            trust_env=True,
+            max_line_size=LONGEST_HEADER,
+            max_field_size=LONGEST_HEADER,
+        ) as session:
             pool = SmallPool.of(session, small)
             await pool.probe()
             guidelines, audits = GuidelineRecords(), AuditQueue(settings.audit.share)

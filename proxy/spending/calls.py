@@ -6,12 +6,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
-import msgspec
 
 from proxy.backends.upstream import UpstreamResponse
 from proxy.errors import upstream_broken, upstream_invalid
+from proxy.formats.base import ReadAnswer
+from proxy.formats.lenient import TooDeepError, as_utf8, decode, is_json
 from proxy.formats.sse import DONE
-from proxy.pricing.prices import Usage
+from proxy.pricing.reported import NOTHING_REPORTED
 from proxy.pricing.tokens import count_text, hides_reasoning
 from proxy.spending.paid import PaidCall
 
@@ -40,16 +41,12 @@ async def complete(call: PaidCall, body: Mapping[str, Any]) -> bytes:
 
     async def fetch() -> bytes:
         async with _post(call, body) as response:
-            raw = await response.read()
-        try:
-            call.usage, call.finish_reason, generated = call.format.read_complete(msgspec.json.decode(raw))
-            if call.usage is None:
-                call.counted = Usage(
-                    prompt_tokens=await _count_prompt(call, body),
-                    completion_tokens=count_text(call.model.id, generated),
-                )
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as e:
-            raise upstream_invalid() from e
+            raw = as_utf8(await response.read())
+        answer = _read(call, raw)
+        call.usage, call.finish_reason = answer.usage, answer.finish_reason
+        if call.usage is None:
+            prompt, output = await _count_prompt(call, body), await _count_output(call, answer.generated)
+            call.counted = answer.reported.filled(prompt, output, cut=False)
         return raw
 
     task = asyncio.ensure_future(fetch())
@@ -88,6 +85,8 @@ async def stream(call: PaidCall, body: Mapping[str, Any]) -> AsyncIterator[tuple
                         done = True
                         break
                     item = (data, total.add(data))
+                    if not item[1] and not is_json(data):
+                        continue  # a heartbeat in plain text, which no client can read
                     if not reader_left.is_set():
                         await queue.put(item)
         finally:
@@ -110,16 +109,40 @@ async def stream(call: PaidCall, body: Mapping[str, Any]) -> AsyncIterator[tuple
         await asyncio.wait({task}, timeout=DRAIN_S)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        call.usage = total.usage
+        call.usage = total.final_usage
         call.finish_reason = total.finish_reason or call.finish_reason
-        if total.usage is None and (total.chunks or total.finish_reason):
-            visible = max(total.chunks, count_text(call.model.id, total.generated))
+        started = total.chunks or total.finish_reason or total.reported != NOTHING_REPORTED
+        if call.usage is None and started:
+            visible = max(total.chunks, await _count_output(call, total.generated))
             # Hidden reasoning is billed, and only the upstream can count it.
             hidden = not total.complete and hides_reasoning(call.model.id, body)
             output = call.output if hidden else min(visible, call.output)
-            call.counted = Usage(prompt_tokens=await _count_prompt(call, body), completion_tokens=output)
+            prompt = await _count_prompt(call, body)
+            call.counted = total.reported.filled(prompt, output, cut=True)
+
+
+def _read(call: PaidCall, raw: bytes) -> ReadAnswer:
+    """Read a complete answer.
+
+    Raises:
+        ApiError: it is no answer of this endpoint.
+    """
+    try:
+        decoded = decode(raw)
+    except TooDeepError:
+        return ReadAnswer(generated=raw.decode("utf-8", "replace"))
+    except ValueError as e:
+        raise upstream_invalid() from e
+    if not isinstance(decoded, dict) or not call.format.is_answer(decoded):
+        raise upstream_invalid()
+    return call.format.read_complete(decoded)
 
 
 async def _count_prompt(call: PaidCall, body: Mapping[str, Any]) -> int:
     """Count a prompt whose usage was not reported. The reserved limit is the most it can be."""
     return min(call.prompt_limit, await asyncio.to_thread(call.format.count, call.model.id, body))
+
+
+async def _count_output(call: PaidCall, generated: str) -> int:
+    """Count the tokens of a generated text in a thread: a long one takes too much time for the event loop."""
+    return await asyncio.to_thread(count_text, call.model.id, generated)

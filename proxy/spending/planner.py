@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from proxy.cascade.prompts import PLAN_ENDS, plan_in
 from proxy.cascade.types import NO_GUIDELINE_NEEDED, Guideline, Json
 from proxy.config.schema import LargeModel
 from proxy.errors import ApiError
 from proxy.formats.base import CallLimits
 from proxy.formats.chat import Chat
+from proxy.formats.generated import shown_text
+from proxy.formats.lenient import an_object, decode_object, mended, objects
 from proxy.pricing.tokens import hides_reasoning
 from proxy.spending.calls import complete
 from proxy.spending.paid import Spending, paid
@@ -55,9 +55,8 @@ class PaidPlanner:
 
 def _text(completion: bytes) -> str:
     """Return the text of a completion, or "" if it has none."""
-    message = msgspec.json.decode(completion)["choices"][0].get("message")
-    text = message.get("content") if isinstance(message, dict) else None
-    return text if isinstance(text, str) else ""
+    choices = objects(decode_object(completion).get("choices"))
+    return mended(shown_text(an_object(choices[0].get("message")).get("content"))) if choices else ""
 
 
 def plan_request(model: str, body: Json, limit: int) -> tuple[dict[str, Any], int]:

@@ -1,4 +1,4 @@
-"""Counting tokens: offline, never below the upstream's own count, and strict about reported usage."""
+"""Counting tokens: offline, never below the upstream's own count."""
 
 import hashlib
 import os
@@ -6,10 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.pricing.prices import Usage
 from proxy.pricing.tokens import (
     LONGEST_CONTEXT,
     TOKENS_PER_ATTACHMENT,
@@ -22,7 +20,6 @@ from proxy.pricing.tokens import (
     prompt_bound,
     responses_bound,
     unpack_ranks,
-    usage_from,
 )
 
 IMAGE = {"type": "image_url", "image_url": {"url": "https://example.org/x.png"}}
@@ -160,40 +157,3 @@ def test_responses_fields_count():
 def test_hidden_reasoning(model, body, hidden):
     """Reasoning models, and requests that ask for reasoning, may generate hidden tokens."""
     assert hides_reasoning(model, body) is hidden
-
-
-@given(counts, counts, counts, counts)
-def test_usage_of_both_endpoints(prompt, completion, cached, reasoning):
-    """Chat completions and responses name the same counts differently."""
-    expected = Usage(
-        prompt_tokens=prompt, completion_tokens=completion, cached_tokens=cached, reasoning_tokens=reasoning
-    )
-    chat_usage = {
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "prompt_tokens_details": {"cached_tokens": cached, "audio_tokens": None},
-        "completion_tokens_details": {"reasoning_tokens": reasoning},
-    }
-    response_usage = {
-        "input_tokens": prompt,
-        "output_tokens": completion,
-        "input_tokens_details": {"cached_tokens": cached},
-        "output_tokens_details": {"reasoning_tokens": reasoning},
-    }
-    assert usage_from(chat_usage) == usage_from(response_usage) == expected
-
-
-@pytest.mark.parametrize(
-    "reported",
-    [
-        {},
-        {"prompt_tokens": -1},
-        {"prompt_tokens": "5"},
-        {"prompt_tokens": 5, "completion_tokens": 1.5},
-        {"prompt_tokens": 5, "prompt_tokens_details": {"cached_tokens": -2}},
-    ],
-)
-def test_invalid_usage(reported):
-    """A count that is missing, negative or not an integer is refused by name."""
-    with pytest.raises(ValueError, match=r"usage\.\w+ is"):
-        usage_from(reported)

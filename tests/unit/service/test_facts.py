@@ -1,32 +1,10 @@
 """The facts that a client sees: response headers and the `cope` object."""
 
-import json
-
-from hypothesis import given
-from hypothesis import strategies as st
-
 from proxy.cascade.engine import CascadeLog
 from proxy.cascade.types import TaskKind
 from proxy.records import StageRecord
-from proxy.service.facts import FINAL_HEADERS, cope_object, insert_cope_object, response_headers
+from proxy.service.facts import FINAL_HEADERS, cope_object, response_headers
 from tests.support.requests import request_log
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-)
-
-
-@given(
-    st.dictionaries(st.text().filter(lambda name: name != "cope"), JSON, min_size=1),
-    st.sampled_from(["", "\n", " \r\n"]),
-)
-def test_insert_cope_object(answer, end):
-    """Any answer keeps its members and its bytes, and gains one member."""
-    raw = json.dumps(answer, ensure_ascii=False).encode("utf-8", "surrogatepass")
-    got = insert_cope_object(raw + end.encode(), {"stage": 3})
-    assert got == raw[:-1] + b',"cope":{"stage":3}}'
-    assert json.loads(got) == answer | {"cope": {"stage": 3}}
 
 
 def test_headers_before_the_cost():

@@ -1,0 +1,115 @@
+"""The usage that an upstream reports, which may have gaps, and what is booked for it."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from proxy.pricing.prices import Usage
+
+MOST_TOKENS = 100_000_000
+"""No call has more. A larger count is an error of the upstream."""
+_LONGEST_NUMBER = 9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reported:
+    """The usable counts of a usage object, in tokens. `None` is a count that is missing or impossible."""
+
+    prompt: int | None = None
+    completion: int | None = None
+    total: int | None = None
+    cached: int | None = None
+    audio_prompt: int | None = None
+    reasoning: int | None = None
+    audio_completion: int | None = None
+
+    @property
+    def usage(self) -> Usage | None:
+        """The usage of the call if it follows from the counts, else `None`.
+
+        Two of prompt, completion and total are enough. Some vendors report reasoning beside the completion, or only in
+        the total. It is output and belongs to the completion here.
+        """
+        if not (self.prompt or self.completion or self.total):
+            return None  # servers that do not count report zeros
+        prompt, completion = self.prompt, self._output
+        if prompt is None and completion is not None and self.total is not None:
+            prompt = self.total - completion
+        elif prompt is not None and self.total is not None and self.total >= prompt:
+            completion = max(completion or self.reasoning or 0, self.total - prompt)
+        if prompt is None or prompt < 0 or completion is None:
+            return None
+        return self._usage(prompt, completion)
+
+    def filled(self, prompt: int, completion: int, *, cut: bool) -> Usage:
+        """Return the usage with the proxy's own counts in the gaps.
+
+        Args:
+            prompt: an upper limit of the prompt, in tokens.
+            completion: the tokens of the generated text.
+            cut: the answer broke off. A count that was reported before may then be too low.
+        """
+        known = self._output
+        if self.prompt is None and known is None and self.total:
+            output = min(self.total, max(completion, self.total - prompt))
+            return self._usage(self.total - output, output)
+        output = completion if known is None else max(known, completion) if cut else known
+        return self._usage(prompt if self.prompt is None else self.prompt, output)
+
+    def merged(self, later: "Reported") -> "Reported":
+        """Return what two usages of one stream say together. Counts grow, and some vendors spread them over events."""
+        mine, theirs = asdict(self), asdict(later)
+        return Reported(**{k: v if theirs[k] is None else max(v or 0, theirs[k]) for k, v in mine.items()})
+
+    @property
+    def _output(self) -> int | None:
+        """The completion, with reasoning that cannot be part of it because it is more."""
+        reasoning = self.reasoning or 0
+        if self.completion is None or reasoning <= self.completion:
+            return self.completion
+        return self.completion + reasoning
+
+    def _usage(self, prompt: int, completion: int) -> Usage:
+        beside = 0 if self.completion is None else completion - self.completion
+        return Usage(
+            prompt_tokens=prompt,
+            completion_tokens=completion,
+            cached_tokens=self.cached or 0,
+            audio_prompt_tokens=self.audio_prompt or 0,
+            reasoning_tokens=min(completion, max(self.reasoning or 0, beside)),
+            audio_completion_tokens=self.audio_completion or 0,
+        )
+
+
+NOTHING_REPORTED = Reported()
+
+
+def read_usage(usage: object) -> Reported:
+    """Read the `usage` of a chat completion, or of a response, which names input and output tokens. Nothing is an error."""
+    if not isinstance(usage, Mapping):
+        return NOTHING_REPORTED
+    inputs = [usage.get("prompt_tokens_details"), usage.get("input_tokens_details")]
+    outputs = [usage.get("completion_tokens_details"), usage.get("output_tokens_details")]
+    return Reported(
+        prompt=_first([usage], "prompt_tokens", "input_tokens"),
+        completion=_first([usage], "completion_tokens", "output_tokens"),
+        total=_first([usage], "total_tokens"),
+        cached=_first(inputs, "cached_tokens"),
+        audio_prompt=_first(inputs, "audio_tokens"),
+        reasoning=_first([*outputs, usage], "reasoning_tokens"),
+        audio_completion=_first(outputs, "audio_tokens"),
+    )
+
+
+def _first(places: list[object], *names: str) -> int | None:
+    """Return the first usable count, or None."""
+    found = (_count(place.get(name)) for place in places if isinstance(place, Mapping) for name in names)
+    return next((count for count in found if count is not None), None)
+
+
+def _count(value: object) -> int | None:
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= _LONGEST_NUMBER:
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST_TOKENS:
+        return None  # NaN fails this comparison too
+    return math.ceil(value)

@@ -1,0 +1,174 @@
+"""What is booked for a usage: the counts that are usable, wherever a vendor reports them."""
+
+import math
+from dataclasses import astuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.pricing.prices import Usage
+from proxy.pricing.reported import MOST_TOKENS, NOTHING_REPORTED, read_usage
+
+counts = st.integers(1, 10**6)
+ODD = st.sampled_from(
+    [
+        None,
+        True,
+        "",
+        "many",
+        -1,
+        -0.5,
+        math.nan,
+        math.inf,
+        10**40,
+        MOST_TOKENS + 1,
+        [],
+        [7],
+        {},
+        {"a": 1},
+        "\ud83d",
+        "٣",
+    ]
+)
+ANY = (
+    ODD
+    | counts
+    | st.floats()
+    | st.text()
+    | st.lists(st.integers())
+    | st.dictionaries(st.text(), st.integers())
+)
+NAMES = [
+    "prompt_tokens", "completion_tokens", "total_tokens", "input_tokens", "output_tokens", "reasoning_tokens",
+    "prompt_tokens_details", "completion_tokens_details", "input_tokens_details", "output_tokens_details",
+]  # fmt: skip
+DETAILS = st.dictionaries(st.sampled_from(["cached_tokens", "audio_tokens", "reasoning_tokens"]), ANY)
+
+
+@given(counts, counts, counts, counts)
+def test_usage_of_both_endpoints(prompt, completion, cached, reasoning):
+    """Chat completions and responses name the same counts differently."""
+    reasoning = min(reasoning, completion)
+    expected = Usage(
+        prompt_tokens=prompt, completion_tokens=completion, cached_tokens=cached, reasoning_tokens=reasoning
+    )
+    chat_usage = {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "prompt_tokens_details": {"cached_tokens": cached, "audio_tokens": None},
+        "completion_tokens_details": {"reasoning_tokens": reasoning},
+    }
+    response_usage = {
+        "input_tokens": prompt,
+        "output_tokens": completion,
+        "input_tokens_details": {"cached_tokens": cached},
+        "output_tokens_details": {"reasoning_tokens": reasoning},
+    }
+    assert read_usage(chat_usage).usage == read_usage(response_usage).usage == expected
+
+
+@given(st.dictionaries(st.sampled_from(NAMES), ANY | DETAILS) | ANY, counts, counts, st.booleans())
+def test_any_usage(reported, prompt, completion, cut):
+    """Any value is read to possible counts, and gaps are filled with the proxy's own."""
+    read = read_usage(reported)
+    for usage in (read.usage, read.filled(prompt, completion, cut=cut)):
+        assert usage is None or all(isinstance(n, int) and 0 <= n <= 3 * MOST_TOKENS for n in astuple(usage))
+
+
+@given(counts, counts, ODD)
+def test_one_gap_is_computed(prompt, completion, odd):
+    """Two of the three counts give the third."""
+    total = prompt + completion
+    whole = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": total}
+    for name in whole:
+        for gap in ({k: v for k, v in whole.items() if k != name}, {**whole, name: odd}):
+            assert read_usage(gap).usage == Usage(prompt_tokens=prompt, completion_tokens=completion), gap
+
+
+@given(counts, counts, counts)
+def test_reasoning_beside_completion(prompt, completion, reasoning):
+    """Reasoning that only the total contains is output, whether it is named or not."""
+    usage = {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion + reasoning,
+    }
+    named = {**usage, "completion_tokens_details": {"reasoning_tokens": reasoning}}
+    expected = (prompt, completion + reasoning)
+    for reported in (usage, named):
+        read = read_usage(reported).usage
+        assert (read.prompt_tokens, read.completion_tokens) == expected
+        assert read.reasoning_tokens == reasoning
+
+
+@given(counts, counts, st.integers(1, 10**6), st.booleans())
+def test_reasoning_beyond_completion(prompt, completion, more, nested):
+    """Reasoning that is more than the completion cannot be a part of it, whatever the total says."""
+    reasoning = {"reasoning_tokens": completion + more}
+    usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+    usage |= {"completion_tokens_details": reasoning} if nested else reasoning
+    assert read_usage(usage).usage.completion_tokens == 2 * completion + more
+
+
+@pytest.mark.parametrize(
+    ("reported", "expected"),
+    [
+        ({"prompt_tokens": 11.0, "completion_tokens": 6.5}, (11, 7)),
+        ({"prompt_tokens": "11", "completion_tokens": "7"}, (11, 7)),
+        ({"prompt_tokens": None, "input_tokens": 11, "output_tokens": 7}, (11, 7)),
+        ({"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 5}, (11, 7)),
+        ({"prompt_tokens": 100, "completion_tokens": 0, "total_tokens": 100}, (100, 0)),
+    ],
+)
+def test_usable_counts(reported, expected):
+    """Floats, numbers in texts and other names are counts, and a total that is too low says nothing."""
+    usage = read_usage(reported).usage
+    assert (usage.prompt_tokens, usage.completion_tokens) == expected
+
+
+@pytest.mark.parametrize(
+    "reported",
+    [
+        None,
+        [],
+        {},
+        {"total_tokens": 18},
+        {"prompt_tokens": 11},
+        {"completion_tokens": 7},
+        {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
+        {"prompt_tokens": 11, "completion_tokens": None, "total_tokens": 4},
+    ],
+)
+def test_gaps(reported):
+    """One count is not enough, and zeros are the sign of a server that does not count."""
+    assert read_usage(reported).usage is None
+
+
+@pytest.mark.parametrize(
+    ("reported", "cut", "expected"),
+    [
+        ({}, False, (20, 5)),
+        ({"completion_tokens": 3}, False, (20, 3)),
+        ({"completion_tokens": 3}, True, (20, 5)),
+        ({"completion_tokens": 9}, True, (20, 9)),
+        ({"prompt_tokens": 11}, False, (11, 5)),
+        ({"total_tokens": 18}, False, (13, 5)),
+        ({"total_tokens": 40}, False, (20, 20)),
+        ({"total_tokens": 3}, False, (0, 3)),
+    ],
+)
+def test_filled_gaps(reported, cut, expected):
+    """The proxy's own counts fill the gaps. A total is divided so that the output is not too low."""
+    usage = read_usage(reported).filled(20, 5, cut=cut)
+    assert (usage.prompt_tokens, usage.completion_tokens) == expected
+
+
+@given(st.lists(st.tuples(counts, counts), min_size=1))
+def test_usages_of_one_stream(usages):
+    """Counts grow within a stream, also if they are spread over events or end with zeros."""
+    merged = NOTHING_REPORTED
+    for prompt, completion in usages:
+        merged = merged.merged(read_usage({"prompt_tokens": prompt}))
+        merged = merged.merged(read_usage({"completion_tokens": completion, "prompt_tokens": 0}))
+    assert (merged.prompt, merged.completion) == tuple(map(max, zip(*usages, strict=True)))
