@@ -198,7 +198,7 @@ def _before(text: str, signature: re.Match[str]) -> str:
 
 def _probes(entry: str, arguments: list[tuple[Any, ...]], seed: str) -> Iterator[str]:
     """Yield calls with the given arguments, then with changed ones. The same request always gives the same calls."""
-    rng = random.Random(seed)  # noqa: S311
+    rng = random.Random(seed.encode(errors="surrogatepass"))  # noqa: S311
     seen: set[str] = set()
     candidates = itertools.chain(
         arguments, (_changed(rng.choice(arguments), rng) for _ in range(4 * MOST_PROBES) if arguments)
