@@ -51,6 +51,12 @@ FIRST_TOKEN = Histogram(
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80),
     registry=REGISTRY,
 )
+VOTE_FAILURES = Counter(
+    "cope_vote_failures",
+    "Votes and detections that failed on a text, and counted as none",
+    ["task"],
+    registry=REGISTRY,
+)
 
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 

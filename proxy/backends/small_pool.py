@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -14,9 +14,11 @@ from yarl import URL
 from proxy.backends.proxies import proxy_for
 from proxy.config.schema import Small
 from proxy.errors import SmallRefusedError, SmallUnavailableError
-from proxy.formats.sse import DONE, Accumulator, events
+from proxy.formats.sse import DONE, MAX_EVENT_BYTES, Accumulator, events
 from proxy.vllm.launch import served_name
 
+_BOM = b"\xef\xbb\xbf"
+_MOST_ERROR_BYTES = 2**16
 PROBE_EVERY_S = 2.0
 PROBE_TIMEOUT_S = 2.0
 MISSED_PROBES = 3
@@ -107,28 +109,22 @@ class SmallPool:
 
         Raises:
             SmallRefusedError: the model rejects this request.
-            SmallUnavailableError: no server answers, or its answer is incomplete.
+            SmallUnavailableError: no server answers, or its answer is an error, incomplete or empty.
         """
+        payload = self._payload(body)
         server = min((s for s in self._servers if s.healthy), key=lambda s: s.in_flight, default=None)
         if server is None:
             raise SmallUnavailableError("no server of the small tier is available")
-        payload = msgspec.json.encode(
-            {
-                **body,
-                "messages": [_known_role(m) for m in body["messages"]],
-                "model": self.model,
-                "stream": True,
-                "stream_options": {"include_usage": True, "continuous_usage_stats": True},
-            }
-        )
+        ended = False
         server.in_flight += 1
         started = time.monotonic()
         try:
             async with asyncio.timeout(self._timeout_s), await self._post(server, payload) as response:
                 if response.status >= 400:
                     await self._refuse(response)
-                async for data in events(response.content.iter_any()):
+                async for data in _payloads(response.content):
                     if data == DONE:
+                        ended = True
                         break
                     into.add(data)
         except TimeoutError:
@@ -143,8 +139,24 @@ class SmallPool:
             raise SmallUnavailableError(f"the small model's answer is broken ({type(e).__name__})") from e
         finally:
             server.in_flight -= 1
-        if into.error is not None or into.finish_reason is None:
+        if into.error is not None:
+            raise SmallUnavailableError(f"the small model's server sent an error: {_words(into.error)}")
+        # Some servers give no finish reason. The answer is complete if its stream was ended.
+        if into.finish_reason is None and not (ended and (into.text or into.tool_calls)):
             raise SmallUnavailableError("the small model's answer is incomplete")
+
+    def _payload(self, body: Mapping[str, Any]) -> bytes:
+        asked = {
+            **body,
+            "messages": [_known_role(m) for m in body["messages"]],
+            "model": self.model,
+            "stream": True,
+            "stream_options": {"include_usage": True, "continuous_usage_stats": True},
+        }
+        try:
+            return msgspec.json.encode(asked)
+        except (ValueError, TypeError, OverflowError, RecursionError) as e:
+            raise SmallRefusedError(f"the request cannot be written as JSON ({type(e).__name__})") from e
 
     async def _post(self, server: Server, payload: bytes) -> aiohttp.ClientResponse:
         """Send a request, and send it again if the server closed the connection before its first byte.
@@ -160,7 +172,8 @@ class SmallPool:
             return await self._session.post(url, data=payload, headers=self._headers, proxy=server.proxy)
 
     async def _refuse(self, response: aiohttp.ClientResponse) -> None:
-        text = (await response.text())[:300]
+        # Not `response.text`: the server may name an encoding that does not exist.
+        text = (await response.content.read(_MOST_ERROR_BYTES)).decode("utf-8", "replace")
         if response.status in (400, 404, 413, 422):
             raise SmallRefusedError(f"small model: {_message(text)}")
         raise SmallUnavailableError(f"the small model's server answered {response.status}")
@@ -171,9 +184,51 @@ def _known_role(message: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**message, "role": "system"} if message["role"] == "developer" else message
 
 
+async def _payloads(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Yield the events of a stream. A server that sends one JSON object instead gives one event, and its end.
+
+    Raises:
+        ValueError: the object or one event is larger than 16 MiB.
+    """
+    pieces = content.iter_any()
+    begun = b""
+    async for piece in pieces:
+        begun += piece
+        if begun.removeprefix(_BOM).strip():
+            break
+    if not begun.removeprefix(_BOM).lstrip().startswith(b"{"):
+        async for data in events(_chained(begun, pieces)):
+            yield data
+        return
+    parts, size = [begun], len(begun)
+    async for piece in pieces:
+        parts.append(piece)
+        size += len(piece)
+        if size > MAX_EVENT_BYTES:
+            raise ValueError("the answer is larger than 16 MiB")
+    yield b"".join(parts).removeprefix(_BOM).strip()
+    yield DONE
+
+
+async def _chained(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in rest:
+        yield piece
+
+
 def _message(text: str) -> str:
+    """Return the words of an error body, in OpenAI's form or another one."""
     try:
         error = msgspec.json.decode(text)
-        return str(error.get("message") or error["error"]["message"])[:200]
-    except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
+    except (ValueError, RecursionError):
         return text[:200]
+    return _words(error) or text[:200]
+
+
+def _words(error: object) -> str:
+    """Return the words of an error, which may be an object that holds it under "error", "message" or "detail"."""
+    for _ in range(3):
+        if not isinstance(error, Mapping):
+            break
+        error = next((error[k] for k in ("error", "message", "detail") if error.get(k)), "")
+    return error[:200] if isinstance(error, str) else str(error)[:200]

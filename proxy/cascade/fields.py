@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from proxy.cascade.schemas import unserved_schema
 from proxy.cascade.types import Json
 
 Treatment = Literal["both", "proxy", "hint", "large"]
@@ -56,6 +57,9 @@ FIELDS: dict[str, Treatment] = {
 docs/compatibility.md gives the reasons.
 """
 
+LONGEST_PROMPT = 4 * 2**20
+"""The most characters of all messages. It is more than any small model reads, and each sample sends them again."""
+
 _REASONS = {
     "audio": "audio output",
     "web_search_options": "web search",
@@ -87,20 +91,25 @@ def unserved(body: Json, *, tools: bool) -> str | None:
         return "tools (small.tools is off)"
     if any(t.get("type", "function") != "function" for t in body.get("tools") or ()):
         return "custom tools"
-    return _unserved_message(body)
+    return _unserved_message(body) or unserved_schema(body)
 
 
 def _unserved_message(body: Json) -> str | None:
+    left = LONGEST_PROMPT
     for message in body["messages"]:
         if message.get("audio"):
             return "audio input"
         if message.get("function_call") or message["role"] == "function":
             return "the functions parameter"
         content = message.get("content")
+        left -= len(content) if isinstance(content, str) else 0
         for part in content if isinstance(content, list) else ():
             kind = part.get("type")
             if kind not in ("text", "refusal"):
                 return f"{str(kind)[:40]} input"
+            left -= len(part.get("text") or "") if isinstance(part.get("text"), str) else 0
+        if left < 0:
+            return f"a prompt of more than {LONGEST_PROMPT} characters"
     return None
 
 

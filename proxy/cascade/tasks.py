@@ -77,7 +77,7 @@ _WORD = re.compile(
 
 _NUMBER = re.compile(
     rf"""\b(?:{alternatives(lexicon.YEAR)})\s+[12]\d{{3}}\b   # a year is not a quantity
-      | (\d[\d.,]*(?!\d|st\b|nd\b|rd\b|th\b|年) | \bnumber\s+of\s+(?:ways|degrees)\b
+      | ((?<!\d)\d[\d.,]*(?!\d|st\b|nd\b|rd\b|th\b|年) | \bnumber\s+of\s+(?:ways|degrees)\b
         |\b(?:{alternatives(lexicon.NUMBER_WORDS)})\b
         |[两三四五六七八九十百])
     """,

@@ -12,8 +12,11 @@ import msgspec
 
 from proxy.cascade.types import Json
 
-_WRAPPED = re.compile(r"<tool_call>(.*?)</tool_call>|```(?:json|tool_call)?[ \t]*\n(.*?)```", re.DOTALL)
+_OPENED = re.compile(r"<tool_call>|```(?:json|tool_call)?[ \t]*+\n")
 _MOST = 16
+_MOST_CALLS = 128
+_LONGEST = 100_000
+"""The most characters of an answer that is searched for calls. An answer with calls is short."""
 
 
 def with_calls(message: Json, tools: Any) -> Json:
@@ -24,15 +27,47 @@ def with_calls(message: Json, tools: Any) -> Json:
     text = message.get("content")
     if not tools or message.get("tool_calls") or not isinstance(text, str) or not text.strip():
         return message
-    names = {str((t.get("function") or {}).get("name")) for t in tools if isinstance(t, Mapping)}
-    pieces = [a or b for a, b in _WRAPPED.findall(text)]
-    if _WRAPPED.sub("", text).strip():
+    if len(text) > _LONGEST:
+        return message
+    names = {str(function.get("name")) for function in map(_function, tools)}
+    pieces, rest = _wrapped(text)
+    if rest.strip():
         pieces = [] if pieces else [text]
     values = [value for piece in pieces[:_MOST] for value in _values(piece)]
+    if len(values) > _MOST_CALLS:
+        return message
     calls = [_call(value, names, position) for position, value in enumerate(values)]
     if not calls or any(call is None for call in calls):
         return message
     return {**message, "content": None, "tool_calls": calls}
+
+
+def _function(tool: Any) -> Json:
+    function = tool.get("function") if isinstance(tool, Mapping) else None
+    return function if isinstance(function, Mapping) else {}
+
+
+def _wrapped(text: str) -> tuple[list[str], str]:
+    """Return the contents of the tags and fences of a text, and the text outside them. An unclosed one is outside.
+
+    Each closing sign is looked for once at most if it does not occur, so the time is in proportion to the text.
+    """
+    pieces: list[str] = []
+    outside: list[str] = []
+    missing: set[str] = set()
+    end = 0
+    for opened in _OPENED.finditer(text):
+        sign = "</tool_call>" if opened.group().startswith("<") else "```"
+        if opened.start() < end or sign in missing:
+            continue
+        closed = text.find(sign, opened.end())
+        if closed < 0:
+            missing.add(sign)
+            continue
+        outside.append(text[end : opened.start()])
+        pieces.append(text[opened.end() : closed])
+        end = closed + len(sign)
+    return pieces, "".join([*outside, text[end:]])
 
 
 def _values(piece: str) -> Iterable[Any]:
@@ -46,7 +81,7 @@ def _values(piece: str) -> Iterable[Any]:
 def _decoded(text: str) -> Any:
     try:
         return msgspec.json.decode(text.strip())
-    except (msgspec.DecodeError, RecursionError):
+    except (ValueError, RecursionError):  # a lone surrogate is a ValueError too
         return None
 
 
@@ -55,13 +90,13 @@ def _call(value: Any, names: set[str], position: int) -> dict[str, Any] | None:
         return None
     function = value.get("function")
     inner = function if isinstance(function, Mapping) else value
-    arguments = inner.get("arguments", inner.get("parameters"))
-    if inner.get("name") not in names or not isinstance(arguments, Mapping):
+    name, arguments = inner.get("name"), inner.get("arguments", inner.get("parameters"))
+    if not isinstance(name, str) or name not in names or not isinstance(arguments, Mapping):
         return None
     written = msgspec.json.encode(arguments).decode()
-    digest = hashlib.sha256(f"{position} {inner['name']} {written}".encode()).hexdigest()[:24]
+    digest = hashlib.sha256(f"{position} {name} {written}".encode()).hexdigest()[:24]
     return {
         "id": f"call_{digest}",
         "type": "function",
-        "function": {"name": inner["name"], "arguments": written},
+        "function": {"name": name, "arguments": written},
     }

@@ -244,4 +244,4 @@ class Unsure:
 
 def digest(text: str) -> str:
     """Return a short stable label for a long value."""
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:12]

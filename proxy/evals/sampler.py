@@ -50,7 +50,9 @@ class Sampler:
                 finish_reason=sample.finish_reason,
                 usage=sample.usage,
                 logprob=sample.logprob,
-                tokens=[_peaked(token) for token in into.logprobs] if request.role == "executor" else [],
+                tokens=[_peaked(t) for t in into.logprobs if t.get("logprob") is not None]
+                if request.role == "executor"
+                else [],
             )
             record.add(answer)
         price = cost(self.tiers.small_price, answer.usage)
@@ -74,5 +76,7 @@ class Sampler:
 
 
 def _peaked(token: Json) -> tuple[float, float]:
-    likeliest = [t["logprob"] for t in token.get("top_logprobs") or ()] or [token["logprob"]]
+    likeliest = [t["logprob"] for t in token.get("top_logprobs") or () if t.get("logprob") is not None] or [
+        token["logprob"]
+    ]
     return round(token["logprob"], 4), round(-sum(likeliest) / len(likeliest), 4)

@@ -10,7 +10,7 @@ import msgspec
 from proxy.cascade import prompts, tasks
 from proxy.cascade.engine import CascadeLog, decide
 from proxy.cascade.fields import unserved
-from proxy.cascade.kinds import estimator_for
+from proxy.cascade.guard import safe_estimator
 from proxy.cascade.sampling import Verdict
 from proxy.cascade.types import Json, KeptPlans, Policy, Unsure
 from proxy.config.controls import Controls
@@ -127,7 +127,7 @@ async def run(item: Item, tiers: Tiers, grade: Grader, samples: int | None) -> T
         raise ValueError(f"{item.id}: the small model cannot serve it: {reason}")
     settings = tiers.settings
     # Grading always runs code. The config says whether the vote does too.
-    estimator = estimator_for(task, tiers.runner if settings.sandbox.enabled else None)
+    estimator = safe_estimator(task, tiers.runner if settings.sandbox.enabled else None)
     # Nothing is accepted or stopped early, so that one run has the outcome at every threshold.
     everything = replace(
         policy(

@@ -1,6 +1,7 @@
 """POST /v1/chat/completions. Source: OpenAI API reference, "Chat completions" and its "Streaming"."""
 
 from collections.abc import Iterator
+from itertools import zip_longest
 from typing import Any
 
 import msgspec
@@ -11,6 +12,8 @@ from proxy.errors import bad_request
 from proxy.formats import checks, known_costs
 from proxy.formats.base import OUTPUT_LIMITS, CallLimits, LocalAnswer
 from proxy.formats.chunked import ChunkedFormat, wants_usage
+from proxy.formats.schemas import check_schemas
+from proxy.formats.token_pieces import token_pieces
 from proxy.pricing.bounds import body_bound
 from proxy.pricing.prices import Price, Usage
 
@@ -36,6 +39,7 @@ class Chat(ChunkedFormat):
                 where = f"tools[{i}].{tool['type'][:40]}"
                 raise bad_request(f"'{where}' has to be an object.", param=where, code="invalid_type")
         checks.objects(body, "functions")
+        check_schemas(body)
 
     def prompt(self, body: Json) -> object:
         """Return the messages."""
@@ -89,8 +93,11 @@ class Chat(ChunkedFormat):
 
         yield chunk({"role": "assistant", "content": "" if sample.text else None, "refusal": None})
         if body.get("logprobs") and sample.logprobs:
-            for token in sample.logprobs["content"]:
-                yield chunk({"content": token["token"]}, logprobs={"content": [token], "refusal": None})
+            tokens = sample.logprobs["content"]
+            cut = token_pieces(sample.text, [token["token"] for token in tokens])
+            for piece, token in zip_longest(cut, tokens):
+                of_piece = None if token is None else {"content": [token], "refusal": None}
+                yield chunk({"content": piece} if sample.text else {}, logprobs=of_piece)
         else:
             for piece in pieces(sample.text):
                 yield chunk({"content": piece})

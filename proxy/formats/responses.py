@@ -19,6 +19,7 @@ from proxy.formats.generated import in_unicode, texts
 from proxy.formats.lenient import an_object, decode_object, members, mended, with_members
 from proxy.formats.responses_render import response, response_events
 from proxy.formats.responses_translate import as_chat
+from proxy.formats.schemas import check_schemas
 from proxy.pricing.bounds import body_bound
 from proxy.pricing.prices import Price, Usage
 from proxy.pricing.reported import NOTHING_REPORTED, read_usage
@@ -103,6 +104,7 @@ class Responses:
             raise bad_request("'include' has to hold strings.", param="include", code="invalid_type")
         if not isinstance((body.get("text") or {}).get("format") or {}, dict):
             raise bad_request("'text.format' has to be an object.", param="text.format", code="invalid_type")
+        check_schemas(body)
         if body.get("background"):
             raise bad_request(
                 "'background' is not supported, because the cost of such a response is known only after its "

@@ -27,12 +27,34 @@ _RANK_FILES = {
 _RANK_FILES_URL = "https://openaipublic.blob.core.windows.net/encodings/"
 FALLBACK_ENCODING = "o200k_base"
 
+_PIECE = 50_000
+"""The characters that are given to the tokenizer at once."""
 _REASONING = re.compile(r"(openai/)?(o\d|gpt-5|gpt-oss|deepseek-r)")
 
 
 def count_text(model: str, text: str) -> int:
-    """Count the tokens of a text in the model's encoding, or in o200k_base if the encoding is unknown."""
-    return len(_encoding(_encoding_name(model) or FALLBACK_ENCODING).encode_ordinary(text))
+    """Count the tokens of a text in the model's encoding, or in o200k_base if the encoding is unknown.
+
+    A long text is counted in pieces, because the tokenizer panics on a million blanks. Each cut adds one token at most. A
+    piece that the tokenizer cannot read counts with its bytes, which are an upper limit.
+    """
+    encoding = _encoding(_encoding_name(model) or FALLBACK_ENCODING)
+    return sum(_count(encoding, text[i : i + _PIECE]) for i in range(0, len(text), _PIECE))
+
+
+def _count(encoding: tiktoken.Encoding, piece: str) -> int:
+    try:
+        return len(encoding.encode_ordinary(piece))
+    except Exception:  # noqa: BLE001  (a failure of the tokenizer is no reason to refuse a text)
+        return _bytes(piece)
+    except BaseException as e:
+        if type(e).__name__ != "PanicException":  # PyO3 cannot be asked for this class
+            raise
+        return _bytes(piece)
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode(errors="surrogatepass"))
 
 
 def count_prompt(model: str, body: Mapping[str, Any]) -> int:

@@ -1,11 +1,13 @@
 """Stages 1 and 2: the small model answers if the cascade is sure enough."""
 
+import logging
 from dataclasses import replace
 
+from proxy import metrics
 from proxy.cascade import tasks
 from proxy.cascade.engine import decide
 from proxy.cascade.fields import small_body, unserved
-from proxy.cascade.kinds import estimator_for
+from proxy.cascade.guard import Report, safe_detect, safe_estimator
 from proxy.cascade.plan_cache import goes_on, page_of
 from proxy.cascade.protocols import Estimator, SmallRequest
 from proxy.cascade.types import (
@@ -31,6 +33,8 @@ from proxy.service.exchange import Exchange
 from proxy.service.guideline_value import may_skip_guidelines
 from proxy.service.small_sampler import RecordedSmall
 from proxy.spending.planner import PaidPlanner
+
+log = logging.getLogger(__name__)
 
 
 def local_only(exchange: Exchange) -> bool:
@@ -72,8 +76,19 @@ def _detect_task(exchange: Exchange) -> Task:
     format_, forced = exchange.request.format, exchange.request.controls.task
     if not isinstance(format_, Conversation):
         raise NotServedError(f"{format_.path[1:]} go to the large model")
-    task = tasks.detect(format_.as_chat(exchange.body))
+    task = safe_detect(format_.as_chat(exchange.body), _reporter(exchange))
     return task if forced is None else tasks.with_kind(task, forced)
+
+
+def _reporter(exchange: Exchange) -> Report:
+    """Return a function that logs and counts a vote or a detection that failed on a text of this request."""
+    request_id = exchange.request.id
+
+    def report(kind: TaskKind, error: Exception) -> None:
+        log.warning("%s: a vote or a detection (%s) failed", request_id, kind, exc_info=error)
+        metrics.VOTE_FAILURES.labels(kind).inc()
+
+    return report
 
 
 async def _reason_to_skip_small(exchange: Exchange, task: Task) -> str | None:
@@ -119,7 +134,7 @@ async def _run_cascade(exchange: Exchange, task: Task) -> Accepted | Unsure:
     owner = exchange.request.key_id, exchange.request.controls.session, exchange.route.large.name
     page = page_of(owner, task.kind, task.body)
     kept = state.plans.find(page) if goes_on(task.kind, task.body) else KeptPlans()
-    estimator = estimator_for(task, state.sandbox)
+    estimator = safe_estimator(task, state.sandbox, _reporter(exchange))
     how = policy(settings.cascade, task.kind, estimator.default_thresholds, exchange.request.controls)
     audited = _draw_audit(exchange)
     if audited:

@@ -88,7 +88,8 @@ async def _note_local_usage(exchange: Exchange, format_: Conversation, sample: S
     calls = sample.message.get("tool_calls")
     request_log.answer = sample.text + (msgspec.json.encode(calls).decode() if calls else "")
     prompt = await asyncio.to_thread(count_prompt, large.id, format_.as_chat(exchange.body))
-    usage = Usage(prompt_tokens=prompt, completion_tokens=count_text(large.id, request_log.answer))
+    output = await asyncio.to_thread(count_text, large.id, request_log.answer)
+    usage = Usage(prompt_tokens=prompt, completion_tokens=output)
     request_log.prompt_tokens, request_log.completion_tokens = usage.prompt_tokens, usage.completion_tokens
     request_log.baseline = cost(exchange.state.prices[large.name], usage)
     return usage

@@ -1,7 +1,11 @@
 """Generate with the small model, and record every call, including those that are cut short."""
 
 import asyncio
+import hashlib
+import math
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from proxy.cascade.confidence.open import lowest_run
 from proxy.cascade.protocols import SmallRequest
@@ -14,6 +18,9 @@ from proxy.pricing.prices import Usage, cost
 from proxy.records import CallRecord
 from proxy.service.request_log import RequestLog
 from proxy.service.state import AppState
+
+_LEAST_LOGPROB = -9999.0
+"""The number of OpenAI and vLLM for a token that is very unlikely."""
 
 
 class RecordedSmall:
@@ -66,14 +73,45 @@ class RecordedSmall:
 
 def sample_of(request: SmallRequest, generated: Accumulator) -> Sample:
     """Return a complete generation as a sample of the cascade. Tool calls written as text are read too."""
-    message = with_calls(generated.message, request.body.get("tools"))
-    called = bool(message.get("tool_calls"))
+    message = with_calls(_with_usable_calls(generated.message), request.body.get("tools"))
+    values = [value for token in generated.logprobs if (value := _logprob(token)) is not None]
     return Sample(
         index=request.index,
         message=message,
-        finish_reason="tool_calls" if called else generated.finish_reason or "stop",
-        logprob=generated.logprob,
+        finish_reason=_finish_reason(generated, called=bool(message.get("tool_calls"))),
+        logprob=sum(values) / len(values) if values else None,
         usage=generated.usage or Usage(completion_tokens=generated.chunks),
         logprobs={"content": generated.logprobs, "refusal": None} if generated.logprobs else None,
-        lowest_logprob=lowest_run([t["logprob"] for t in generated.logprobs if t.get("logprob") is not None]),
+        lowest_logprob=lowest_run(values),
     )
+
+
+def _finish_reason(generated: Accumulator, *, called: bool) -> str:
+    if called:
+        return "tool_calls"
+    given = generated.finish_reason
+    return "stop" if given in (None, "tool_calls", "function_call") else given
+
+
+def _logprob(token: Mapping[str, Any]) -> float | None:
+    """Return the log-probability of a token, or None if a server sent none that is a number. It is at most 0."""
+    value = token.get("logprob")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return max(_LEAST_LOGPROB, min(0.0, float(value)))
+
+
+def _with_usable_calls(message: dict[str, Any]) -> dict[str, Any]:
+    """Return a message without calls that name no function. Calls without an id get one."""
+    given = message.get("tool_calls") or ()
+    calls = [call for call in given if call["function"]["name"]]
+    if len(calls) == len(given) and all(call["id"] for call in calls):
+        return message
+    named = [{**call, "id": call["id"] or _call_id(i, call)} for i, call in enumerate(calls)]
+    rest = {k: v for k, v in message.items() if k != "tool_calls"}
+    return {**rest, "tool_calls": named} if named else {**rest, "content": rest.get("content") or ""}
+
+
+def _call_id(position: int, call: Mapping[str, Any]) -> str:
+    written = f"{position} {call['function']['name']} {call['function']['arguments']}"
+    return f"call_{hashlib.sha256(written.encode(errors='surrogatepass')).hexdigest()[:24]}"

@@ -2,11 +2,12 @@
 
 from proxy.cascade.confidence.canonical import SCHEMAS
 from proxy.cascade.confidence.mathematics import ALGEBRA
+from proxy.cascade.confidence.program import PROGRAMS
 
 
 def shutdown() -> None:
-    """Stop the processes that compare answers and check schemas, if they run."""
-    for worker in (ALGEBRA, SCHEMAS):
+    """Stop the processes that compare answers, check schemas and label programs, if they run."""
+    for worker in (ALGEBRA, SCHEMAS, PROGRAMS):
         worker.shutdown()
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from proxy.cascade.confidence.examples import Specification, specification
-from proxy.cascade.confidence.program import program_label, source_of
+from proxy.cascade.confidence.program import source_of, vote_of
 from proxy.cascade.confidence.vote_share import VoteShare
 from proxy.cascade.confidence.votes import cut_off, least_votes, share, share_standing
 from proxy.cascade.protocols import Runner
@@ -42,7 +42,7 @@ class BehaviourEstimator(VoteShare):
         if not behaviour.passed or all(outcome.startswith("!") for outcome in behaviour.outcomes):
             return None
         if all(map(_SILENT.fullmatch, behaviour.outcomes)):
-            return program_label(sample.text)
+            return await vote_of(sample.text)
         return f"{wanted.entry[:40]} {digest(chr(0).join(behaviour.outcomes))}"
 
     def standing(self, ballot: Ballot, total: int) -> Standing:

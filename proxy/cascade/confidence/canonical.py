@@ -56,7 +56,7 @@ async def conforms(value: Any, schema: Any) -> bool:
         return True
     try:
         written = json.dumps(schema, sort_keys=True)
-        return len(written) <= _LONGEST_SCHEMA and await SCHEMAS.ask(written, dumps(value))
+        return len(written) <= _LONGEST_SCHEMA and await SCHEMAS.ask(written, dumps(value)) is True
     except (RecursionError, TypeError, ValueError):
         return False
 

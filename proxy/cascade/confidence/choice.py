@@ -8,6 +8,7 @@ from proxy.cascade.confidence.votes import cut_off
 from proxy.cascade.tasks import ALPHABETS, halfwidth, options
 from proxy.cascade.types import Sample, Task
 
+_READ = 8000  # characters at the end of an answer, where its choice is
 _ANY = ALPHABETS[0]  # for a request that a header calls "choice", with options in an unknown form
 _BIG, _SMALL = r"A-Z\u0410-\u041a", r"a-j\u0430-\u043a"  # Latin and Cyrillic
 _CAPITAL = rf"(?-i:[{_BIG}])"  # the words around it are read in any case
@@ -56,7 +57,7 @@ class ChoiceEstimator(VoteShare):
 
 def letter(text: str, offered: Sequence[str]) -> str | None:
     """Return the option that an answer settles on, or `None` if that is unclear or not on offer."""
-    found = _found(halfwidth(text))
+    found = _found(halfwidth(text[-_READ:]))
     return found.upper() if found and found.upper() in offered else None
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from proxy.cascade.confidence.open import probability
-from proxy.cascade.confidence.program import program_label
+from proxy.cascade.confidence.program import vote_of
 from proxy.cascade.confidence.votes import cut_off, least_votes, reaches, share_standing, votes_wanted
 from proxy.cascade.types import Ballot, Sample, Standing, Task
 
@@ -20,7 +20,7 @@ class CodeEstimator:
 
     async def vote(self, task: Task, sample: Sample, groups: Sequence[str]) -> str | None:
         """Return a label for the program of a sample, or `None` if it has none that parses."""
-        return None if cut_off(sample) else program_label(sample.text)
+        return None if cut_off(sample) else await vote_of(sample.text)
 
     def standing(self, ballot: Ballot, total: int) -> Standing:
         """See `Estimator.standing`."""

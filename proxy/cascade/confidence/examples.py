@@ -57,7 +57,7 @@ def specification(text: str) -> Specification | None:
     opened = _opened(shown, signatures[-1]) if signatures else ""
     if not arguments:
         arguments = list(itertools.islice(_by_annotations(opened), 3))
-    probes = tuple(_probes(entry, arguments, seed=text))
+    probes = tuple(_probes(entry, arguments, seed=shown))
     if not probes:
         return None
     before = _before(shown, signatures[-1]) if signatures else ""
@@ -167,9 +167,11 @@ def _arguments(example: str, entry: str) -> Iterator[tuple[Any, ...]]:
         if call.keywords:
             continue
         try:
-            yield tuple(ast.literal_eval(a) for a in call.args)
-        except (ValueError, TypeError):
+            given = tuple(ast.literal_eval(a) for a in call.args)
+        except (ValueError, TypeError, MemoryError, RecursionError):
             continue
+        if _written(entry, given) is not None:
+            yield given
 
 
 def _opened(text: str, signature: re.Match[str]) -> str:
@@ -196,18 +198,26 @@ def _before(text: str, signature: re.Match[str]) -> str:
 
 def _probes(entry: str, arguments: list[tuple[Any, ...]], seed: str) -> Iterator[str]:
     """Yield calls with the given arguments, then with changed ones. The same request always gives the same calls."""
-    rng = random.Random(seed)  # noqa: S311
+    rng = random.Random(seed.encode(errors="surrogatepass"))  # noqa: S311
     seen: set[str] = set()
     candidates = itertools.chain(
         arguments, (_changed(rng.choice(arguments), rng) for _ in range(4 * MOST_PROBES) if arguments)
     )
     for given in candidates:
-        call = f"{entry}({', '.join(map(repr, given))})"
-        if call not in seen and len(call) <= _LONGEST:
+        call = _written(entry, given)
+        if call is not None and call not in seen and len(call) <= _LONGEST:
             seen.add(call)
             yield call
         if len(seen) == MOST_PROBES:
             return
+
+
+def _written(entry: str, given: tuple[Any, ...]) -> str | None:
+    """Return a call as source, or `None` if an argument has no literal, as an infinity and a huge number have none."""
+    try:
+        return f"{entry}({', '.join(map(repr, given))})" if _literal(repr(given)) else None
+    except (ValueError, RecursionError):
+        return None
 
 
 def _changed(arguments: tuple[Any, ...], rng: random.Random) -> tuple[Any, ...]:

@@ -59,7 +59,7 @@ async def equivalent(one: str, other: str) -> bool:
         return False
     if one.isalpha() and other.isalpha():
         return one.casefold() == other.casefold()
-    return await ALGEBRA.ask(min(one, other), max(one, other))
+    return await ALGEBRA.ask(min(one, other), max(one, other)) is True
 
 
 def final_answer(text: str) -> str | None:

@@ -4,7 +4,13 @@ import ast
 import re
 from collections.abc import Iterator
 
+from proxy.cascade.confidence.worker import Worker
 from proxy.cascade.types import digest
+
+_LONGEST = 32_000
+"""The most characters of an answer that is read. A small model's programs are far shorter."""
+
+PROGRAMS = Worker("label", answer_seconds=1.0)
 
 _FENCE = re.compile(
     r"^[ \t]*+```[ \t]*+([\w+#.-]*+)[^\n]*+\n(.*?)(?:^[ \t]*+```|\Z)", re.DOTALL | re.MULTILINE
@@ -22,6 +28,17 @@ _STRING_OR_COMMENT = re.compile(
 _Scope = ast.FunctionDef | ast.AsyncFunctionDef
 
 
+async def vote_of(answer: str) -> str | None:
+    """Return `program_label` of an answer, from a worker process.
+
+    It is `None` too if the answer is too long or takes too long.
+    """
+    if len(answer) > _LONGEST:
+        return None
+    label = await PROGRAMS.ask(answer)
+    return label if isinstance(label, str) else None
+
+
 def program_label(answer: str) -> str | None:
     """Return a label for the program in an answer, or `None` if there is no program or it does not parse."""
     language, source = _extract(answer)
@@ -29,7 +46,10 @@ def program_label(answer: str) -> str | None:
         return None
     tree = _parsed(source)
     if tree is not None:
-        return f"{_title(tree)} {digest(normal_form(tree))}".strip()
+        try:
+            return f"{_title(tree)} {digest(normal_form(tree))}".strip()
+        except RecursionError:
+            return None
     if not language or language in _PYTHON or (language == "text" and _LOOKS_PYTHON.search(source)):
         return None
     return digest(_plain(source))
@@ -37,6 +57,8 @@ def program_label(answer: str) -> str | None:
 
 def source_of(answer: str) -> str | None:
     """Return the Python program in an answer, or `None` if there is none."""
+    if len(answer) > _LONGEST:
+        return None
     language, source = _extract(answer)
     foreign = language and language != "text" and language not in _PYTHON
     return None if foreign or not source.strip() else source

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Timer
-from typing import Literal
+from typing import Any, Literal
 
 START_SECONDS = 30.0
 ANSWER_SECONDS = 3.0
@@ -30,22 +30,22 @@ class Worker:
     """
 
     def __init__(
-        self, question: Literal["equal", "conforms"], answer_seconds: float = ANSWER_SECONDS
+        self, question: Literal["equal", "conforms", "label"], answer_seconds: float = ANSWER_SECONDS
     ) -> None:
         self._question = question
         self._answer_seconds = answer_seconds
         self._process: _Process | None = None
         self._thread: ThreadPoolExecutor | None = None
-        self._known: OrderedDict[bytes, bool] = OrderedDict()
+        self._known: OrderedDict[bytes, Any] = OrderedDict()
 
-    async def ask(self, one: str, other: str) -> bool:
-        """Return the answer to the worker's question about a pair. A timeout counts as no."""
+    async def ask(self, one: str, other: str = "") -> Any:
+        """Return the answer to the worker's question about a pair. It is `None` if there is none in time."""
         written = json.dumps((one, other))
         name = hashlib.sha256(written.encode()).digest()  # pairs can be long, and many are remembered
         if name not in self._known:
             self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix=self._question)
             await asyncio.get_running_loop().run_in_executor(self._thread, self._answer, name, written)
-        return self._known.get(name, False)
+        return self._known.get(name)
 
     def shutdown(self) -> None:
         """Stop the process and the thread. The next question starts them again."""
@@ -65,7 +65,7 @@ class Worker:
             self._close()
             return
         # A timeout is remembered as well, so that one hopeless pair costs its seconds only once.
-        self._known[name] = reply == "true"
+        self._known[name] = _decoded(reply)
         if len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
 
@@ -108,6 +108,13 @@ class Worker:
                     pipe.close()
             except OSError:  # a dead process needs no more input
                 continue
+
+
+def _decoded(reply: str) -> Any:
+    try:
+        return json.loads(reply)
+    except ValueError:  # the process was killed, perhaps in the middle of a line
+        return None
 
 
 @contextmanager

@@ -1,7 +1,7 @@
-"""The program that answers one kind of question, given by name: pairs of JSON lines in, verdicts out.
+"""The program that answers one kind of question, given by name: pairs of JSON lines in, answers out.
 
-It runs in its own process (see `worker`), because algebra and schemas can take for ever. The time limits of math_verify are
-signals, which only reach a main thread.
+It runs in its own process (see `worker`), because algebra, schemas and syntax trees can take for ever, or end their process.
+The time limits of math_verify are signals, which only reach a main thread.
 """
 
 import json
@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 _MEMORY = 2 * 2**30
@@ -23,7 +24,7 @@ _DRAFTS = {
     "https://json-schema.org/draft/2020-12/schema",
 }
 
-Question = Callable[[str, str], bool]
+Question = Callable[[str, str], Any]
 
 
 def equal() -> Question:
@@ -72,6 +73,14 @@ def conforms() -> Question:
     return check
 
 
+def label() -> Question:
+    """Return a function that labels the program in an answer. See `program.program_label`."""
+    sys.path.append(str(Path(__file__).parents[3]))
+    from proxy.cascade.confidence.program import program_label  # noqa: PLC0415
+
+    return lambda answer, _: program_label(answer)
+
+
 def _refused(uri: str) -> Any:
     """Fetch nothing: a client's "$ref" never makes this process open a URL."""
     raise ValueError(f"{uri} is not part of the schema")
@@ -79,7 +88,7 @@ def _refused(uri: str) -> Any:
 
 def main() -> None:
     """Serve until standard input ends."""
-    check = {"equal": equal, "conforms": conforms}[sys.argv[1]]()
+    check = {"equal": equal, "conforms": conforms, "label": label}[sys.argv[1]]()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the server to handle
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     logging.disable(logging.CRITICAL)
@@ -87,7 +96,11 @@ def main() -> None:
     sys.stdout.flush()
     for line in sys.stdin:
         one, other = json.loads(line)
-        sys.stdout.write(json.dumps(check(one, other)) + "\n")
+        try:
+            answer = check(one, other)
+        except Exception:  # noqa: BLE001  (whatever a text does to the tools is no answer)
+            answer = None
+        sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
 
 

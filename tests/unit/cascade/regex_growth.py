@@ -16,6 +16,8 @@ SIZES = (40, 400, 2_000, 16_000)
 SLOW = 0.06  # seconds: what a quadratic one takes at least for the largest size
 STEEP = 20.0  # times as long for 8 times the text: between linear (8) and quadratic (64)
 MOST = 60
+MANY = 16
+REPEATS = (codes.MAX_REPEAT, codes.MIN_REPEAT)
 IN_CLASSES = {
     codes.CATEGORY_DIGIT: "1",
     codes.CATEGORY_SPACE: " ",
@@ -41,6 +43,32 @@ def words(tree):
         yield literal
 
 
+def repeated(tree):
+    """Yield a letter or word of each part that may be repeated without end."""
+    for code, value in tree:
+        if code in REPEATS and value[1] > MANY:
+            yield from words(value[2])
+        for part in subpatterns(value):
+            yield from repeated(part)
+
+
+def asserted(tree):
+    """Yield the words of each look-ahead and look-behind: a repeat that meets one may give back all that it took."""
+    for code, value in tree:
+        if code in (codes.ASSERT, codes.ASSERT_NOT):
+            yield from words(value[1])
+        for part in subpatterns(value):
+            yield from asserted(part)
+
+
+def subpatterns(value):
+    for part in value if isinstance(value, (tuple, list)) else (value,):
+        if isinstance(part, parser.SubPattern):
+            yield part
+        elif isinstance(part, (tuple, list)):
+            yield from subpatterns(part)
+
+
 def inner(code, value):
     if code in (codes.NOT_LITERAL, codes.ANY):
         yield "a"
@@ -64,7 +92,12 @@ def inner(code, value):
 
 def texts(pattern, flags):
     """Yield (beginning, repeated part, end): each word repeated, then some pairs, after a word and before another."""
-    known = list(dict.fromkeys([*words(parser.parse(pattern, flags)), "1", " ", "a", "\n"]))
+    tree = parser.parse(pattern, flags)
+    ends = list(dict.fromkeys(asserted(tree)))[:24]
+    for part in list(dict.fromkeys(repeated(tree)))[:12] if ends else ():
+        for end in ends:
+            yield "", part, end
+    known = list(dict.fromkeys([*words(tree), "1", " ", "a", "\n"]))
     lot = random.Random(pattern)
     singles = known if len(known) <= 24 else lot.sample(known, 24)
     for word in singles:

@@ -11,7 +11,12 @@ from pathlib import Path
 import pytest
 
 PROXY = Path(importlib.import_module("proxy").__file__).parent
-SOURCES = [*sorted((PROXY / "cascade" / "confidence").glob("*.py")), PROXY / "cascade" / "tasks.py"]
+SOURCES = [
+    *sorted((PROXY / "cascade" / "confidence").glob("*.py")),
+    PROXY / "cascade" / "tasks.py",
+    PROXY / "cascade" / "toolcalls.py",
+    PROXY / "cascade" / "schemas.py",
+]
 GROWTH = Path(__file__).with_name("regex_growth.py")
 SECONDS = 15
 READ_FROM_GLOBALS = {"pattern"}  # of a comprehension: its compiled results are found in the module
@@ -93,7 +98,17 @@ def test_time_is_linear(pattern, flags, ways):
     assert growth(pattern, flags, ways) == ""
 
 
-@pytest.mark.parametrize("pattern", [r"(?:(?:\d+)(?:, ?)?){2,}", r"\s*:?\s*x", r"\((.+?)\)", r"(?:a+)+b"])
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"(?:(?:\d+)(?:, ?)?){2,}",
+        r"\s*:?\s*x",
+        r"\((.+?)\)",
+        r"(?:a+)+b",
+        r"\d+(?!\d|st|nd)",
+        r"<a>(.*?)</a>",
+    ],
+)
 def test_a_slow_pattern_is_found(pattern):
     """The test above can fail: exponential and quadratic patterns do."""
     assert growth(pattern, 0, ["finditer", "fullmatch"], seconds=4) != ""
