@@ -16,6 +16,7 @@ from proxy.pricing.tokens import count_text
 from proxy.service.conversations import remember
 from proxy.service.exchange import Exchange, end_stream, send_event
 from proxy.service.facts import cope_object, insert_cope_object, response_headers
+from proxy.service.ownership import objects_of, remember_objects
 from proxy.spending.calls import complete, stream
 from proxy.spending.paid import PaidCall, paid
 
@@ -110,11 +111,14 @@ async def _relay_stream(exchange: Exchange, call: PaidCall, body: dict[str, Any]
     Return the last chunk. It is held back until the call is settled, because it carries the `cope` object.
     """
     format_, request_log = exchange.request.format, exchange.request_log
+    speaks, objects = bool(exchange.body.get("audio")), set[str]()
     hide_usage = not format_.events_are_named and not (exchange.request.body.get("stream_options") or {}).get(
         "include_usage"
     )
     held_back = None
     async for data, chunk in stream(call, body):
+        if speaks:
+            objects.update(objects_of(chunk))
         if format_.is_final_chunk(chunk):
             held_back = chunk
             continue
@@ -125,6 +129,7 @@ async def _relay_stream(exchange: Exchange, call: PaidCall, body: dict[str, Any]
             # The proxy asks every upstream for the usage; this client did not ask for it.
             data = msgspec.json.encode({k: v for k, v in chunk.items() if k != "usage"})  # noqa: PLW2901
         await send_event(exchange, data, chunk.get("type"))
+    await remember_objects(exchange.state, exchange.request, objects)
     return held_back
 
 
@@ -145,7 +150,7 @@ async def _send_complete(exchange: Exchange, call: PaidCall, raw: bytes, plan_to
     request_log, format_ = exchange.request_log, exchange.request.format
     store = exchange.state.settings.ledger.store_content
     decoded = None
-    if plan_tokens or store or format_.path == "/responses":
+    if plan_tokens or store or format_.path == "/responses" or exchange.body.get("audio"):
         decoded = msgspec.json.decode(raw)
     if decoded is not None and store:
         request_log.answer = msgspec.json.encode(decoded.get("choices", decoded.get("output"))).decode()
@@ -161,6 +166,8 @@ async def _send_complete(exchange: Exchange, call: PaidCall, raw: bytes, plan_to
 
 async def _remember_response(exchange: Exchange, call: PaidCall, response: Any) -> None:
     """Remember which key owns an upstream response, and how many tokens it adds to a request that continues it."""
+    if isinstance(response, dict):
+        await remember_objects(exchange.state, exchange.request, set(objects_of(response)))
     if exchange.request.format.path == "/responses" and isinstance(response, dict) and response.get("id"):
         used = call.usage or Usage(prompt_tokens=call.prompt_limit, completion_tokens=call.output)
         tokens = used.prompt_tokens + used.completion_tokens
