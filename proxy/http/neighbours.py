@@ -19,7 +19,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from proxy.config.schema import Server
 from proxy.errors import ApiError, forbidden
-from proxy.http.cors import cors
+from proxy.http.cors import EVERY_PAGE, cors
 from proxy.http.dependencies import app_state, authenticator
 
 UNCHECKED = ("/health/",)
@@ -100,8 +100,8 @@ def _check_hosts(server: Server, hosts: Sequence[str]) -> None:
 
 def _check_origins(server: Server, given: dict[str, list[str]], hosts: Sequence[str]) -> None:
     own = {f"{scheme}://{host}" for host in hosts for scheme in ("http", "https")}
-    # "*" admits every page that has a key. A page without one has to be named.
-    named = cors(tuple(origin for origin in server.cors_origins if origin != "*"))
+    # A page without a key has to be named.
+    named = cors(tuple(origin for origin in server.cors_origins if origin != EVERY_PAGE))
     origins = given.get("origin", [])
     foreign = [o for o in origins if o.lower() not in own and not named.is_origin_allowed(o.lower())]
     site = next((s for s in given.get("sec-fetch-site", ()) if s.lower() not in _OWN_SITES), None)
