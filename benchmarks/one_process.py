@@ -26,14 +26,14 @@ DEFAULTS = Vllm(
 STARTUP_S = 420.0
 
 
-async def speed(base_url: str, model: str, rounds: int) -> float:
+async def speed(engine: launch.EngineProcess, rounds: int) -> float:
     """Return the median of the tokens a second."""
     found = []
-    async with openai.AsyncOpenAI(base_url=base_url, api_key="none", timeout=600) as client:
+    async with openai.AsyncOpenAI(base_url=engine.base_url, api_key=engine.api_key, timeout=600) as client:
         for _ in range(rounds + 1):
             started = time.perf_counter()
             await client.chat.completions.create(
-                model=model,
+                model=engine.model,
                 messages=[{"role": "user", "content": "Tell me how a steam engine works."}],
                 n=SAMPLES,
                 max_tokens=TOKENS,
@@ -55,7 +55,7 @@ def main() -> None:
             started = Vllm(args=own.args, env=own.env, log_file=str(Path(folder) / "vllm.log"))
             with launch.start(Small(model=model, vllm=started), progress=lambda _: None) as engine:
                 engine.wait_ready(lambda _: None, STARTUP_S)
-                found.append(asyncio.run(speed(engine.base_url, engine.model, rounds)))
+                found.append(asyncio.run(speed(engine, rounds)))
         print(f"{name:32} {found[-1]:6.1f} tokens/s (median of {rounds})")
     print(f"ratio {found[1] / found[0]:.2f}")
 

@@ -112,7 +112,7 @@ class BudgetRef(Struct, frozen=True, kw_only=True):
     limit: int | None
     window: Window
     window_start: datetime
-    owner: str = ""  # the key that opened a session
+    owner: str = ""  # the key of a session: sessions of two keys may have the same name
 
 
 class Reservation(Struct, frozen=True, kw_only=True, tag="Hold"):

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from proxy.cli.options import USD, config_option, console, settings_of, with_database
 from proxy.ledger import keys
-from proxy.ledger.budgets import list_budgets, set_session_budget
+from proxy.ledger.budgets import SeveralSessionsError, list_budgets, set_session_budget
 from proxy.pricing.money import format_usd
 from proxy.records import Window
 
@@ -22,12 +22,12 @@ def budgets() -> None:
 def budgets_list(config: str | None) -> None:
     """List the budgets that have been used."""
     table = Table(
-        "scope", "name", "window", "since (UTC)", "limit USD", "spent USD", "reserved USD", "unsettled USD"
-    )
+        "scope", "name", "key", "window", "since (UTC)", "limit USD", "spent USD", "reserved USD", "unsettled USD"
+    )  # fmt: skip
     for b in with_database(settings_of(config), list_budgets):
         start = "" if b.window == "total" else f"{b.window_start:%Y-%m-%d %H:%M}"
         amounts = (format_usd(a) for a in (b.limit, b.spent, b.reserved, b.unsettled))
-        table.add_row(b.scope, b.name, b.window, start, *amounts)
+        table.add_row(b.scope, b.name, b.owner, b.window, start, *amounts)
     console().print(table)
 
 
@@ -39,11 +39,17 @@ def budgets_list(config: str | None) -> None:
 @click.option(
     "--window", type=click.Choice(get_args(Window)), default="total", help="Window of a key's budget."
 )
-def budgets_set(config: str | None, scope: str, name: str, usd: int, window: str) -> None:
+@click.option("--key", help="Id of a session's key, if several keys have a session of this name.")
+def budgets_set(config: str | None, scope: str, name: str, usd: int, window: str, key: str | None) -> None:
     """Change the budget of a session or a key. All other budgets are in the config."""
     settings = settings_of(config)
     if scope == "session":
-        found = with_database(settings, lambda engine: set_session_budget(engine, name, usd))
+        try:
+            found = with_database(settings, lambda engine: set_session_budget(engine, name, usd, key))
+        except SeveralSessionsError as e:
+            raise click.ClickException(
+                f"several keys have a session {name}; add --key with one of: {', '.join(e.owners)}"
+            ) from e
     else:
         found = with_database(settings, lambda engine: keys.set_key_budget(engine, name, usd, window))  # type: ignore[arg-type]
     if not found:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.error import URLError
-from urllib.request import urlopen
+from urllib.request import ProxyHandler, build_opener
 from zoneinfo import ZoneInfo
 
 import click
@@ -17,9 +17,8 @@ import openai
 from rich.console import Console
 from rich.table import Table
 
-from proxy.cli.options import settings_of, started, with_database
+from proxy.cli.options import engine_variables, settings_of, started, with_database
 from proxy.cli.spend import spend_table
-from proxy.config.loading import ENGINE_MODEL, ENGINE_URL
 from proxy.config.schema import BUNDLED_MODEL, Settings, Small, Vllm
 from proxy.ledger import reports
 from proxy.vllm.launch import free_port
@@ -56,6 +55,9 @@ input_per_mtok = 2.5
 output_per_mtok = 10
 """
 
+_OPENER = build_opener(ProxyHandler({}))
+"""Requests to the proxy on this machine. They never go through HTTP_PROXY."""
+
 
 @click.command()
 @click.option("--model", default=BUNDLED_MODEL, show_default=True, help="A hub id or a local folder.")
@@ -87,9 +89,9 @@ def demo(model: str, stay: bool, port: int, folder: Path) -> None:
     console.print("[bold]1/4[/] starting vLLM with the small model (log: %s)" % (folder / "vllm.log"))
     with started(small, aliases=() if paid else (large,)) as engine:
         config = _write_config(folder, model, large, engine.base_url, paid=paid)
-        env = {**os.environ, ENGINE_URL: engine.base_url, ENGINE_MODEL: engine.model}
+        env = os.environ | engine_variables(engine)
         if not paid:
-            env["OPENAI_API_KEY"] = "local"
+            env["OPENAI_API_KEY"] = engine.api_key
             console.print(
                 "[yellow]No OPENAI_API_KEY: the small model also serves as the large one, 'demo-large', at a price of "
                 "2.50/10 USD per million tokens. Answers of stage 3 are therefore no better.[/]"
@@ -158,7 +160,7 @@ def _wait_live(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            with urlopen(url, timeout=1):  # noqa: S310  (our own loopback address)
+            with _OPENER.open(url, timeout=1):
                 return
         except (URLError, OSError):
             time.sleep(0.1)
@@ -169,7 +171,12 @@ def _ask(console: Console, base_url: str) -> Table:
     """Ask all questions at once. vLLM batches them."""
     table = Table("question", "task", "stage", "votes", "confidence", "cost USD", "large alone USD", "answer")
     with (
-        openai.OpenAI(base_url=base_url, api_key="unused", timeout=600) as client,
+        openai.OpenAI(
+            base_url=base_url,
+            api_key="unused",
+            timeout=600,
+            http_client=openai.DefaultHttpxClient(trust_env=False),
+        ) as client,
         ThreadPoolExecutor(len(QUESTIONS)) as threads,
         console.status("asking") as status,
     ):
@@ -206,7 +213,7 @@ def _reason(error: openai.OpenAIError) -> str:
 
 
 def _report(console: Console, settings: Settings, base_url: str) -> None:
-    with urlopen(f"{base_url}/spend", timeout=10):  # noqa: S310  (our own loopback address)
+    with _OPENER.open(f"{base_url}/spend", timeout=10):
         pass  # the proxy writes its journal to the database before it answers
     rows = with_database(settings, lambda engine: reports.spend(engine, by="stage", zone=ZoneInfo("UTC")))
     console.print(spend_table(rows, "stage"))

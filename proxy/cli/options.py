@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from rich.console import Console
 
-from proxy.config.loading import ENGINE_MODEL, ENGINE_URL, config_path, load, with_engine
+from proxy.config.loading import ENGINE_KEY, ENGINE_MODEL, ENGINE_URL, config_path, load, with_engine
 from proxy.config.schema import Settings, Small, Vllm
 from proxy.pricing.money import parse_usd
 
@@ -156,6 +156,11 @@ def started(
         yield engine
 
 
+def engine_variables(engine: "EngineProcess") -> dict[str, str]:
+    """Return the environment variables by which `with_engine` finds a running vLLM."""
+    return {ENGINE_URL: engine.base_url, ENGINE_MODEL: engine.model, ENGINE_KEY: engine.api_key}
+
+
 @contextmanager
 def small_tier(settings: Settings) -> Iterator[Settings]:
     """Run vLLM during a command if the settings require it. Yield settings that use it."""
@@ -163,4 +168,5 @@ def small_tier(settings: Settings) -> Iterator[Settings]:
         yield settings
         return
     with started(settings.small, secrets=secret_names(settings)) as engine:
-        yield with_engine(settings, {ENGINE_URL: engine.base_url, ENGINE_MODEL: engine.model})
+        os.environ[ENGINE_KEY] = engine.api_key
+        yield with_engine(settings, engine_variables(engine))

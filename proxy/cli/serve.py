@@ -8,8 +8,16 @@ from contextlib import ExitStack, nullcontext
 import click
 import uvicorn
 
-from proxy.cli.options import config_option, pin_config, say, secret_names, settings_of, with_database
-from proxy.config.loading import ENGINE_MODEL, ENGINE_URL, overridden_kinds
+from proxy.cli.options import (
+    config_option,
+    engine_variables,
+    pin_config,
+    say,
+    secret_names,
+    settings_of,
+    with_database,
+)
+from proxy.config.loading import overridden_kinds
 from proxy.config.prices import resolve_prices
 from proxy.config.schema import Settings
 from proxy.errors import ConfigError
@@ -47,7 +55,7 @@ def serve(config: str | None, host: str | None, port: int | None, workers: int |
                 )
             except launch.EngineError as e:
                 raise click.ClickException(str(e)) from e
-            os.environ |= {ENGINE_URL: engine.base_url, ENGINE_MODEL: engine.model}
+            os.environ |= engine_variables(engine)
             watch = threading.Thread(
                 target=_report_start, args=(engine, settings.small.vllm.startup_timeout_s), daemon=True
             )

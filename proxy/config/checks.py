@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from proxy.config.schema import BUNDLED_MODEL, Settings, Small
+from proxy.config.schema import BUNDLED_MODEL, Server, Settings, Small
 
 
 def contradictions(settings: Settings) -> list[str]:
@@ -13,6 +13,7 @@ def contradictions(settings: Settings) -> list[str]:
         *_cascade(settings),
         *_large(settings),
         *_urls(settings),
+        *_names(settings.server),
         *_time_zone(settings.budgets.timezone),
         *_database(settings.database.url),
     ]
@@ -67,6 +68,16 @@ def _urls(settings: Settings) -> Iterator[str]:
     ]:
         if not url.startswith(("http://", "https://")):
             yield f"{key}: {url!r} is not a URL; it must start with http:// or https://"
+
+
+def _names(server: Server) -> Iterator[str]:
+    for origin in server.cors_origins:
+        scheme, mark, host = origin.partition("://")
+        if origin != "*" and not (scheme and mark and host and "/" not in host):
+            yield f'server.cors_origins: {origin!r} is not an origin; use "https://app.example.com" or "*"'
+    for host in server.allowed_hosts:
+        if not host or "/" in host or ":" in host:
+            yield f'server.allowed_hosts: {host!r} is not a host name; use one such as "gpu-box", without a port'
 
 
 def _time_zone(name: str) -> Iterator[str]:

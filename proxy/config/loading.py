@@ -24,9 +24,10 @@ from proxy.pricing.money import MAX_USD
 
 ENV_PREFIX = "COPE__"
 
-# `serve` sets these two for its workers when it supervises a vLLM.
+# `serve` sets these three for its workers when it supervises a vLLM.
 ENGINE_URL = "COPE_ENGINE_URL"
 ENGINE_MODEL = "COPE_ENGINE_MODEL"
+ENGINE_KEY = "COPE_ENGINE_KEY"
 
 
 def config_path(given: str | None, env: Mapping[str, str] = os.environ) -> Path | None:
@@ -70,7 +71,9 @@ def with_engine(settings: Settings, env: Mapping[str, str]) -> Settings:
     url, model = env.get(ENGINE_URL), env.get(ENGINE_MODEL)
     if not (url and model):
         return settings
-    small = msgspec.structs.replace(settings.small, base_url=url, model=model, vllm=None)
+    small = msgspec.structs.replace(
+        settings.small, base_url=url, api_key_env=ENGINE_KEY, model=model, vllm=None
+    )
     return msgspec.structs.replace(settings, small=small)
 
 

@@ -40,6 +40,11 @@ class Server(Section, frozen=True, kw_only=True):
     """Environment variable that holds the admin key. The admin can see the spend of every key."""
     allow_anonymous: bool = False
     """Serve other machines even if no client key exists. Without it `serve` refuses to start in that case."""
+    allowed_hosts: tuple[str, ...] = ()
+    """While no client key exists: host names by which clients may call the proxy, beside `localhost` and IP addresses."""
+    cors_origins: tuple[str, ...] = ("http://localhost:*", "http://127.0.0.1:*", "http://[::1]:*")
+    """Origins of web pages that may call the proxy from a browser. A `*` stands for a port or a part of a name.
+    The origin `"*"` allows every page that sends a client's key, and no page while no key exists."""
 
 
 class Database(Section, frozen=True, kw_only=True):

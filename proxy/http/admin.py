@@ -107,10 +107,23 @@ async def list_budgets(app: AppState) -> dict[str, object]:
 
 
 @put("/budgets/session/{name:str}")
-async def set_session_budget(app: AppState, name: str, data: Amount) -> dict[str, object]:
-    """Set a session's limit, higher or lower. A control header can only lower it."""
+async def set_session_budget(
+    app: AppState, name: str, data: Amount, key: str | None = None
+) -> dict[str, object]:
+    """Set a session's limit, higher or lower. A control header can only lower it.
+
+    `key` is the id of the session's key. It is needed only if several keys have a session of this name.
+    """
     limit = _usd(data.usd, "usd")
-    if not await ledger_budgets.set_session_budget(app.database, name, limit):
+    try:
+        found = await ledger_budgets.set_session_budget(app.database, name, limit, key)
+    except ledger_budgets.SeveralSessionsError as e:
+        raise bad_request(
+            f"Several keys have a session {name[:60]!r}. Add ?key= with one of: {', '.join(e.owners)}.",
+            param="key",
+            code="missing_required_parameter",
+        ) from e
+    if not found:
         raise not_found(f"The session {name[:60]!r} has no budget.", code="budget_not_found")
     return {"object": "budget", "scope": "session", "name": name, "limit_usd": format_usd(limit)}
 

@@ -16,7 +16,8 @@ from proxy.audits.runner import auditing
 from proxy.cascade import confidence
 from proxy.config.loading import config_path, load, with_engine
 from proxy.errors import ApiError, internal_error
-from proxy.http import admin, spend
+from proxy.http import admin, neighbours, spend
+from proxy.http.cors import cors
 from proxy.http.dependencies import DEPENDENCIES, set_state
 from proxy.http.health import live, ready
 from proxy.http.list_models import get_model, list_models
@@ -55,6 +56,8 @@ def create_app() -> Litestar:
         ],
         lifespan=[running],
         dependencies=DEPENDENCIES,
+        middleware=[neighbours.middleware],
+        cors_config=cors(settings.server.cors_origins),
         exception_handlers={ApiError: _api_error, HTTPException: _framework_error, Exception: _unexpected},
         openapi_config=OpenAPIConfig(title="cope-proxy", version=__version__, path="/schema"),
         logging_config=None,

@@ -2,14 +2,14 @@
 
 from litestar import get
 
-from proxy.config.schema import Settings
 from proxy.errors import not_found
+from proxy.http.auth import Caller
+from proxy.service.access import usable_names
 from proxy.service.state import AppState
 
 
-def _names(settings: Settings) -> list[str]:
-    large = settings.large_models
-    return [*settings.cascade.aliases, *large, "small", *(f"direct/{name}" for name in large)]
+def _names(app: AppState, caller: Caller) -> list[str]:
+    return usable_names(app.settings, None if caller.key is None else caller.key.rules)
 
 
 def _model(name: str) -> dict[str, object]:
@@ -17,16 +17,16 @@ def _model(name: str) -> dict[str, object]:
 
 
 @get("/v1/models", sync_to_thread=False)
-def list_models(app: AppState) -> dict[str, object]:
-    """List every name that a request may give as its model."""
-    return {"object": "list", "data": [_model(n) for n in _names(app.settings)]}
+def list_models(app: AppState, caller: Caller) -> dict[str, object]:
+    """List every name that a request of the caller may give as its model."""
+    return {"object": "list", "data": [_model(n) for n in _names(app, caller)]}
 
 
 @get("/v1/models/{name:path}", sync_to_thread=False)
-def get_model(app: AppState, name: str) -> dict[str, object]:
-    """Describe one model."""
+def get_model(app: AppState, caller: Caller, name: str) -> dict[str, object]:
+    """Describe one model. A model that the caller may not use does not exist for it."""
     name = name.lstrip("/")
-    if name not in _names(app.settings):
+    if name not in _names(app, caller):
         raise not_found(
             f"The model {name[:100]!r} does not exist here.", code="model_not_found", param="model"
         )

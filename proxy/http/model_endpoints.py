@@ -64,8 +64,9 @@ async def _admit(
             headers={"allow": "POST"},
         )
     headers = scope["headers"]
-    raw = await read_body(receive, app.settings.server.max_body_bytes)
+    # Before the body is read: a stranger can neither fill the memory nor learn anything.
     caller = await authenticator(scope["litestar_app"]).caller(headers)
+    raw = await read_body(receive, app.settings.server.max_body_bytes)
     controls = read_controls(headers, app.settings.cascade.max_samples)
     return ModelRequest(
         format=format_,

@@ -30,14 +30,14 @@ class BudgetExceededError(Exception):
 
 
 @dataclass(eq=False)
-class SessionOwnedError(Exception):
-    """The session belongs to another key."""
+class SeveralSessionsError(Exception):
+    """Several keys have a session of this name."""
 
-    name: str
+    owners: tuple[str, ...]
 
 
-BudgetKey = tuple[str, str, str, datetime]
-"""Scope, name, window and start of the window: these identify a budget."""
+BudgetKey = tuple[str, str, str, str, datetime]
+"""Scope, owner, name, window and start of the window: these identify a budget."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -45,7 +45,6 @@ class LockedBudget:
     """A budget that this transaction has locked. Change it here, then call `store_budgets`."""
 
     id: int
-    owner: str
     limit: int
     lowest_header: int
     spent: int
@@ -78,7 +77,7 @@ class LockedBudget:
 
 def budget_key(ref: BudgetRef) -> BudgetKey:
     """Return the key of a budget."""
-    return ref.scope, ref.name, ref.window, ref.window_start
+    return ref.scope, ref.owner, ref.name, ref.window, ref.window_start
 
 
 async def open_budgets(
@@ -94,8 +93,9 @@ async def open_budgets(
         dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
         values = [
             {
-                "scope": ref.scope, "name": ref.name, "window": ref.window, "window_start": ref.window_start,
-                "limit_nano": ref.limit, "lowest_header_nano": ref.limit, "owner": ref.owner,
+                "scope": ref.scope, "owner": ref.owner, "name": ref.name,
+                "window": ref.window, "window_start": ref.window_start,
+                "limit_nano": ref.limit, "lowest_header_nano": ref.limit,
                 "spent_nano": 0, "reserved_nano": 0, "unsettled_nano": 0,
             }
             for ref in missing
@@ -105,12 +105,12 @@ async def open_budgets(
 
 
 async def _find(connection: AsyncConnection, keys: Iterable[BudgetKey]) -> dict[BudgetKey, int]:
-    columns = (BudgetRow.scope, BudgetRow.name, BudgetRow.window, BudgetRow.window_start)
+    columns = (BudgetRow.scope, BudgetRow.owner, BudgetRow.name, BudgetRow.window, BudgetRow.window_start)
     wanted = set(keys)
     # Each part of the key has a condition of its own, so that both databases use the unique index.
     parts = (column.in_(sorted({k[i] for k in wanted})) for i, column in enumerate(columns))
     rows = await connection.execute(select(BudgetRow.id, *columns).where(*parts))
-    found: dict[BudgetKey, int] = {(r.scope, r.name, r.window, r.window_start): r.id for r in rows}
+    found: dict[BudgetKey, int] = {(r.scope, r.owner, r.name, r.window, r.window_start): r.id for r in rows}
     return {key: id_ for key, id_ in found.items() if key in wanted}
 
 
@@ -123,7 +123,6 @@ async def lock_budgets(connection: AsyncConnection, ids: Iterable[int]) -> dict[
     return {
         row.id: LockedBudget(
             id=row.id,
-            owner=row.owner,
             limit=row.limit_nano,
             lowest_header=row.lowest_header_nano,
             spent=row.spent_nano,
@@ -164,16 +163,18 @@ async def remaining(engine: AsyncEngine, refs: Sequence[BudgetRef]) -> int | Non
 
 
 def _is(ref: BudgetRef) -> list[ColumnElement[bool]]:
-    scope, name, window, start = budget_key(ref)
+    scope, owner, name, window, start = budget_key(ref)
     return [
-        BudgetRow.scope == scope, BudgetRow.name == name, BudgetRow.window == window, BudgetRow.window_start == start,
+        BudgetRow.scope == scope, BudgetRow.owner == owner, BudgetRow.name == name,
+        BudgetRow.window == window, BudgetRow.window_start == start,
     ]  # fmt: skip
 
 
 class BudgetView(msgspec.Struct, frozen=True, kw_only=True):
-    """A budget and the amounts that count against it."""
+    """A budget and the amounts that count against it. `owner` is the key of a session, "" without a key."""
 
     scope: str
+    owner: str
     name: str
     window: str
     window_start: datetime
@@ -185,7 +186,8 @@ class BudgetView(msgspec.Struct, frozen=True, kw_only=True):
 
 async def list_budgets(engine: AsyncEngine) -> list[BudgetView]:
     """List all budgets that have been used."""
-    query = select(BudgetRow.__table__).order_by(BudgetRow.scope, BudgetRow.name, BudgetRow.window_start)
+    order = BudgetRow.scope, BudgetRow.name, BudgetRow.owner, BudgetRow.window_start
+    query = select(BudgetRow.__table__).order_by(*order)
     async with engine.connect() as connection:
         await connection.execution_options(readonly=True)
         return [
@@ -201,8 +203,23 @@ async def list_budgets(engine: AsyncEngine) -> list[BudgetView]:
         ]
 
 
-async def set_session_budget(engine: AsyncEngine, name: str, limit: int) -> bool:
-    """Set a session's limit, up or down. Return False if the session has no budget."""
-    query = update(BudgetRow).where(BudgetRow.scope == "session", BudgetRow.name == name)
+async def set_session_budget(engine: AsyncEngine, name: str, limit: int, owner: str | None = None) -> bool:
+    """Set a session's limit, up or down. Return False if the session has no budget.
+
+    Args:
+        engine: the database.
+        name: the session.
+        limit: the limit in nano-USD.
+        owner: the id of the session's key, "" for a session without a key. `None`: the only owner of the name.
+
+    Raises:
+        SeveralSessionsError: no owner is given, and several keys have a session of this name.
+    """
+    named = BudgetRow.scope == "session", BudgetRow.name == name
     async with engine.begin() as connection:
+        owners = sorted(await connection.scalars(select(BudgetRow.owner).where(*named)))
+        if owner is None and len(owners) > 1:
+            raise SeveralSessionsError(tuple(owners))
+        chosen = owners[0] if owner is None and owners else owner
+        query = update(BudgetRow).where(*named, BudgetRow.owner == chosen)
         return (await connection.execute(query.values(limit_nano=limit))).rowcount == 1

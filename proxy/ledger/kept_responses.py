@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import asdict
-from sqlalchemy import delete, insert, select
+from sqlalchemy import and_, delete, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from proxy.ledger.tables import KeptResponseRow
@@ -48,8 +48,10 @@ async def find_response(engine: AsyncEngine, response_id: str) -> KeptResponse |
     return None if row is None else view(KeptResponse, row)
 
 
-async def delete_responses(engine: AsyncEngine, before: datetime) -> int:
-    """Delete responses that are older than a time. Return how many."""
+async def delete_responses(engine: AsyncEngine, *, local_before: datetime, before: datetime) -> int:
+    """Delete local responses from before a time, and all responses from before an earlier one. Return how many."""
+    local = and_(KeptResponseRow.items.is_not(None), KeptResponseRow.created_at < local_before)
+    old = or_(local, KeptResponseRow.created_at < before)
     async with engine.begin() as connection:
-        done = await connection.execute(delete(KeptResponseRow).where(KeptResponseRow.created_at < before))
+        done = await connection.execute(delete(KeptResponseRow).where(old))
     return int(done.rowcount)

@@ -1,16 +1,16 @@
 """Rate limits: requests and tokens a minute, counted in the database, so that they are exact over all processes."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from proxy.ledger.tables import RateWindowRow, RequestRow
+from proxy.ledger.tables import RateWindowRow
+from proxy.records import CallRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class AdmissionRequest:
     @property
     def minute(self) -> datetime:
         """The start of the minute."""
-        return self.at.replace(second=0, microsecond=0)
+        return _minute(self.at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,28 +45,48 @@ class RateLimitExceededError(Exception):
 AdmissionOutcome = Admitted | RateLimitExceededError
 
 
-async def admit(connection: AsyncConnection, requests: Sequence[AdmissionRequest]) -> list[AdmissionOutcome]:
-    """Count requests against their limits, in the transaction of `connection`. Return one outcome each, in order.
+async def count_and_admit(
+    connection: AsyncConnection, calls: Sequence[CallRecord], requests: Sequence[AdmissionRequest]
+) -> list[AdmissionOutcome]:
+    """Count the tokens of calls, then count requests against their limits, in the transaction of `connection`.
 
-    Only the tokens of finished requests count: a request is admitted if the minute has any tokens left.
+    Return one outcome for each request, in order. A call counts in the minute in which it ended, however it ended. So a
+    request is admitted if the calls that have ended in its minute have left any tokens.
     """
-    windows = sorted({(a.key_id, a.minute) for a in requests})
-    if not windows:
+    new_tokens = dict.fromkeys(((a.key_id, a.minute) for a in requests), 0)
+    for call in calls:
+        if call.key_id is not None:
+            ended = call.key_id, _minute(call.started_at + timedelta(milliseconds=call.latency_ms))
+            used = call.usage.prompt_tokens + call.usage.completion_tokens
+            new_tokens[ended] = new_tokens.get(ended, 0) + used
+    if not new_tokens:
         return []
+    # Each transaction locks its windows here, in one order. So no two transactions wait for each other in a circle.
+    windows = sorted(new_tokens)
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    opened = [{"key_id": k, "minute": m, "requests": 0} for k, m in windows]
-    await connection.execute(dialect.insert(RateWindowRow).on_conflict_do_nothing(), opened)
+    added = dialect.insert(RateWindowRow)
+    await connection.execute(
+        added.on_conflict_do_update(
+            index_elements=list(RateWindowRow.__table__.primary_key),
+            set_={"tokens": RateWindowRow.tokens + added.excluded["tokens"]},
+        ),
+        [{"key_id": k, "minute": m, "requests": 0, "tokens": new_tokens[k, m]} for k, m in windows],
+    )
+    return await _admit(connection, requests) if requests else []
+
+
+async def _admit(connection: AsyncConnection, requests: Sequence[AdmissionRequest]) -> list[AdmissionOutcome]:
+    """Count requests against their limits. Their windows exist and are locked."""
+    windows = sorted({(a.key_id, a.minute) for a in requests})
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     counts: dict[tuple[str, datetime], int] = {}
-    tokens: dict[tuple[str, datetime], int] = defaultdict(int)
+    tokens: dict[tuple[str, datetime], int] = {}
     for key_id, minute in windows:
-        this = (RateWindowRow.key_id == key_id, RateWindowRow.minute == minute)
-        row = await connection.execute(select(RateWindowRow.requests).where(*this).with_for_update())
-        counts[key_id, minute] = row.scalar_one()
-        if any(a.tokens_per_minute is not None for a in requests if a.key_id == key_id):
-            used = select(func.sum(RequestRow.prompt_tokens + RequestRow.completion_tokens)).where(
-                RequestRow.key_id == key_id, RequestRow.started_at >= minute
-            )
-            tokens[key_id, minute] = int(await connection.scalar(used) or 0)
+        query = select(RateWindowRow.requests, RateWindowRow.tokens).where(
+            RateWindowRow.key_id == key_id, RateWindowRow.minute == minute
+        )
+        row = (await connection.execute(query)).one()
+        counts[key_id, minute], tokens[key_id, minute] = row.requests, row.tokens
     outcomes: list[AdmissionOutcome] = []
     for a in requests:
         window = a.key_id, a.minute
@@ -78,7 +98,7 @@ async def admit(connection: AsyncConnection, requests: Sequence[AdmissionRequest
         else:
             counts[window] += 1
             outcomes.append(Admitted())
-    counted = [{"key_id": k, "minute": m, "requests": counts[k, m]} for k, m in windows]
+    counted = [{"key_id": k, "minute": m, "requests": counts[k, m], "tokens": 0} for k, m in windows]
     insert = dialect.insert(RateWindowRow)
     await connection.execute(
         insert.on_conflict_do_update(
@@ -90,6 +110,11 @@ async def admit(connection: AsyncConnection, requests: Sequence[AdmissionRequest
     return outcomes
 
 
-async def delete_past_minutes(connection: AsyncConnection, now: datetime) -> None:
+async def delete_past_minutes(engine: AsyncEngine, now: datetime) -> None:
     """Delete the counts of past minutes."""
-    await connection.execute(delete(RateWindowRow).where(RateWindowRow.minute < now - timedelta(hours=1)))
+    async with engine.begin() as connection:
+        await connection.execute(delete(RateWindowRow).where(RateWindowRow.minute < now - timedelta(hours=1)))
+
+
+def _minute(at: datetime) -> datetime:
+    return at.replace(second=0, microsecond=0)

@@ -14,7 +14,6 @@ from proxy.ledger.budgets import (
     BudgetExceededError,
     BudgetKey,
     LockedBudget,
-    SessionOwnedError,
     budget_key,
     lock_budgets,
     open_budgets,
@@ -45,7 +44,7 @@ class Reserved:
     remaining: int | None
 
 
-ReservationOutcome = Reserved | BudgetExceededError | SessionOwnedError | None
+ReservationOutcome = Reserved | BudgetExceededError | None
 """`None`: not decided yet. The reservation fits once others release theirs."""
 
 
@@ -130,9 +129,6 @@ def _settle(settled: _Settled, budgets: Sequence[LockedBudget]) -> None:
 def _decide(
     request: ReservationRequest, budgets: Sequence[tuple[BudgetRef, LockedBudget]]
 ) -> ReservationOutcome:
-    for ref, budget in budgets:
-        if ref.scope == "session" and budget.owner != ref.owner:
-            return SessionOwnedError(ref.name)
     for ref, budget in budgets:
         budget.apply_limit(ref)
     wanted = 0 if request.reservation is None else request.reservation.amount

@@ -5,7 +5,6 @@ from datetime import datetime
 from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from proxy.ledger import rate_limits
 from proxy.ledger.tables import CallRow, PlanRow, RequestRow
 
 AT_ONCE = 2000
@@ -17,7 +16,6 @@ async def prune(engine: AsyncEngine, older_than: datetime) -> int:
     deleted = 0
     while True:
         async with engine.begin() as connection:
-            await rate_limits.delete_past_minutes(connection, older_than)
             old = select(RequestRow.id).where(RequestRow.started_at < older_than).limit(AT_ONCE)
             ids = list(await connection.scalars(old))
             for table, column in (

@@ -56,10 +56,12 @@ async def write(
         process_id=process_id,
         budget_ids=budget_ids,
     )
-    admitted = await rate_limits.admit(connection, [r for r in requests if isinstance(r, AdmissionRequest)])
+    calls = [r for r in records if isinstance(r, CallRecord)]
+    admitted = await rate_limits.count_and_admit(
+        connection, calls, [r for r in requests if isinstance(r, AdmissionRequest)]
+    )
     sums, buckets = rollups.roll_requests((r for r in records if isinstance(r, RequestRecord)), zone)
-    calls = rollups.roll_calls((r for r in records if isinstance(r, CallRecord)), zone)
-    await rollups.add(connection, {**sums, **calls}, buckets)
+    await rollups.add(connection, {**sums, **rollups.roll_calls(calls, zone)}, buckets)
     return [*reserved, *admitted]
 
 

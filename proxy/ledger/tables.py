@@ -143,7 +143,9 @@ class BudgetRow(Base):
     """A limit and the amounts that count against it, one row a window."""
 
     __tablename__ = "budgets"
-    __table_args__ = (UniqueConstraint("scope", "name", "window", "window_start", name="uq_budgets"),)
+    __table_args__ = (
+        UniqueConstraint("scope", "owner", "name", "window", "window_start", name="uq_budgets"),
+    )
 
     id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer(), "sqlite"), primary_key=True)
     scope: Mapped[str]
@@ -159,7 +161,7 @@ class BudgetRow(Base):
     unsettled_nano: Mapped[int]
     """The sum of the unsettled reservations, at their worst cases."""
     owner: Mapped[str]
-    """The key that opened the session."""
+    """The key of a session, "" without a key. Sessions of two keys may have the same name."""
 
 
 class ReservationRow(Base):
@@ -207,13 +209,14 @@ class KeyRow(Base):
 
 
 class RateWindowRow(Base):
-    """How many requests of a key were admitted in a minute. Only keys with a limit have rows."""
+    """How many requests of a key were admitted in a minute, and the tokens of all its calls that ended in it."""
 
     __tablename__ = "rate_windows"
 
     key_id: Mapped[str] = mapped_column(String(32), primary_key=True)
     minute: Mapped[datetime] = mapped_column(primary_key=True)
     requests: Mapped[int]
+    tokens: Mapped[int]
 
 
 class RollupRow(Base):
@@ -260,6 +263,17 @@ class KeptResponseRow(Base):
     created_at: Mapped[datetime]
     context_tokens: Mapped[int]
     items: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON(none_as_null=True))
+
+
+class OwnedObjectRow(Base):
+    """An object of the upstream that a key got through this proxy. See `proxy.ledger.owned_objects`."""
+
+    __tablename__ = "owned_objects"
+    __table_args__ = (Index("ix_owned_objects_created_at", "created_at"),)
+
+    key_id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    id: Mapped[str] = mapped_column(String(128), primary_key=True)
+    created_at: Mapped[datetime]
 
 
 class AuditRow(Base):

@@ -114,7 +114,6 @@ class Writer:
 
         Raises:
             BudgetExceededError: it does not fit, and nothing is reserved.
-            SessionOwnedError: the session was opened by another key.
             LedgerUnavailableError: the database does not answer.
         """
         try:

@@ -4,6 +4,7 @@ import asyncio
 
 from proxy.cascade.types import Accepted
 from proxy.errors import NO_RETRY, ApiError, NoBudgetError, request_timeout
+from proxy.service.access import reachable
 from proxy.service.admission import admit, require_ledger
 from proxy.service.conversations import recall
 from proxy.service.exchange import Exchange
@@ -11,6 +12,7 @@ from proxy.service.finished import finish
 from proxy.service.hooks import run_hooks
 from proxy.service.local import decide_locally, local_only
 from proxy.service.local_answer import answer_locally, degrade
+from proxy.service.ownership import require_own_objects
 from proxy.service.payment import budget_of, spending_of
 from proxy.service.reply import Reply
 from proxy.service.request import ModelRequest
@@ -29,8 +31,9 @@ async def answer(state: AppState, request: ModelRequest, reply: Reply) -> None:
     Raises:
         ApiError: the request failed, and the client should see this error. A stream may have begun.
     """
-    # A request that is refused by these two lines leaves no row in the ledger.
-    route = choose_route(state.settings, request.body, request.controls.mode)
+    # A request that is refused by these lines leaves no row in the ledger.
+    allowed = None if request.key is None else reachable(state.settings, request.key.rules)
+    route = choose_route(state.settings, request.body, request.controls.mode, allowed)
     require_ledger(state)
     request_log = RequestLog(request=request, route=route)
     try:
@@ -61,6 +64,7 @@ async def _open_exchange(
 ) -> Exchange:
     """Admit the request, fill in its conversation, and open its budgets."""
     await admit(state, request, route)
+    await require_own_objects(state, request)
     body, context_tokens = await recall(state, request)
     budget = budget_of(state, request)
     await budget.open()

@@ -13,6 +13,8 @@ from proxy.ledger import audits
 from proxy.ledger.journal import abandoned
 from proxy.ledger.kept_responses import delete_responses
 from proxy.ledger.orphans import close_orphaned_requests
+from proxy.ledger.owned_objects import delete_objects
+from proxy.ledger.rate_limits import delete_past_minutes
 from proxy.ledger.retention import drop_content, prune
 from proxy.ledger.unsettled import mark_expired, mark_orphaned
 from proxy.ledger.writer import replay
@@ -22,6 +24,8 @@ log = logging.getLogger(__name__)
 
 RECOVER_EVERY_S = 5.0
 PRUNE_EVERY_S = 3600.0
+OWNERS_KEPT = timedelta(days=30)
+"""How long it is known which key owns an object of the upstream. OpenAI keeps responses as long."""
 
 
 @asynccontextmanager
@@ -65,7 +69,11 @@ async def _prune_forever(state: AppState) -> None:
         try:
             if ledger.content_retention_days is not None:
                 await drop_content(state.database, now() - timedelta(days=ledger.content_retention_days))
-            await delete_responses(state.database, now() - timedelta(hours=ledger.responses_retention_hours))
+            unowned = now() - OWNERS_KEPT
+            local = now() - timedelta(hours=ledger.responses_retention_hours)
+            await delete_responses(state.database, local_before=local, before=min(local, unowned))
+            await delete_objects(state.database, unowned)
+            await delete_past_minutes(state.database, now())
             if ledger.retention_days is not None:
                 old = now() - timedelta(days=ledger.retention_days)
                 await prune(state.database, old)

@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 from proxy.cascade.types import Json
-from proxy.errors import bad_request, database_unavailable
+from proxy.errors import ApiError, bad_request, database_unavailable
 from proxy.ids import now
 from proxy.ledger.database import DatabaseError
 from proxy.ledger.kept_responses import KeptResponse, find_response, store_response
@@ -36,18 +36,24 @@ async def recall(state: AppState, request: ModelRequest) -> tuple[Json, int]:
     except (OSError, DatabaseError) as e:
         raise database_unavailable() from e
     of_another_key = kept is not None and kept.key_id != request.key_id
-    if of_another_key or (kept is None and previous.startswith(LOCAL_ID_PREFIX)):
-        raise bad_request(
-            f"Previous response with id {previous[:100]!r} not found.",
-            param="previous_response_id",
-            code="previous_response_not_found",
-        )
+    # The upstream keeps responses longer than their owners are known here.
+    of_nobody = kept is None and (request.key is not None or previous.startswith(LOCAL_ID_PREFIX))
+    if of_another_key or of_nobody:
+        raise _not_found(previous)
     if kept is None:
         return body, LONGEST_CONTEXT
     if kept.items is None:
         return body, upstream_context + kept.context_tokens
     rest = {k: v for k, v in body.items() if k != "previous_response_id"}
     return {**rest, "input": [*kept.items, *input_items(body)]}, upstream_context
+
+
+def _not_found(previous: str) -> ApiError:
+    return bad_request(
+        f"Previous response with id {previous[:100]!r} not found.",
+        param="previous_response_id",
+        code="previous_response_not_found",
+    )
 
 
 def input_items(body: Json) -> list[dict[str, Any]]:

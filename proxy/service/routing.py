@@ -1,12 +1,15 @@
 """Choose the route of a request: its mode and its large models."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from proxy.config.schema import LargeModel, Settings
 from proxy.errors import ApiError, bad_request, not_found
 from proxy.records import Mode
+
+SMALL = "small"
+"""The small model's name for clients."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,21 +25,35 @@ class Route:
         return self.models[0]
 
 
-def choose_route(settings: Settings, body: Mapping[str, Any], mode: Mode | None) -> Route:
+def model_names(settings: Settings) -> list[str]:
+    """Return every name that a request may give as its model."""
+    large = settings.large_models
+    return [*settings.cascade.aliases, *large, SMALL, *(f"direct/{name}" for name in large)]
+
+
+def choose_route(
+    settings: Settings,
+    body: Mapping[str, Any],
+    mode: Mode | None,
+    allowed: Collection[str] | None = None,
+) -> Route:
     """Return the route that the request's `model`, its fallbacks `models` and X-COPE-Mode ask for.
+
+    The config's fallbacks that are not among the `allowed` models are skipped. The request's own are not.
 
     Raises:
         ApiError: 404 `model_not_found`, or 400 if `models` is invalid.
     """
     known, name = settings.large_models, body["model"]
     fallbacks = _requested_fallbacks(settings, body)
+    configured = tuple(n for n in settings.large.fallbacks if allowed is None or n in allowed)
     default: Mode
-    if name in settings.cascade.aliases or name == "small":
-        default, first = "small" if name == "small" else "cascade", settings.large.model
-        fallbacks = fallbacks or settings.large.fallbacks
+    if name in settings.cascade.aliases or name == SMALL:
+        default, first = "small" if name == SMALL else "cascade", settings.large.model
+        fallbacks = fallbacks or configured
     elif name in known:
         default, first = "cascade", name
-        fallbacks = fallbacks or settings.large.fallbacks
+        fallbacks = fallbacks or configured
     elif (direct := name.removeprefix("direct/")) != name and direct in known:
         # `direct/<name>` means this model only, unless the request names fallbacks itself.
         default, first = "large", direct
@@ -60,7 +77,7 @@ def _requested_fallbacks(settings: Settings, body: Mapping[str, Any]) -> tuple[s
 
 
 def _unknown_model(settings: Settings, name: str, param: str) -> ApiError:
-    known = ", ".join([*settings.cascade.aliases, *settings.large_models, "small"])
+    known = ", ".join([*settings.cascade.aliases, *settings.large_models, SMALL])
     return not_found(
         f"The model {name[:100]!r} does not exist here. Use one of: {known}, or direct/<name>.",
         code="model_not_found",

@@ -14,6 +14,7 @@ from proxy.pricing.tokens import count_text
 from proxy.service.conversations import remember
 from proxy.service.exchange import Exchange, end_stream, send_event
 from proxy.service.facts import cope_object, response_headers
+from proxy.service.ownership import objects_of, remember_objects
 from proxy.spending.calls import complete, stream
 from proxy.spending.limits import call_limits
 from proxy.spending.paid import PaidCall, paid
@@ -101,9 +102,12 @@ async def _relay_stream(exchange: Exchange, call: PaidCall, body: dict[str, Any]
     """
     format_, request_log = exchange.request.format, exchange.request_log
     shows_usage = format_.sends_final_chunk(exchange.request.body)
+    speaks, objects = bool(exchange.body.get("audio")), set[str]()
     held_back: list[_Chunk] = []
     async with aclosing(stream(call, body)) as chunks:  # closed before the call is settled
         async for data, chunk in chunks:
+            if speaks:
+                objects.update(objects_of(chunk))
             if "usage" in chunk and not shows_usage:
                 # The proxy asks every upstream for the usage; this client did not ask for it.
                 if format_.is_final_chunk(chunk) and not format_.is_content(chunk):
@@ -119,6 +123,7 @@ async def _relay_stream(exchange: Exchange, call: PaidCall, body: dict[str, Any]
                 await _send_chunk(exchange, *earlier)
             held_back = []
             await _send_chunk(exchange, data, chunk)
+    await remember_objects(exchange.state, exchange.request, objects)
     return held_back
 
 
@@ -154,7 +159,7 @@ async def _send_complete(exchange: Exchange, call: PaidCall, raw: bytes, plan_to
     """Send an unstreamed answer with the `cope` object. It is decoded only if something in it is needed."""
     request_log, format_ = exchange.request_log, exchange.request.format
     store = exchange.state.settings.ledger.store_content
-    if store or format_.path == "/responses":
+    if store or format_.path == "/responses" or exchange.body.get("audio"):
         decoded = decode_object(raw)
         if store:
             request_log.answer = encode(decoded.get("choices", decoded.get("output"))).decode()
@@ -166,10 +171,13 @@ async def _send_complete(exchange: Exchange, call: PaidCall, raw: bytes, plan_to
 
 async def _remember_response(exchange: Exchange, call: PaidCall, response: Any) -> None:
     """Remember which key owns an upstream response, and how many tokens it adds to a request that continues it."""
-    if exchange.request.format.path != "/responses" or not isinstance(response, dict):
+    if not isinstance(response, dict):
         return
+    await remember_objects(exchange.state, exchange.request, set(objects_of(response)))
     id_ = response.get("id")
-    if isinstance(id_, str) and id_ and id_.isprintable():  # the database takes no NUL and no half characters
+    if exchange.request.format.path != "/responses" or not isinstance(id_, str):
+        return
+    if id_ and id_.isprintable():  # the database takes no NUL and no half characters
         used = call.usage or Usage(prompt_tokens=call.prompt_limit, completion_tokens=call.output)
         tokens = used.prompt_tokens + used.completion_tokens
         await remember(exchange.state, exchange.request, id_[:128], context_tokens=tokens)

@@ -11,9 +11,9 @@ from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from proxy.config.schema import Settings
-from proxy.errors import NoBudgetError, bad_header, ledger_unavailable
+from proxy.errors import NoBudgetError, ledger_unavailable
 from proxy.ids import now
-from proxy.ledger.budgets import BudgetExceededError, SessionOwnedError, remaining
+from proxy.ledger.budgets import BudgetExceededError, remaining
 from proxy.ledger.database import Database
 from proxy.ledger.journal import JournalFullError
 from proxy.ledger.writer import LedgerUnavailableError, Writer
@@ -72,7 +72,7 @@ class RequestBudget:
         """Write the session's limit into the database before anything is spent.
 
         Raises:
-            ApiError: the session belongs to another key, or the ledger cannot be written.
+            ApiError: the ledger cannot be written.
         """
         payer = self.payer
         known = (payer.session, payer.key_id, payer.session_budget)
@@ -80,8 +80,6 @@ class RequestBudget:
             return
         try:
             await self.writer.open_budgets(self._shared(now())[:1])
-        except SessionOwnedError as e:
-            raise bad_header("X-COPE-Session", "this session belongs to another key") from e
         except LedgerUnavailableError as e:
             raise ledger_unavailable() from e
         self.opened.add(known)
@@ -93,7 +91,7 @@ class RequestBudget:
 
         Raises:
             NoBudgetError: `least` does not fit, and nothing is reserved.
-            ApiError: the session belongs to another key, or the ledger cannot be written.
+            ApiError: the ledger cannot be written.
         """
         # A client may request more tokens than any budget can pay for, or a database column can hold.
         amount = min(amount, MAX_USD * NANO_PER_USD)
@@ -132,8 +130,6 @@ class RequestBudget:
                 f"the {e.ref.scope} budget leaves {format_usd(e.available)} of {format_usd(e.limit)} USD "
                 f"and the call may cost {format_usd(least)}"
             ) from e
-        except SessionOwnedError as e:
-            raise bad_header("X-COPE-Session", "this session belongs to another key") from e
         except LedgerUnavailableError as e:
             raise ledger_unavailable() from e
         self._left = granted.remaining

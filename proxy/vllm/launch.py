@@ -4,6 +4,7 @@ import http
 import http.client
 import json
 import os
+import secrets as random_secrets
 import socket
 import subprocess
 import sys
@@ -43,6 +44,8 @@ FEW_CORES = 4
 ONE_PROCESS_ARGS = ("--distributed-executor-backend", "uni")
 ONE_PROCESS_ENV = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
 """Without the first variable vLLM's CPU platform overrides ONE_PROCESS_ARGS."""
+KEY_VARIABLE = "VLLM_API_KEY"
+"""vLLM reads its key from this variable. Unlike an argument, other users of the machine cannot read it."""
 QUIET_ENV = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
 
 _HOST = "127.0.0.1"
@@ -169,9 +172,17 @@ class EngineProcess:
     """A vLLM server under its supervisor. It runs until `close` or until this process ends."""
 
     def __init__(
-        self, process: subprocess.Popen[bytes], port: int, model: str, log: Path, log_start: int
+        self,
+        process: subprocess.Popen[bytes],
+        *,
+        port: int,
+        api_key: str,
+        model: str,
+        log: Path,
+        log_start: int,
     ) -> None:
         self.base_url = f"http://{_HOST}:{port}/v1"
+        self.api_key = api_key
         self.model = model
         self.log = log
         self._port = port
@@ -182,7 +193,7 @@ class EngineProcess:
     def ready(self) -> bool:
         """Return whether the server answers and serves the model."""
         try:
-            return self.model in _served_models(self._port)
+            return self.model in _served_models(self._port, self.api_key)
         except (OSError, ValueError, http.client.HTTPException):
             return False
 
@@ -262,9 +273,13 @@ def start(
     argv, env = command(small, engine, python, model, port, aliases=aliases, secrets=secrets)
     log = Path(own.log_file).absolute()
     log_start = startup_log.size(log)
-    process = supervised(argv, env, log, restart=own.restart)
+    # Without a key every program and every user of this machine could use the engine.
+    api_key = own.env.get(KEY_VARIABLE) or random_secrets.token_urlsafe(32)
+    process = supervised(argv, {**env, KEY_VARIABLE: api_key}, log, restart=own.restart)
     progress(f"starting vLLM {engine.version} ({engine.kind}) with {served_name(small)}; its log is {log}")
-    return EngineProcess(process, port, served_name(small), log, log_start)
+    return EngineProcess(
+        process, port=port, api_key=api_key, model=served_name(small), log=log, log_start=log_start
+    )
 
 
 def supervised(
@@ -317,10 +332,11 @@ def free_port(preferred: int = 0) -> int:
         return int(probe_socket.getsockname()[1])
 
 
-def _served_models(port: int) -> set[str]:
+def _served_models(port: int, api_key: str) -> set[str]:
+    # http.client knows no forward proxy, so the key stays on this machine.
     connection = http.client.HTTPConnection(_HOST, port, timeout=2)
     try:
-        connection.request("GET", "/v1/models")
+        connection.request("GET", "/v1/models", headers={"authorization": f"Bearer {api_key}"})
         answer = connection.getresponse()
         body = json.loads(answer.read())
         return {model["id"] for model in body["data"]} if answer.status == http.HTTPStatus.OK else set()

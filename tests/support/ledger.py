@@ -95,13 +95,14 @@ def request(name, **changes):
     return RequestRecord(**{**fields, **changes})
 
 
-def call(name, request_id, cost=7):
+def call(name, request_id="req", cost=7, **changes):
     """Return a paid call of stage 3."""
-    return CallRecord(
-        id=name, request_id=request_id, key_id=None, started_at=NOW, stage=3, role="executor", tier="large", model="m",
-        sample=None, usage=Usage(prompt_tokens=10, completion_tokens=5), cost=cost, price=PRICE, latency_ms=1,
-        finish_reason="stop", estimated=False,
-    )  # fmt: skip
+    fields = {
+        "id": name, "request_id": request_id, "key_id": None, "started_at": NOW, "stage": 3, "role": "executor",
+        "tier": "large", "model": "m", "sample": None, "usage": Usage(prompt_tokens=10, completion_tokens=5),
+        "cost": cost, "price": PRICE, "latency_ms": 1, "finish_reason": "stop", "estimated": False,
+    }  # fmt: skip
+    return CallRecord(**{**fields, **changes})
 
 
 async def write(engine, *records):

@@ -127,9 +127,15 @@ class ProxyProcess:
     def sent(self, path: str, body: Json) -> socket.socket:
         """Return a connection that has sent a request and reads nothing; closing it is a client that leaves."""
         raw = json.dumps(body).encode()
-        head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
-        connection = socket.create_connection((LOCALHOST, self.port))
-        connection.sendall(f"{head}content-length: {len(raw)}\r\n\r\n".encode() + raw)
+        connection = self.sent_head(path, length=len(raw))
+        connection.sendall(raw)
+        return connection
+
+    def sent_head(self, path: str, *, length: int) -> socket.socket:
+        """Return a connection that has sent the headers of a request, and nothing of its body."""
+        head = f"POST {path} HTTP/1.1\r\nhost: {LOCALHOST}\r\ncontent-type: application/json\r\n"
+        connection = socket.create_connection((LOCALHOST, self.port), timeout=60)
+        connection.sendall(f"{head}content-length: {length}\r\n\r\n".encode())
         return connection
 
     def rows(self, sql: str, *parameters: object) -> list[Json]:

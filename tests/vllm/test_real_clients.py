@@ -31,7 +31,8 @@ def proxy(engine, tmp_path_factory):
         tmp_path_factory.mktemp("real"),
         engine.base_url,
         engine.base_url,
-        small={"model": engine.model, "max_output_tokens": 48},
+        env={"ENGINE_KEY": engine.api_key, "OPENAI_API_KEY": engine.api_key},
+        small={"model": engine.model, "api_key_env": "ENGINE_KEY", "max_output_tokens": 48},
         large={"model": LARGE, "max_output_tokens": 48},
         prices={LARGE: {"input_per_mtok": 2.5, "output_per_mtok": 10}},
         cascade={

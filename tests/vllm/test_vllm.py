@@ -27,8 +27,11 @@ def connect(engine: EngineProcess, timeout: float = 60) -> http.client.HTTPConne
     return http.client.HTTPConnection(url.hostname or "", url.port, timeout=timeout)
 
 
-def chat(connection: http.client.HTTPConnection, **body: object) -> http.client.HTTPResponse:
-    connection.request("POST", "/v1/chat/completions", json.dumps(body), {"content-type": "application/json"})
+def chat(
+    engine: EngineProcess, connection: http.client.HTTPConnection, **body: object
+) -> http.client.HTTPResponse:
+    headers = {"content-type": "application/json", "authorization": f"Bearer {engine.api_key}"}
+    connection.request("POST", "/v1/chat/completions", json.dumps(body), headers)
     return connection.getresponse()
 
 
@@ -64,7 +67,7 @@ def test_bundled_model_knows_paris(engine: EngineProcess, model: str):
     try:
         question = [{"role": "user", "content": "What is the capital of France?"}]
         answer = json.loads(
-            chat(connection, model=model, messages=question, temperature=0, max_tokens=40).read()
+            chat(engine, connection, model=model, messages=question, temperature=0, max_tokens=40).read()
         )
     finally:
         connection.close()
@@ -84,7 +87,7 @@ def test_disconnect_stops_generation(engine: EngineProcess, until: Callable[...,
         "ignore_eos": True,
         "stream": True,
     }
-    response = chat(connection, model=engine.model, **body)
+    response = chat(engine, connection, model=engine.model, **body)
     for _ in range(6):
         assert response.readline()
     assert metric(engine, "vllm:num_requests_running") == 1
@@ -101,7 +104,7 @@ def test_disconnect_stops_generation(engine: EngineProcess, until: Callable[...,
     connection = connect(engine)
     try:  # a whole request of 8 tokens later, these 8 are all that was added
         question = [{"role": "user", "content": "Hello"}]
-        chat(connection, model=engine.model, messages=question, max_tokens=8, ignore_eos=True).read()
+        chat(engine, connection, model=engine.model, messages=question, max_tokens=8, ignore_eos=True).read()
     finally:
         connection.close()
     until(lambda: metric(engine, "vllm:generation_tokens_total") >= made + 8, 10, "the tokens are counted")

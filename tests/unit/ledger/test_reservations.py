@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from proxy.ledger.budgets import BudgetExceededError, SessionOwnedError, list_budgets, set_session_budget
+from proxy.ledger.budgets import BudgetExceededError, SeveralSessionsError, list_budgets, set_session_budget
 from proxy.ledger.reservations import Reserved
 from proxy.records import Settlement
 from tests.support.ledger import NOW, budget, opened, reserve, run, writing
@@ -168,17 +168,23 @@ def test_session_limit_persists(url):
     assert run(url, work) == Reserved(5000, None)
 
 
-def test_session_has_one_owner(url):
-    """Another key can neither spend from a session nor change it."""
+def test_sessions_are_named_per_owner(url):
+    """A session of another key with the same name neither spends from a session nor changes it."""
 
     async def work(engine):
         async with writing(engine) as writer:
             await writer.open_budgets((budget(owner="ann"),))
-            with pytest.raises(SessionOwnedError):
-                await reserve(writer, "a", 1, budget(limit=1, owner="bob"))
-        return (await list_budgets(engine))[0].limit
+            await reserve(writer, "a", 1, budget(limit=1, owner="bob"))
+            with pytest.raises(BudgetExceededError):
+                await reserve(writer, "b", 1, budget(limit=None, owner="bob"))
+            await reserve(writer, "c", 1000, budget(limit=None, owner="ann"))
+        with pytest.raises(SeveralSessionsError) as e:
+            await set_session_budget(engine, "s", 5)
+        assert await set_session_budget(engine, "s", 5000, "bob")
+        assert not await set_session_budget(engine, "s", 5000, "eve")
+        return e.value.owners, [(b.owner, b.limit, b.reserved) for b in await list_budgets(engine)]
 
-    assert run(url, work) == 1000
+    assert run(url, work) == (("ann", "bob"), [("ann", 1000, 1000), ("bob", 5000, 1)])
 
 
 def test_new_window_starts_fresh(url):

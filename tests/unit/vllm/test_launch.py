@@ -20,7 +20,7 @@ GPU = Engine("gpu", "0.32.0")
 
 # Answers /v1/models like vLLM, after a log line of its start.
 SERVER = """
-import http.server, json, sys
+import http.server, json, os, sys
 args = sys.argv[1:]
 if "--break" in args:
     sys.exit("ValueError: no such thing")
@@ -29,7 +29,8 @@ first = args.index("--served-model-name") + 1
 names = args[first : args.index("--host")]
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        self.send_response(200)
+        known = self.headers["authorization"] == "Bearer " + os.environ["VLLM_API_KEY"]
+        self.send_response(200 if known else 401)
         self.end_headers()
         self.wfile.write(json.dumps({"data": [{"id": n} for n in names]}).encode())
     def log_message(self, *_): pass
