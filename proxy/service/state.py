@@ -15,7 +15,7 @@ from proxy.backends.apis import Api, api_of
 from proxy.backends.small_pool import SmallPool
 from proxy.backends.upstream import Upstream
 from proxy.cascade.plan_cache import PlanCache
-from proxy.concurrency import reap
+from proxy.concurrency import FairShare, reap
 from proxy.config.prices import resolve_prices, small_price
 from proxy.config.schema import Settings
 from proxy.errors import ConfigError
@@ -51,6 +51,8 @@ class AppState:
     writer: Writer
     zone: ZoneInfo
     """The time zone of budget windows."""
+    bodies: FairShare
+    """The bytes of the request bodies in memory."""
     opened: set[tuple[str | None, str | None, int | None]] = field(default_factory=set)
     """Sessions with their owners and limits that are already in the database."""
 
@@ -111,6 +113,7 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
                 database=database,
                 writer=writer,
                 zone=zone,
+                bodies=FairShare(settings.server.max_bodies_bytes),
             )
             watch = asyncio.create_task(pool.watch())
             try:
