@@ -73,7 +73,10 @@ def _zlib_pieces(raw: bytes, encoding: str) -> Iterator[bytes]:
     for start in range(0, len(raw), _CHUNK_BYTES):
         data = raw[start : start + _CHUNK_BYTES]
         while data:
-            if one.eof:  # a gzip file may have several members
+            if one.eof:  # a gzip file may have several members, and zeros behind them
+                data = data.lstrip(b"\0")
+                if not data:
+                    break
                 members += 1
                 if members > _MOST_MEMBERS:
                     raise EOFError("it has too many members")
