@@ -1,5 +1,6 @@
 """Reading and checking a request body."""
 
+import asyncio
 import json
 import re
 from codecs import BOM_UTF8
@@ -12,8 +13,8 @@ import msgspec
 from litestar.types import Receive
 
 from proxy.cascade.types import Json
-from proxy.concurrency import FairShare, in_thread
 from proxy.errors import bad_request, request_too_large, too_many_bodies
+from proxy.fairness import FairShare
 from proxy.formats.base import Format
 from proxy.http.encodings import decoded, encoding_of
 from proxy.http.json_shape import HARMLESS_BYTES, check_shape
@@ -26,7 +27,6 @@ FREE_BYTES = 64 * 2**10
 MOST_ENTRIES = 64
 """The most tags in `metadata`, and the most names in `models`. OpenAI allows 16 tags."""
 
-_INLINE_BYTES = 512 * 2**10  # larger bodies are checked in a thread
 _MOST_REPAIRED_BYTES = 2 * 2**20
 _LONE_SURROGATE = re.compile(
     rb"(?<!\\)((?:\\\\)*+)\\u(?:"
@@ -99,17 +99,13 @@ async def read_body(
         raise request_too_large(size, limit)
     raw = b"".join(pieces)
     if encoding is not None:
-        raw = await in_thread(decoded, raw, encoding, limit)
+        raw = await asyncio.to_thread(decoded, raw, encoding, limit)
     raw = _as_utf8(raw)
     # Python keeps a text with one character beyond ASCII in two or four bytes a character.
     body.grow_to(len(raw) if raw.isascii() else 2 * len(raw))
     if len(raw) > HARMLESS_BYTES:
-        await (in_thread(check_shape, raw) if len(raw) > _INLINE_BYTES else _checked(raw))
+        await asyncio.to_thread(check_shape, raw)
     return raw
-
-
-async def _checked(raw: bytes) -> None:
-    check_shape(raw)
 
 
 def decode(raw: bytes, format_: Format) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from litestar import asgi
 from litestar.types import HTTPScope, Receive, Send
 
 from proxy.errors import ApiError, internal_error
+from proxy.fairness import OWNER, Owner
 from proxy.formats.base import Format
 from proxy.formats.chat import Chat
 from proxy.formats.completions import Completions
@@ -45,7 +46,9 @@ async def model_endpoints(scope: HTTPScope, receive: Receive, send: Send) -> Non
             await reply.empty({"allow": "OPTIONS, POST"})
             return
         caller = await _caller(scope)
-        with holding(app.bodies, caller.key_id or _address(scope)) as body:
+        owner = Owner(caller.key_id or _address(scope), request_id)
+        OWNER.set(owner)  # for this task and those that it starts
+        with holding(app.bodies, owner.key) as body:
             request = await _read(app, format_, request_id, scope, receive, caller, body)
             await _run(app, request, reply, receive)
     except ClientDisconnectedError:

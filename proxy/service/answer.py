@@ -3,7 +3,6 @@
 import asyncio
 
 from proxy.cascade.types import Accepted
-from proxy.concurrency import OWNER, Owner
 from proxy.errors import NO_RETRY, ApiError, NoBudgetError, request_timeout
 from proxy.service.admission import admit, require_ledger
 from proxy.service.conversations import recall
@@ -30,7 +29,6 @@ async def answer(state: AppState, request: ModelRequest, reply: Reply) -> None:
     Raises:
         ApiError: the request failed, and the client should see this error. A stream may have begun.
     """
-    OWNER.set(Owner(request.key_id or "", request.id))
     # A request that is refused by these two lines leaves no row in the ledger.
     route = choose_route(state.settings, request.body, request.controls.mode)
     require_ledger(state)

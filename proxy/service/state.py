@@ -15,10 +15,11 @@ from proxy.backends.apis import Api, api_of
 from proxy.backends.small_pool import SmallPool
 from proxy.backends.upstream import Upstream
 from proxy.cascade.plan_cache import PlanCache
-from proxy.concurrency import FairShare, reap
+from proxy.concurrency import reap
 from proxy.config.prices import resolve_prices, small_price
 from proxy.config.schema import Settings
 from proxy.errors import ConfigError
+from proxy.fairness import FairShare, FairThreads
 from proxy.ids import new_id
 from proxy.ledger.database import Database, open_database
 from proxy.ledger.journal import open_journal
@@ -82,6 +83,9 @@ def upstream_apis(settings: Settings) -> dict[str, Api]:
 @asynccontextmanager
 async def open_state(settings: Settings) -> AsyncIterator[AppState]:
     """Open all parts. On exit, write the rest of the ledger and close them."""
+    threads = min(32, (os.cpu_count() or 1) + 4)  # as by default
+    pool_of_threads = FairThreads(threads, "worker", each=threads // 2)
+    asyncio.get_running_loop().set_default_executor(pool_of_threads)
     prices = resolve_prices(settings)
     apis = upstream_apis(settings)
     small = settings.small

@@ -11,8 +11,8 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.concurrency import FairShare
 from proxy.errors import ApiError
+from proxy.fairness import FairShare
 from proxy.formats.chat import Chat
 from proxy.http.body import FREE_BYTES, decode, holding, read_body
 from proxy.http.encodings import decoded
