@@ -130,6 +130,15 @@ def database_unavailable() -> ApiError:
     return unavailable("The database is unavailable.", code="database_unavailable", retry_after_s=5)
 
 
+def too_many_bodies() -> ApiError:
+    """Return the error for a large request while a client, or all of them, have many in memory."""
+    return unavailable(
+        "Too many large requests are in memory at present (server.max_bodies_bytes).",
+        code="too_many_large_requests",
+        retry_after_s=2,
+    )
+
+
 def small_unavailable() -> ApiError:
     """Return the error for a request that needs the small model while no server of it answers."""
     return unavailable("The small model is not available.", code="small_unavailable", retry_after_s=5)

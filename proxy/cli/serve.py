@@ -21,6 +21,7 @@ from proxy.config.loading import overridden_kinds
 from proxy.config.prices import resolve_prices
 from proxy.config.schema import Settings
 from proxy.errors import ConfigError
+from proxy.http.protocol import BoundedHttpProtocol
 from proxy.metrics import shared_by_workers
 from proxy.service.state import upstream_apis
 from proxy.vllm import launch
@@ -73,7 +74,8 @@ def run_server(settings: Settings) -> None:
             host=server.host,
             port=server.port,
             workers=server.workers,
-            http="httptools",
+            http=BoundedHttpProtocol,
+            ws="none",
             loop="auto",
             access_log=False,
             server_header=False,

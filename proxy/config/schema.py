@@ -34,6 +34,9 @@ class Server(Section, frozen=True, kw_only=True):
     """Number of processes. All of them share one vLLM and one database."""
     max_body_bytes: Positive = 20 * 2**20
     """Largest request body. A larger one is refused with status 413."""
+    max_bodies_bytes: Positive = 128 * 2**20
+    """Largest size of all request bodies in the memory of one process. One key may use as much as it leaves to others.
+    Past that, large requests get status 503 with Retry-After."""
     request_timeout_s: Seconds = 600.0
     """Longest time for one request, from its arrival to the end of the answer."""
     admin_key_env: str = "COPE_ADMIN_KEY"

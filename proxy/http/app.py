@@ -19,6 +19,7 @@ from proxy.errors import ApiError, internal_error
 from proxy.http import admin, neighbours, spend
 from proxy.http.cors import cors
 from proxy.http.dependencies import DEPENDENCIES, set_state
+from proxy.http.head import with_head
 from proxy.http.health import live, ready
 from proxy.http.list_models import get_model, list_models
 from proxy.http.metrics import metrics
@@ -63,6 +64,7 @@ def create_app() -> Litestar:
         logging_config=None,
     )
     describe_model_endpoints(app)
+    app.asgi_handler = with_head(app.asgi_handler)
     return app
 
 

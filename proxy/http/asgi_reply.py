@@ -27,6 +27,11 @@ class AsgiReply:
         )
         await self._body(body, more=False)
 
+    async def empty(self, headers: Mapping[str, str]) -> None:
+        """Send a response without a body."""
+        await self._start(204, headers)
+        await self._body(b"", more=False)
+
     async def open(self, headers: Mapping[str, str]) -> None:
         """Start a stream. A second call does nothing."""
         if not self.started:

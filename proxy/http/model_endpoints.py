@@ -10,16 +10,18 @@ import asyncio
 import logging
 
 from litestar import asgi
-from litestar.types import Receive, Scope, Send
+from litestar.types import HTTPScope, Receive, Send
 
 from proxy.errors import ApiError, internal_error
+from proxy.fairness import OWNER, Owner
 from proxy.formats.base import Format
 from proxy.formats.chat import Chat
 from proxy.formats.completions import Completions
 from proxy.formats.embeddings import Embeddings
 from proxy.formats.responses import Responses
 from proxy.http.asgi_reply import AsgiReply
-from proxy.http.body import ClientDisconnectedError, decode, read_body
+from proxy.http.auth import Caller
+from proxy.http.body import ClientDisconnectedError, HeldBody, decode, holding, read_body
 from proxy.http.control_headers import read_controls
 from proxy.http.dependencies import app_state, authenticator
 from proxy.ids import new_id, now
@@ -33,15 +35,22 @@ FORMATS: dict[str, Format] = {f"/v1{d.path}": d for d in (Chat(), Responses(), C
 
 
 @asgi(list(FORMATS))
-async def model_endpoints(scope: Scope, receive: Receive, send: Send) -> None:
+async def model_endpoints(scope: HTTPScope, receive: Receive, send: Send) -> None:
     """Read, admit and answer one request to a model."""
     app = app_state(scope["litestar_app"])
     format_ = FORMATS[scope["path"].rstrip("/")]
     reply = AsgiReply(send)
     request_id = new_id("req")
     try:
-        request = await _admit(app, format_, request_id, scope, receive)
-        await _run(app, request, reply, receive)
+        if scope["method"] == "OPTIONS":
+            await reply.empty({"allow": "OPTIONS, POST"})
+            return
+        caller = await _caller(scope)
+        owner = Owner(caller.key_id or _address(scope), request_id)
+        OWNER.set(owner)  # for this task and those that it starts
+        with holding(app.bodies, owner.key) as body:
+            request = await _read(app, format_, request_id, scope, receive, caller, body)
+            await _run(app, request, reply, receive)
     except ClientDisconnectedError:
         return
     except ApiError as e:
@@ -52,22 +61,34 @@ async def model_endpoints(scope: Scope, receive: Receive, send: Send) -> None:
         await reply.error(internal_error(request_id), named=format_.events_are_named)
 
 
-async def _admit(
-    app: AppState, format_: Format, request_id: str, scope: Scope, receive: Receive
-) -> ModelRequest:
-    method = str(scope.get("method"))
-    if method != "POST":
+async def _caller(scope: HTTPScope) -> Caller:
+    """Check the method and the key, before anything of the body is read."""
+    if scope["method"] != "POST":
         raise ApiError(
             405,
-            f"Method {method} is not allowed here; use POST.",
+            f"Method {scope['method']} is not allowed here; use POST.",
             code="method_not_allowed",
-            headers={"allow": "POST"},
+            headers={"allow": "OPTIONS, POST"},
         )
+    return await authenticator(scope["litestar_app"]).caller(scope["headers"])
+
+
+def _address(scope: HTTPScope) -> str:
+    return scope["client"][0] if scope["client"] else ""
+
+
+async def _read(
+    app: AppState,
+    format_: Format,
+    request_id: str,
+    scope: HTTPScope,
+    receive: Receive,
+    caller: Caller,
+    body: HeldBody,
+) -> ModelRequest:
     headers = scope["headers"]
-    # Before the body is read: a stranger can neither fill the memory nor learn anything.
-    caller = await authenticator(scope["litestar_app"]).caller(headers)
-    raw = await read_body(receive, app.settings.server.max_body_bytes)
     controls = read_controls(headers, app.settings.cascade.max_samples)
+    raw = await read_body(receive, headers, app.settings.server.max_body_bytes, body)
     return ModelRequest(
         format=format_,
         id=request_id,

@@ -17,12 +17,16 @@ from typing import Any
 import msgspec
 
 from proxy.cascade.types import Behaviour, Program
+from proxy.fairness import FairTurns
 from proxy.sandbox.selftest import find_holes
 
 SCRATCH_BYTES = 8 * 2**20
-MEMORY_BYTES = 512 * 2**20
-CPU_SECONDS = 10
-WALL_SECONDS = 20.0
+MEMORY_BYTES = 256 * 2**20
+CPU_SECONDS = 3
+WALL_SECONDS = 4.0
+"""A program that sleeps holds its slot for this time. Usual programs take a tenth of a second."""
+SLOTS = 4
+"""As many as the votes that a request usually needs at once. Programs that sleep should not keep them all."""
 MOST_OUTPUT_BYTES = 2**20
 """The longest report of a run. A run with a longer report counts as failed."""
 
@@ -91,10 +95,10 @@ def _folders(path: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class Sandbox:
-    """Runs programs, at most two at a time."""
+    """Runs programs, at most `SLOTS` at a time. Each key has a fair share of the time."""
 
     command: tuple[str, ...] = field(default_factory=lambda: command(root=os.geteuid() == 0))
-    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
+    turns: FairTurns = field(default_factory=lambda: FairTurns(SLOTS))
 
     async def run(self, program: Program) -> Behaviour:
         """Run a program and return its behaviour. A program that breaks a limit has failed and raises nothing here."""
@@ -106,7 +110,7 @@ class Sandbox:
             "cpu": CPU_SECONDS,
             "scratch": SCRATCH_BYTES,
         }
-        async with self.slots:
+        async with self.turns.turn():
             return await _run(self.command, job) or Behaviour(passed=False)
 
 

@@ -60,6 +60,7 @@ def main() -> None:
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(nowhere, stream)
+    os.nice(10)  # the proxy comes first
     _limit(job["memory"], job["cpu"], job["scratch"])
     _filter()
     behaviour = _perform(job)

@@ -18,6 +18,7 @@ from proxy.concurrency import reap
 from proxy.config.prices import resolve_prices, small_price
 from proxy.config.schema import Settings
 from proxy.errors import ConfigError
+from proxy.fairness import FairShare, FairThreads
 from proxy.ids import new_id
 from proxy.ledger.database import Database, open_database
 from proxy.ledger.journal import open_journal
@@ -50,6 +51,8 @@ class AppState:
     writer: Writer
     zone: ZoneInfo
     """The time zone of budget windows."""
+    bodies: FairShare
+    """The bytes of the request bodies in memory."""
     opened: set[tuple[str | None, str | None, int | None]] = field(default_factory=set)
     """Sessions with their owners and limits that are already in the database."""
 
@@ -79,6 +82,9 @@ def upstream_apis(settings: Settings) -> dict[str, Api]:
 @asynccontextmanager
 async def open_state(settings: Settings) -> AsyncIterator[AppState]:
     """Open all parts. On exit, write the rest of the ledger and close them."""
+    threads = min(32, (os.cpu_count() or 1) + 4)  # as by default
+    pool_of_threads = FairThreads(threads, "worker", each=threads // 2)
+    asyncio.get_running_loop().set_default_executor(pool_of_threads)
     prices = resolve_prices(settings)
     apis = upstream_apis(settings)
     small = settings.small
@@ -106,6 +112,7 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
                 database=database,
                 writer=writer,
                 zone=zone,
+                bodies=FairShare(settings.server.max_bodies_bytes),
             )
             watch = asyncio.create_task(pool.watch())
             try:

@@ -7,11 +7,12 @@ import subprocess
 import sys
 from collections import OrderedDict
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Timer
 from typing import Any, Literal
+
+from proxy.fairness import FairThreads
 
 START_SECONDS = 30.0
 ANSWER_SECONDS = 3.0
@@ -35,7 +36,7 @@ class Worker:
         self._question = question
         self._answer_seconds = answer_seconds
         self._process: _Process | None = None
-        self._thread: ThreadPoolExecutor | None = None
+        self._thread: FairThreads | None = None
         self._known: OrderedDict[bytes, Any] = OrderedDict()
 
     async def ask(self, one: str, other: str = "") -> Any:
@@ -43,7 +44,7 @@ class Worker:
         written = json.dumps((one, other))
         name = hashlib.sha256(written.encode()).digest()  # pairs can be long, and many are remembered
         if name not in self._known:
-            self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix=self._question)
+            self._thread = self._thread or FairThreads(1, self._question, each=1)
             await asyncio.get_running_loop().run_in_executor(self._thread, self._answer, name, written)
         return self._known.get(name)
 
