@@ -205,7 +205,7 @@ def _changed(record: S, change: Callable[[str, Any], Any]) -> S:
         copy = replace
     found = {name: getattr(record, name) for name in names}
     changes = {name: new for name, old in found.items() if (new := change(name, old)) is not old}
-    return copy(record, **changes) if changes else record  # type: ignore[no-any-return]
+    return copy(record, **changes) if changes else record
 
 
 def _storable_value(name: str, value: Any) -> Any:

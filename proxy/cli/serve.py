@@ -8,7 +8,15 @@ from contextlib import ExitStack, nullcontext
 import click
 import uvicorn
 
-from proxy.cli.options import config_option, pin_config, say, secret_names, settings_of, with_database
+from proxy.cli.options import (
+    check_spool,
+    config_option,
+    pin_config,
+    say,
+    secret_names,
+    settings_of,
+    with_database,
+)
 from proxy.config.loading import ENGINE_MODEL, ENGINE_URL, overridden_kinds
 from proxy.config.prices import resolve_prices
 from proxy.config.schema import Settings
@@ -35,6 +43,7 @@ def serve(config: str | None, host: str | None, port: int | None, workers: int |
     resolve_prices(settings)
     upstream_apis(settings)
     _require_key(settings)
+    check_spool(settings)
     for kind in overridden_kinds(settings):
         click.echo(
             f"[cascade.thresholds.{kind}] replaces [{kind}] of {settings.cascade.calibration}", err=True

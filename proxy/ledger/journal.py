@@ -158,7 +158,7 @@ class Journal:
     def _set_aside(self, line: bytes) -> None:
         path = self.folder.parent / REJECTED
         log.critical("a ledger record cannot be written and was moved to %s", path)
-        with open(path, "ab", opener=_open_private) as file:  # noqa: PTH123  (Path.open has no opener)
+        with open(path, "ab", opener=_open_private) as file:
             file.write(line + b"\n")
 
     def _path(self, number: int) -> Path:

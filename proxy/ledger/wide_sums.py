@@ -12,7 +12,7 @@ MOST_SUM = 2**63 - 1
 _SPLIT = 2**31
 
 
-def sum_parts(column: ColumnElement[Any]) -> tuple[ColumnElement[int], ColumnElement[int]]:
+def sum_parts(column: Any) -> tuple[ColumnElement[int], ColumnElement[int]]:
     """Return the sums of the high and of the low parts of a column. `joined` makes one number of them."""
     # The cast reads whatever SQLite has stored: it does not insist on the type of a column.
     value = func.coalesce(cast(column, BigInteger), 0)
@@ -24,13 +24,13 @@ def joined(high: str | int | None, low: str | int | None) -> int:
     return min(int(high or 0) * _SPLIT + int(low or 0), MOST_SUM)
 
 
-def capped_sum(column: ColumnElement[Any]) -> ColumnElement[int]:
+def capped_sum(column: Any) -> ColumnElement[int]:
     """Return the sum of a column for use inside the database."""
     high, low = sum_parts(column)
     total = high * _SPLIT + low
     return case((total >= MOST_SUM, MOST_SUM), else_=cast(total, BigInteger))
 
 
-def capped_addition(stored: ColumnElement[Any], added: ColumnElement[Any]) -> ColumnElement[int]:
+def capped_addition(stored: Any, added: Any) -> ColumnElement[int]:
     """Return the sum of two numbers, of which the second is not negative."""
     return case((stored > MOST_SUM - added, MOST_SUM), else_=stored + added)

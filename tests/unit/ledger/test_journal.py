@@ -60,7 +60,9 @@ async def refuse_cost(engine, cost):
     """Let the database refuse requests of one cost."""
     async with engine.begin() as connection:
         if engine.dialect.name == "sqlite":
-            check = f"BEFORE INSERT ON requests WHEN NEW.cost_nano = {cost} BEGIN SELECT RAISE(ABORT, 'no'); END"
+            check = (
+                f"BEFORE INSERT ON requests WHEN NEW.cost_nano = {cost} BEGIN SELECT RAISE(ABORT, 'no'); END"
+            )
             await connection.execute(text(f"CREATE TRIGGER refuse {check}"))
         else:
             await connection.execute(text(f"ALTER TABLE requests ADD CHECK (cost_nano <> {cost})"))
