@@ -31,8 +31,17 @@ CONFIGURATION = """\
 names, else `./cope.toml`.
 
 Every key can also be set by the environment variable in its row. The environment comes before the file, and the file
-before the default. A value of a variable is read as TOML. If it is not valid TOML, it is read as a string. NAME, MODEL
-and KIND in a variable stand for a name that keeps its case.
+before the default. NAME, MODEL and KIND in a variable stand for a name that keeps its case.
+
+A value of a variable is read as the type of its key:
+
+- a string: as it is. `2024-10-21` and `3` need no quotes.
+- a boolean: `true`, `yes`, `on` or `1`, and `false`, `no`, `off` or `0`, in small or capital letters.
+- a list of strings: `["a", "b"]` or `a,b`.
+- a table: as in TOML, `{usd = 5}`, or as in JSON, `{"usd": 5}`.
+- An empty variable counts as unset.
+
+The file is TOML in UTF-8.
 """
 
 COMMANDS = """\

@@ -3,8 +3,12 @@
 Times are UTC. Amounts are nano-USD. Durations are milliseconds.
 """
 
+import math
+import sys
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass, replace
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -135,3 +139,99 @@ class Settlement(Struct, frozen=True, tag="Settle"):
 
 Record = RequestRecord | CallRecord | PlanRecord | Reservation | Settlement
 """A record that goes through the journal into the database."""
+
+
+MOST = 10**15
+"""The highest number in a record: a million USD for one call. Thousands of such rows fit into a 64-bit sum."""
+LONGEST_NAME = 2400
+"""The longest text, in bytes of UTF-8, that an index of Postgres takes beside the other columns of a key."""
+_CONTENT = ("prompt", "answer", "text")
+_KEPT = ("id", "request_id", "key_id", "reservation_id", "role", "tier", "kind", "mode")
+
+S = TypeVar("S")
+
+
+def storable_text(text: str) -> str:
+    """Return a text that every database and encoder takes: without NUL, and without halves of characters.
+
+    Two halves that belong together become the character that they stand for.
+    """
+    if "\0" in text:
+        text = text.replace("\0", "\ufffd")
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
+def storable_name(text: str) -> str:
+    """Return a storable text that is short enough for an index."""
+    text = storable_text(text)
+    if 4 * len(text) <= LONGEST_NAME:
+        return text
+    return text.encode()[:LONGEST_NAME].decode("utf-8", "ignore")
+
+
+def storable(record: S) -> S:
+    """Return a record that every database takes: storable texts, finite numbers, and integers in 0..MOST.
+
+    Only content keeps its length. The record itself is returned if nothing has to be changed.
+    """
+    return _changed(record, _storable_value)
+
+
+def storable_budget(ref: BudgetRef) -> BudgetRef:
+    """Return a budget with a storable name. Its limit stays."""
+    name, owner = storable_name(ref.name), storable_name(ref.owner)
+    if name is ref.name and owner is ref.owner:
+        return ref
+    return msgspec.structs.replace(ref, name=name, owner=owner)
+
+
+def without_texts(record: S) -> S:
+    """Return a record that keeps its ids, times and numbers, and has "?" for its texts and no details."""
+    return _changed(record, lambda name, value: value if name in _KEPT else _textless(value))
+
+
+def _changed(record: S, change: Callable[[str, Any], Any]) -> S:
+    if isinstance(record, Struct):
+        names: tuple[str, ...] = record.__struct_fields__
+        copy: Callable[..., Any] = msgspec.structs.replace
+    else:
+        names = tuple(f.name for f in fields(record))  # type: ignore[arg-type]
+        copy = replace
+    found = {name: getattr(record, name) for name in names}
+    changes = {name: new for name, old in found.items() if (new := change(name, old)) is not old}
+    return copy(record, **changes) if changes else record
+
+
+def _storable_value(name: str, value: Any) -> Any:
+    match value:
+        case str():
+            return storable_text(value) if name in _CONTENT else storable_name(value)
+        case bool() | None | datetime():
+            return value
+        case int():
+            return value if 0 <= value <= MOST else max(0, min(value, MOST))
+        case float():
+            if math.isfinite(value):
+                return value
+            return 0.0 if math.isnan(value) else math.copysign(sys.float_info.max, value)
+        case tuple():
+            new = tuple(_storable_value(name, v) for v in value)
+            return value if all(a is b for a, b in zip(new, value, strict=True)) else new
+        case _ if isinstance(value, Struct) or is_dataclass(value):
+            return _changed(value, _storable_value)
+    return value
+
+
+def _textless(value: Any) -> Any:
+    match value:
+        case str():
+            return "?"
+        case tuple():
+            return ()
+    return value

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 import click
 import openai
 
-from proxy.cli.options import config_option, settings_of, with_database
+from proxy.cli.options import check_spool, config_option, settings_of, with_database
 from proxy.config.loading import overridden_kinds
 from proxy.config.schema import Settings
 from proxy.errors import ConfigError
@@ -27,6 +28,7 @@ def doctor(config: str | None) -> None:
         ("prices", _prices),
         ("tokenizers", lambda s: f"{count_text(s.large.model, 'hello world')} tokens in 'hello world'"),
         ("database", _database),
+        ("spool", _spool),
         ("sandbox", _sandbox),
         ("small tier", _small),
         ("upstream", _upstream),
@@ -37,10 +39,18 @@ def doctor(config: str | None) -> None:
             click.echo(f"ok    {name}: {check(settings)}")
         except Exception as e:  # noqa: BLE001  (every failure is a result of a check)
             failed += 1
-            lines = e.problems if isinstance(e, ConfigError) else [f"{type(e).__name__}: {e}"]
-            click.echo(f"FAIL  {name}: {'; '.join(lines)[:500]}")
+            click.echo(f"FAIL  {name}: {_words(e)[:500]}")
     if failed:
         raise SystemExit(1)
+
+
+def _words(error: Exception) -> str:
+    match error:
+        case ConfigError():
+            return "; ".join(error.problems)
+        case click.ClickException():
+            return error.message
+    return f"{type(error).__name__}: {error}"
 
 
 def _calibration(settings: Settings) -> str:
@@ -72,6 +82,20 @@ def _database(settings: Settings) -> str:
         else ""
     )
     return f"schema {migrate.current(settings.database.url)}{note}"
+
+
+def _spool(settings: Settings) -> str:
+    from proxy.ledger.journal import REJECTED  # noqa: PLC0415
+
+    check_spool(settings)
+    rejected = Path(settings.ledger.spool_dir) / REJECTED
+    if not rejected.exists():
+        return f"{settings.ledger.spool_dir} can be written"
+    count = rejected.read_bytes().count(b"\n")
+    raise click.ClickException(
+        f"ledger.spool_dir: the database has refused {count} records, which are not in any report; "
+        f"read {rejected}, correct the database and delete the file"
+    )
 
 
 def _sandbox(settings: Settings) -> str:

@@ -1,5 +1,8 @@
 """The `cope-proxy` command. Each group of commands has its own module."""
 
+import errno
+import io
+import os
 import sys
 
 import click
@@ -24,13 +27,26 @@ from proxy.errors import ConfigError
 
 class _Root(click.Group):
     def invoke(self, ctx: click.Context) -> object:
-        """Report each problem of the config in one line instead of a traceback."""
+        """Report each problem of the config, and a file that cannot be used, in one line and without a traceback.
+
+        Files that a command creates can only be read by the user who calls it.
+        """
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # not every terminal can show every character
+        mask = os.umask(0o077)
         try:
             return super().invoke(ctx)
         except ConfigError as e:
             for problem in e.problems:
                 click.echo(f"config: {problem}", err=True)
             sys.exit(2)
+        except OSError as e:
+            if e.errno == errno.EPIPE:
+                raise
+            file = "" if e.filename is None else f"{e.filename}: "
+            raise click.ClickException(f"{file}{e.strerror or e}") from e
+        finally:
+            os.umask(mask)
 
 
 @click.group(cls=_Root, context_settings={"help_option_names": ["-h", "--help"]})

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from rich.console import Console
+from rich.text import Text
 
 from proxy.config.loading import ENGINE_KEY, ENGINE_MODEL, ENGINE_URL, config_path, load, with_engine
 from proxy.config.schema import Settings, Small, Vllm
@@ -38,12 +40,24 @@ class _Usd(click.ParamType[int]):
 
 USD = _Usd()
 PIPE_WIDTH = 170
-_SQLITE = "sqlite+aiosqlite:///"
+_CONTROLS = re.compile(
+    "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u061c\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff]"
+)
+"""Characters that move the cursor, change the order of a line or cannot be seen."""
+
+
+class _PlainConsole(Console):
+    """A console that shows a text as it is: other people's texts are no markup, and control no terminal."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return the text for the screen."""
+        visible = _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+        return super().render_str(visible, **{**options, "markup": False, "emoji": False})
 
 
 def console() -> Console:
     """Return a console. In a pipe it is wide enough for complete numbers."""
-    return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    return _PlainConsole(width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
 
 config_option: Callable[[Any], Any] = click.option(
@@ -91,22 +105,25 @@ def database_errors(url: str) -> Iterator[None]:
     Raises:
         click.ClickException: the database cannot be used.
     """
-    from proxy.ledger.database import DatabaseError  # noqa: PLC0415
+    from proxy.ledger.problems import database_problem  # noqa: PLC0415
 
-    folder = Path(url.removeprefix(_SQLITE)).parent
-    # aiosqlite's thread may print a traceback of its own when SQLite cannot open the file.
-    if url.startswith(_SQLITE) and not os.access(folder, os.W_OK):
-        raise _unusable(f"{folder} is not a folder that can be written")
     try:
         yield
-    except (DatabaseError, OSError) as e:
-        raise _unusable(str(getattr(e, "orig", None) or e).splitlines()[0]) from e
+    except Exception as e:
+        if (problem := database_problem(e, url)) is None:
+            raise
+        raise click.ClickException(f"database.url: the database cannot be used: {problem}") from e
 
 
-def _unusable(reason: str) -> click.ClickException:
-    return click.ClickException(
-        f"database.url: the database cannot be used ({reason}); start it, or correct the URL or its permissions"
-    )
+def check_spool(settings: Settings) -> None:
+    """Check that the journals of the ledger can be written.
+
+    Raises:
+        ConfigError: they cannot.
+    """
+    from proxy.service.state import start_journal  # noqa: PLC0415
+
+    start_journal(settings).close()
 
 
 def secret_names(settings: Settings) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from proxy.cli.options import config_option, console, settings_of, with_database
 from proxy.ledger.requests import RequestDetails, get_request, list_requests
@@ -56,9 +57,8 @@ def requests_show(config: str | None, request_id: str) -> None:
 def _print_request(console: Console, details: RequestDetails) -> None:
     """Print a request with its stages, plans and calls."""
     r = details.request
-    console.print(
-        f"[bold]{r.id}[/]  {r.started_at:%Y-%m-%d %H:%M:%S} UTC  status {r.status}", highlight=False
-    )
+    when = f"  {r.started_at:%Y-%m-%d %H:%M:%S} UTC  status {r.status}"
+    console.print(Text.assemble((r.id, "bold"), when), highlight=False)
     console.print(
         f"task {r.task or '-'}  mode {r.mode}  answered by {r.model or '-'} at stage {r.stage or '-'}"
         f"  {r.latency_ms} ms",
@@ -68,9 +68,9 @@ def _print_request(console: Console, details: RequestDetails) -> None:
     console.print(f"cost {format_usd(r.cost)} USD  large model alone {baseline} USD", highlight=False)
     for name in ("reason", "degraded", "error", "session", "user"):
         if getattr(r, name):
-            console.print(f"{name}: {getattr(r, name)}", highlight=False, markup=False)
+            console.print(f"{name}: {getattr(r, name)}", highlight=False)
     if r.tags:
-        console.print(f"tags: {', '.join(r.tags)}", highlight=False, markup=False)
+        console.print(f"tags: {', '.join(r.tags)}", highlight=False)
     for s in details.stages:
         verdict = "accepted" if s.accepted else "escalated"
         console.print(
@@ -80,7 +80,7 @@ def _print_request(console: Console, details: RequestDetails) -> None:
         )
     for p in details.plans:
         mark = "*" if p.chosen else " "
-        console.print(f" {mark} {p.kind}: {p.text}", highlight=False, markup=False)
+        console.print(f" {mark} {p.kind}: {p.text}", highlight=False)
     table = Table("stage", "role", "model", "sample", "vote", "in", "out", "cost USD", "ms", "end")
     for c in details.calls:
         end = (

@@ -9,6 +9,7 @@ import click
 import uvicorn
 
 from proxy.cli.options import (
+    check_spool,
     config_option,
     engine_variables,
     pin_config,
@@ -44,6 +45,7 @@ def serve(config: str | None, host: str | None, port: int | None, workers: int |
     resolve_prices(settings)
     upstream_apis(settings)
     _require_key(settings)
+    check_spool(settings)
     for kind in overridden_kinds(settings):
         click.echo(
             f"[cascade.thresholds.{kind}] replaces [{kind}] of {settings.cascade.calibration}", err=True

@@ -88,8 +88,10 @@ def _time_zone(name: str) -> Iterator[str]:
 
 
 def _database(url: str) -> Iterator[str]:
-    if not url.startswith(("sqlite+aiosqlite://", "postgresql+asyncpg://")):
-        yield (
-            f"database.url: {url.split('://', maxsplit=1)[0]!r} is not supported; "
-            "use sqlite+aiosqlite:///FILE or postgresql+asyncpg://user@host/db"
-        )
+    # The message never has the complete URL, which may have a password.
+    scheme, colon, rest = url.partition("://")
+    if scheme not in ("sqlite+aiosqlite", "postgresql+asyncpg") or not colon:
+        named = f"{scheme!r} is not supported" if colon else "it is not a URL"
+        yield f"database.url: {named}; use sqlite+aiosqlite:///FILE or postgresql+asyncpg://user@host/db"
+    elif scheme == "sqlite+aiosqlite" and rest.split("?", maxsplit=1)[0] in ("", "/", "/:memory:"):
+        yield "database.url: it names no file, and a database in memory keeps nothing; use sqlite+aiosqlite:///FILE"

@@ -4,6 +4,7 @@ The environment (`COPE__SECTION__KEY`) comes first, then the file, then the defa
 reported at once, in one line each.
 """
 
+import codecs
 import difflib
 import os
 import tomllib
@@ -12,17 +13,16 @@ from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from proxy.cascade.types import TaskKind
 from proxy.config.checks import contradictions
+from proxy.config.environment import overlay_environment
 from proxy.config.schema import Section, Settings, Thresholds
 from proxy.errors import ConfigError
 from proxy.pricing.money import MAX_USD
-
-ENV_PREFIX = "COPE__"
 
 # `serve` sets these three for its workers when it supervises a vLLM.
 ENGINE_URL = "COPE_ENGINE_URL"
@@ -45,25 +45,61 @@ def load(path: Path | None, env: Mapping[str, str] = os.environ) -> Settings:
         ConfigError: the settings cannot be used. It has one line for every problem.
     """
     table: dict[str, Any] = {}
+    problems: list[str] = []
     if path is not None:
         try:
-            table = tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
+            table = _read_toml(path)
         except OSError as e:
             raise ConfigError(
                 [f"{path}: cannot be read ({e.strerror}). `cope-proxy init` writes one."]
             ) from e
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-            raise ConfigError([f"{path}: not valid TOML: {e}"]) from e
-    problems = _overlay_env(table, env)
-    calibration = (table.get("cascade") or {}).get("calibration")
-    if isinstance(calibration, str):
-        _add_calibration(calibration, table["cascade"], problems)
+        except ValueError as e:
+            raise ConfigError([f"{path}: {e}"]) from e
+    sources = overlay_environment(table, env, problems)
+    cascade = table.get("cascade")
+    if isinstance(cascade, dict) and isinstance(cascade.get("calibration"), str):
+        _add_calibration(cascade["calibration"], cascade, problems)
     settings: Settings = _build(Settings, table, (), problems)
     if not problems:
         problems += contradictions(settings)
     if problems:
-        raise ConfigError(problems)
+        raise ConfigError([_with_source(problem, sources) for problem in problems])
     return settings
+
+
+def _with_source(problem: str, sources: Mapping[str, str]) -> str:
+    """Add the environment variable that has set the key of a problem."""
+    key = problem.partition(": ")[0]
+    named = (
+        name
+        for path, name in sources.items()
+        if path == key or (": unknown" in problem and path.startswith(f"{key}."))
+    )
+    variable = None if "environment variable" in problem else next(named, None)
+    return problem if variable is None else f"{problem} (environment variable {variable})"
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file in UTF-8, with or without a byte order mark.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is not TOML in UTF-8. The message says what it is.
+    """
+    data = path.read_bytes()
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data[:4]:
+        raise ValueError("the file is in UTF-16 or UTF-32; save it as UTF-8")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as e:
+        line = data[: e.start].count(b"\n") + 1
+        raise ValueError(f"the file is not in UTF-8 (line {line}); save it as UTF-8") from e
+    try:
+        return tomllib.loads(text, parse_float=Decimal)
+    except RecursionError:
+        raise ValueError("not valid TOML: it is nested too deeply") from None
+    except ValueError as e:
+        raise ValueError(f"not valid TOML: {e}") from e
 
 
 def with_engine(settings: Settings, env: Mapping[str, str]) -> Settings:
@@ -83,8 +119,8 @@ def _add_calibration(calibration: str, cascade: dict[str, Any], problems: list[s
     Tables are never mixed, because the guarantee holds for the thresholds, samples and plans together.
     """
     try:
-        calibrated = tomllib.loads(Path(calibration).read_text(encoding="utf-8"), parse_float=Decimal)
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        calibrated = _read_toml(Path(calibration))
+    except (OSError, ValueError) as e:
         problems.append(
             f"cascade.calibration: {calibration} cannot be read ({e}); `cope-proxy calibrate` writes one"
         )
@@ -99,53 +135,9 @@ def overridden_kinds(settings: Settings) -> list[str]:
     cascade = settings.cascade
     if cascade.calibration is None:
         return []
-    found = tomllib.loads(Path(cascade.calibration).read_text(encoding="utf-8"), parse_float=Decimal)
+    found = _read_toml(Path(cascade.calibration))
     tables = _build_map(dict[TaskKind, Thresholds], found, (), [])
     return [kind for kind, table in tables.items() if cascade.thresholds.get(kind) != table]
-
-
-def _overlay_env(table: dict[str, Any], env: Mapping[str, str]) -> list[str]:
-    """Set the keys that the environment names and return the problems."""
-    problems = []
-    for name, raw in sorted(env.items()):
-        if not name.startswith(ENV_PREFIX):
-            continue
-        node = table
-        path = _key_path(name.removeprefix(ENV_PREFIX).split("__"))
-        for key in path[:-1]:
-            child = node.setdefault(key, {})
-            if not isinstance(child, dict):
-                problems.append(f"{name}: {key} is not a table")
-                break
-            node = child
-        else:
-            node[path[-1]] = _parse_env(raw)
-    return problems
-
-
-def _key_path(names: list[str]) -> list[str]:
-    """Return the keys that the parts of a variable's name stand for.
-
-    Keys of the schema are lower case. Names of your own, such as the model in `[prices."gpt-4o"]`, keep their case.
-    """
-    path: list[str] = []
-    type_: Any = Settings
-    for name in names:
-        if get_origin(type_) is dict:
-            path.append(name)
-            type_ = get_args(type_)[1]
-        else:
-            key = name.lower()
-            path.append(key)
-            type_ = _section_type(get_type_hints(type_).get(key)) if _is_section(type_) else None
-    return path
-
-
-def _parse_env(raw: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {raw}", parse_float=Decimal)["value"]
-    except tomllib.TOMLDecodeError:
-        return raw
 
 
 def _is_section(type_: Any) -> bool:
@@ -181,10 +173,10 @@ def _build(section: type[Any], table: Any, path: tuple[str, ...], problems: list
         else:
             try:
                 values[key] = msgspec.convert(value, hints[key], strict=True, dec_hook=_decode)
-                if isinstance(values[key], Decimal) and not 0 <= values[key] <= MAX_USD:
+                if isinstance(values[key], Decimal) and not _is_amount(values[key]):
                     problems.append(f"{here}: {values[key]} is not an amount of USD in 0..{MAX_USD}")
             except msgspec.ValidationError as e:
-                problems.append(f"{here}: {_without_path(str(e))}")
+                problems.append(f"{here}: {_without_path(str(e))}{_accepted_words(hints[key])}")
     missing = [f.name for f in msgspec.structs.fields(section) if f.required and f.name not in table]
     problems += [f"{'.'.join((*path, name))}: missing; add it" for name in missing]
     if problems:
@@ -210,8 +202,19 @@ def _build_map(type_: Any, table: Any, path: tuple[str, ...], problems: list[str
     }
 
 
+def _is_amount(usd: Decimal) -> bool:
+    return usd.is_finite() and 0 <= usd <= MAX_USD
+
+
 def _decode(type_: type, value: Any) -> Any:
     raise msgspec.ValidationError(f"Expected `{type_.__name__}`, got `{type(value).__name__}`")
+
+
+def _accepted_words(type_: Any) -> str:
+    """Return the words that a key accepts, if it accepts nothing else."""
+    options = get_args(type_) if get_origin(type_) in (Union, UnionType) else (type_,)
+    words = [str(word) for option in options if get_origin(option) is Literal for word in get_args(option)]
+    return f"; use one of {', '.join(words)}" if words else ""
 
 
 def _without_path(message: str) -> str:

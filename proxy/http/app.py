@@ -15,7 +15,7 @@ from proxy import __version__
 from proxy.audits.runner import auditing
 from proxy.cascade import confidence
 from proxy.config.loading import config_path, load, with_engine
-from proxy.errors import ApiError, internal_error
+from proxy.errors import ApiError, database_unavailable, internal_error
 from proxy.http import admin, neighbours, spend
 from proxy.http.cors import cors
 from proxy.http.dependencies import DEPENDENCIES, set_state
@@ -25,6 +25,7 @@ from proxy.http.list_models import get_model, list_models
 from proxy.http.metrics import metrics
 from proxy.http.model_endpoints import model_endpoints
 from proxy.http.openapi import describe_model_endpoints
+from proxy.ledger.database import DatabaseError
 from proxy.service.background import in_background
 from proxy.service.state import open_state
 
@@ -96,5 +97,10 @@ def _framework_error(request: Request[Any, Any, Any], error: HTTPException) -> R
 
 
 def _unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    if isinstance(error, (DatabaseError, OSError)):
+        log.warning(
+            "%s %s: the database is unavailable (%s)", request.method, request.url.path, type(error).__name__
+        )
+        return _render(database_unavailable())
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
     return _render(internal_error())

@@ -17,7 +17,8 @@ from sqlalchemy.sql import bindparam
 
 from proxy.ledger.tables import BudgetRow
 from proxy.ledger.views import view
-from proxy.records import BudgetRef
+from proxy.ledger.wide_sums import MOST_SUM
+from proxy.records import BudgetRef, storable_budget
 
 
 @dataclass(eq=False)
@@ -138,7 +139,8 @@ async def store_budgets(connection: AsyncConnection, budgets: Iterable[LockedBud
     values = [
         {
             "budget_id": budget.id, "limit_nano": budget.limit, "lowest_header_nano": budget.lowest_header,
-            "spent_nano": budget.spent, "reserved_nano": budget.reserved, "unsettled_nano": budget.unsettled,
+            "spent_nano": min(budget.spent, MOST_SUM), "reserved_nano": budget.reserved,
+            "unsettled_nano": min(budget.unsettled, MOST_SUM),
         }
         for budget in budgets
     ]  # fmt: skip
@@ -152,7 +154,7 @@ async def remaining(engine: AsyncEngine, refs: Sequence[BudgetRef]) -> int | Non
     left = []
     async with engine.connect() as connection:
         await connection.execution_options(readonly=True)
-        for ref in refs:
+        for ref in map(storable_budget, refs):
             row: Any = (await connection.execute(select(BudgetRow).where(*_is(ref)))).one_or_none()
             if row is None:
                 left += [] if ref.limit is None else [ref.limit]

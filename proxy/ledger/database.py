@@ -1,8 +1,9 @@
 """Opening a database: SQLite in WAL mode, or Postgres."""
 
+import os
 from typing import Any
 
-from sqlalchemy import event, text
+from sqlalchemy import event, make_url, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -10,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from proxy.ledger.rollups import bucket_of
 
 BUSY_TIMEOUT_MS = 15_000
+CONNECT_TIMEOUT_S = 10
 
 DatabaseError = SQLAlchemyError
 """The error of an unavailable database, beside OSError."""
@@ -17,14 +19,54 @@ Database = AsyncEngine
 """The type for other packages: they pass it on to the ledger and use no SQL."""
 
 
+class UnreachableError(SQLAlchemyError):
+    """The database cannot be opened. The cause is the error of the driver, or of its absence."""
+
+
 def open_database(url: str) -> AsyncEngine:
-    """Open an engine. It connects on its first use."""
+    """Open an engine. It connects on its first use, and creates a missing SQLite file that others cannot read.
+
+    Raises:
+        UnreachableError: the URL is invalid, or its driver is not installed.
+    """
+    options: dict[str, Any]
     if url.startswith("postgresql"):
-        return create_async_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=5, pool_timeout=10)
-    engine = create_async_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
-    event.listen(engine.sync_engine, "connect", _configure_sqlite)
-    event.listen(engine.sync_engine, "begin", _begin_sqlite)
+        options = {"pool_pre_ping": True, "pool_size": 5, "max_overflow": 5, "pool_timeout": 10}
+        options["connect_args"] = {"timeout": CONNECT_TIMEOUT_S}
+    else:
+        options = {"connect_args": {"timeout": BUSY_TIMEOUT_MS / 1000}}
+    try:
+        engine = create_async_engine(url, **options)
+    except (SQLAlchemyError, ImportError, TypeError, ValueError) as e:
+        raise UnreachableError(type(e).__name__) from e
+    event.listen(engine.sync_engine, "do_connect", _connect)
+    if engine.dialect.name == "sqlite":
+        event.listen(engine.sync_engine, "connect", _configure_sqlite)
+        event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine
+
+
+def sqlite_file(url: str) -> str | None:
+    """Return the path of a SQLite database, or `None` for another database."""
+    try:
+        parts = make_url(url)
+    except (SQLAlchemyError, ValueError):
+        return None
+    named = parts.get_backend_name() == "sqlite" and parts.database not in (None, "", ":memory:")
+    return parts.database if named else None
+
+
+def _connect(dialect: Any, _: object, args: Any, options: Any) -> Any:
+    """Connect. Raise OSError or an error of SQLAlchemy: drivers have more kinds of their own."""
+    if dialect.name == "sqlite" and args and args[0] != ":memory:" and not args[0].startswith("file:"):
+        # SQLite gives its other files the permissions of this one.
+        os.close(os.open(args[0], os.O_RDWR | os.O_CREAT, 0o600))
+    try:
+        return dialect.connect(*args, **options)
+    except (SQLAlchemyError, OSError, dialect.loaded_dbapi.Error):
+        raise
+    except Exception as e:
+        raise UnreachableError(f"{type(e).__name__}: {e}") from e
 
 
 def _configure_sqlite(connection: Any, _: object) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from proxy.records import Record
+from proxy.records import Record, storable
 
 log = logging.getLogger(__name__)
 
@@ -32,14 +32,15 @@ class JournalFullError(Exception):
 
 
 class Journal:
-    """The journal of this process, or an adopted one.
+    """The journal of this process, or an adopted one. Only the user of the process can read its files.
 
     Raises:
         BlockingIOError: the process of the journal is alive.
+        OSError: the folder cannot be written.
     """
 
     def __init__(self, folder: Path, *, max_bytes: int) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        _make_folder(folder)
         self.folder = folder
         self._max_bytes = max_bytes
         self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -52,7 +53,7 @@ class Journal:
         os.write(self._lock, str(os.getpid()).encode())  # for people: only the lock is checked
         self._segments = sorted(int(p.stem) for p in folder.glob("*.log")) or [1]
         self._sizes = {n: p.stat().st_size if (p := self._path(n)).exists() else 0 for n in self._segments}
-        self._file = os.open(self._path(self._segments[-1]), os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        self._file = _open_private(self._path(self._segments[-1]), os.O_RDWR | os.O_APPEND)
         self._offset = 0  # into the first segment: everything before it is in the database
 
     @property
@@ -71,18 +72,18 @@ class Journal:
         return self.backlog_bytes >= self._max_bytes
 
     def append(self, records: Sequence[Record]) -> None:
-        """Append records, all or none.
+        """Append records, all or none. This is the place where each record becomes storable.
 
         Raises:
             JournalFullError: there is no room.
         """
         if self.full:
             raise JournalFullError(f"the ledger's spool has reached its limit of {self._max_bytes} bytes")
-        data = b"".join(_encoder.encode(r) + b"\n" for r in records)
+        data = b"".join(_encoder.encode(storable(r)) + b"\n" for r in records)
         last = self._segments[-1]
-        if self._sizes[last] >= SEGMENT_BYTES:
-            last = self._next_segment()
         try:
+            if self._sizes[last] >= SEGMENT_BYTES:
+                last = self._next_segment()
             written = os.write(self._file, data)
         except OSError as e:
             raise JournalFullError(f"the ledger's spool cannot be written: {e.strerror}") from e
@@ -97,13 +98,16 @@ class Journal:
         A line that cannot be read is moved aside and logged, so that it does not block the rest.
         """
         first = self._segments[0]
-        file = os.open(self._path(first), os.O_RDONLY)
+        # The last segment is open. It can be read even if somebody has deleted the folder.
+        only = len(self._segments) == 1
+        file = self._file if only else os.open(self._path(first), os.O_RDONLY)
         try:
             data = os.pread(file, READ_BYTES, self._offset)
             if b"\n" not in data and self._sizes[first] > self._offset + len(data):
                 data = os.pread(file, self._sizes[first] - self._offset, self._offset)
         finally:
-            os.close(file)
+            if not only:
+                os.close(file)
         # A dead process may have left half a line. Its `append` never returned, so nothing relies on it.
         end = data.rfind(b"\n") + 1
         return list(self._decode(data[:end])), self._offset + (end or len(data))
@@ -115,7 +119,7 @@ class Journal:
         if end < self._sizes[first]:
             return
         if len(self._segments) > 1:
-            self._path(first).unlink()
+            self._path(first).unlink(missing_ok=True)
             del self._sizes[first]
             self._segments.pop(0)
         else:
@@ -136,7 +140,8 @@ class Journal:
 
     def _next_segment(self) -> int:
         number = self._segments[-1] + 1
-        file = os.open(self._path(number), os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        _make_folder(self.folder)  # somebody may have deleted it
+        file = _open_private(self._path(number), os.O_RDWR | os.O_APPEND)
         os.close(self._file)
         self._file = file
         self._segments.append(number)
@@ -153,15 +158,28 @@ class Journal:
     def _set_aside(self, line: bytes) -> None:
         path = self.folder.parent / REJECTED
         log.critical("a ledger record cannot be written and was moved to %s", path)
-        with path.open("ab") as file:
+        with open(path, "ab", opener=_open_private) as file:
             file.write(line + b"\n")
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:08d}.log"
 
 
+def _make_folder(folder: Path) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.mkdir(exist_ok=True, mode=0o700)
+
+
+def _open_private(path: str | Path, flags: int) -> int:
+    return os.open(path, flags | os.O_CREAT, 0o600)
+
+
 def open_journal(spool: Path, name: str, *, max_bytes: int) -> Journal:
-    """Start the journal of this process. It is renamed once it is locked, so that no other process adopts it."""
+    """Start the journal of this process. It is renamed once it is locked, so that no other process adopts it.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
     journal = Journal(spool / f".{name}", max_bytes=max_bytes)
     journal.folder = journal.folder.rename(spool / name)
     return journal

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from proxy.ledger import rollups
 from proxy.ledger.rows import request_row
 from proxy.ledger.tables import CallRow, RequestRow
+from proxy.ledger.wide_sums import capped_sum
 from proxy.records import RequestRecord
 
 
@@ -32,7 +33,7 @@ async def close_orphaned_requests(
             func.min(CallRow.key_id).label("key_id"),
             func.min(CallRow.started_at).label("started_at"),
             func.max(CallRow.model).label("model"),
-            func.sum(CallRow.cost_nano).label("cost"),
+            capped_sum(CallRow.cost_nano).label("cost"),
         )
         .outerjoin(RequestRow, RequestRow.id == CallRow.request_id)
         .where(CallRow.started_at >= since, CallRow.started_at < until, RequestRow.id.is_(None))

@@ -4,12 +4,13 @@ from datetime import timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import BigInteger, Select, cast, delete, func, insert, literal, select
+from sqlalchemy import Select, delete, func, insert, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from proxy.ledger.rollups import DIMENSIONS, SUMS, TIMED, by_month
 from proxy.ledger.row_sums import DaySpan, days_with_rows, latencies, totals
 from proxy.ledger.tables import LatencyRollupRow, RollupRow
+from proxy.ledger.wide_sums import capped_sum
 
 
 async def rebuild(engine: AsyncEngine, zone: ZoneInfo) -> int:
@@ -51,7 +52,7 @@ async def _rebuild_months(connection: AsyncConnection) -> None:
         for dimension in dimensions:
             await connection.execute(delete(table).where(table.dimension == by_month(dimension)))
             grouped = [getattr(table, k) for k in keys]
-            sums = (cast(func.sum(getattr(table, n)), BigInteger) for n in amounts)
+            sums = (capped_sum(getattr(table, n)) for n in amounts)
             rows = select(literal(by_month(dimension)), month, *grouped, *sums).where(
                 table.dimension == dimension
             )

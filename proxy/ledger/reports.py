@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from proxy.ledger import row_sums
 from proxy.ledger.rollups import SUMS, Dimension, by_month, local_day, percentile
 from proxy.ledger.tables import LatencyRollupRow, RollupRow
+from proxy.ledger.wide_sums import MOST_SUM, capped_sum, joined, sum_parts
 
 By = Literal["day", "model", "tier", "stage", "task", "key", "session", "user", "tag"]
 GROUPS = get_args(By)
@@ -161,9 +162,10 @@ def _totals(
     rows = union_all(*selects).subquery()
     group = _group(rows, by)
     # As text: Postgres sums into numeric, and a driver may turn that into floats.
-    query = select(group, *(cast(func.sum(rows.c[name]), String) for name in SUMS)).group_by(group)
+    parts = (cast(part, String) for name in SUMS for part in sum_parts(rows.c[name]))
+    query = select(group, *parts).group_by(group)
     if limit is not None:
-        dearest = (func.sum(rows.c.cost_nano).desc(), func.sum(rows.c.requests).desc(), group)
+        dearest = (capped_sum(rows.c.cost_nano).desc(), capped_sum(rows.c.requests).desc(), group)
         query = query.order_by(*dearest).limit(limit)
     return query if key_id is None else query.where(rows.c.key_id == key_id)
 
@@ -187,9 +189,9 @@ def _group(rows: Subquery, by: By) -> ColumnElement[Any]:
 
 
 async def _add_totals(connection: AsyncConnection, query: Select[Any], totals: dict[str, list[int]]) -> None:
-    for group, *amounts in await connection.execute(query):
-        before = totals[group]
-        totals[group] = [b + int(amount) for b, amount in zip(before, amounts, strict=True)]
+    for group, *parts in await connection.execute(query):
+        amounts = (joined(high, low) for high, low in zip(parts[::2], parts[1::2], strict=True))
+        totals[group] = [min(a + b, MOST_SUM) for a, b in zip(totals[group], amounts, strict=True)]
 
 
 async def _add_latencies(

@@ -108,7 +108,9 @@ async def get_request(
 
 
 def _summary(row: Any) -> RequestSummary:
-    return view(RequestSummary, row, cost=row.cost_nano, baseline=row.baseline_nano, tags=tuple(row.tags))
+    return view(
+        RequestSummary, row, cost=row.cost_nano, baseline=row.baseline_nano, tags=tuple(row.tags or ())
+    )
 
 
 def _call(row: Any) -> CallView:

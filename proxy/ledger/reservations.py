@@ -86,7 +86,8 @@ async def settle_and_reserve(
     ids = {id_ for pairs in requested for _, id_ in pairs} | {id_ for s in settled for id_ in s.budget_ids}
     budgets = await lock_budgets(connection, ids)
     for one in settled:
-        _settle(one, [budgets[id_] for id_ in one.budget_ids])
+        # Somebody may have deleted a budget. That must not block the settlements of all others.
+        _settle(one, [budgets[id_] for id_ in one.budget_ids if id_ in budgets])
     rows: list[dict[str, object]] = []
     outcomes: list[ReservationOutcome] = []
     for request, pairs in zip(requests, requested, strict=True):

@@ -15,6 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from proxy.ledger.tables import LatencyRollupRow, RollupRow
+from proxy.ledger.wide_sums import MOST_SUM, capped_addition
 from proxy.records import CallRecord, RequestRecord
 
 Dimension = Literal["all", "stage", "task", "session", "user", "tag", "model", "tier"]
@@ -107,8 +108,9 @@ async def add(
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     if sums:
         insert = dialect.insert(RollupRow)
-        grow = {name: getattr(RollupRow, name) + insert.excluded[name] for name in SUMS}
-        rows = [_named(key) | dict(zip(SUMS, sums[key], strict=True)) for key in sorted(sums)]
+        grow = {name: capped_addition(getattr(RollupRow, name), insert.excluded[name]) for name in SUMS}
+        capped = {key: [min(amount, MOST_SUM) for amount in amounts] for key, amounts in sums.items()}
+        rows = [_named(key) | dict(zip(SUMS, capped[key], strict=True)) for key in sorted(sums)]
         await connection.execute(
             insert.on_conflict_do_update(index_elements=list(RollupRow.__table__.primary_key), set_=grow),
             rows,

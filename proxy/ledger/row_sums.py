@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from proxy.ledger.rollups import GROWTH, OF_CALLS, SUMS, Dimension, local_day
 from proxy.ledger.tables import CallRow, RequestRow
+from proxy.ledger.wide_sums import capped_sum
 
 
 class DaySpan(NamedTuple):
@@ -82,8 +83,8 @@ def totals(connection: AsyncConnection, dimension: Dimension, span: DaySpan) -> 
         escalated = (RequestRow.stage > 1) & (RequestRow.mode == "cascade")
         baseline = func.coalesce(RequestRow.baseline_nano, 0)
     amounts = (
-        func.count(), _count_if(errors), _count_if(escalated), func.sum(table.prompt_tokens),
-        func.sum(table.completion_tokens), func.sum(table.cost_nano), func.sum(baseline),
+        func.count(), _count_if(errors), _count_if(escalated), capped_sum(table.prompt_tokens),
+        capped_sum(table.completion_tokens), capped_sum(table.cost_nano), capped_sum(baseline),
     )  # fmt: skip
     key = func.coalesce(table.key_id, "")
     named: list[Any] = [cast(a, BigInteger).label(n) for n, a in zip(SUMS, amounts, strict=True)]

@@ -1,5 +1,6 @@
 """Records into rows: in one transaction, or carefully if some rows may exist already."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from zoneinfo import ZoneInfo
 
@@ -27,7 +28,10 @@ from proxy.records import (
     RequestSummary,
     Reservation,
     Settlement,
+    without_texts,
 )
+
+log = logging.getLogger(__name__)
 
 
 async def write(
@@ -82,31 +86,30 @@ async def write_carefully(
     """Write records, of which some may exist already or be refused by every database.
 
     Records exist already if the answer to a commit was lost. They are skipped. A record that the database refuses is
-    moved aside with its request, so that it blocks no others.
+    written without its texts. If that is refused too, it is moved aside. So it blocks no others, and no text costs
+    the record of a payment.
     """
-    try:
-        await _write_missing(engine, records, journal, zone)
-    except Exception as e:
-        if not about_the_data(e):
-            raise
-    else:
-        return
-    for group in _requests_with_their_calls(records):
+
+    async def accepted(group: Sequence[Record]) -> bool:
         try:
-            await _write_missing(engine, group, journal, zone)
+            async with engine.begin() as connection:
+                missing = await _missing(connection, group)
+                await write(connection, missing, [], process_id=journal.process_id, zone=zone, budget_ids={})
         except Exception as e:
             if not about_the_data(e):
                 raise
-            for record in group:
+            log.warning("records are refused by the database (%s: %.300s)", type(e).__name__, e)
+            return False
+        return True
+
+    if await accepted(records):
+        return
+    for group in _requests_with_their_calls(records):
+        if await accepted(group):
+            continue
+        for record in group:
+            if not (await accepted([record]) or await accepted([without_texts(record)])):
                 journal.reject(record)
-
-
-async def _write_missing(
-    engine: AsyncEngine, records: Sequence[Record], journal: Journal, zone: ZoneInfo
-) -> None:
-    async with engine.begin() as connection:
-        missing = await _missing(connection, records)
-        await write(connection, missing, [], process_id=journal.process_id, zone=zone, budget_ids={})
 
 
 async def _missing(connection: AsyncConnection, records: Sequence[Record]) -> list[Record]:
@@ -143,8 +146,11 @@ def about_the_data(e: Exception) -> bool:
         return True
     if isinstance(e, exc.DBAPIError):
         state = str(getattr(e.orig, "sqlstate", None) or "")
-        return state[:2] in ("22", "23") or isinstance(getattr(e.orig, "__cause__", None), ValueError)
-    return isinstance(e, (exc.StatementError, OverflowError, ValueError)) and not isinstance(e, OSError)
+        # 22: data, 23: constraints, 54: limits such as the size of an index entry.
+        unusable = state[:2] in ("22", "23", "54") or "binding parameter" in str(e.orig)
+        return unusable or isinstance(getattr(e.orig, "__cause__", None), ValueError)
+    faults = (exc.StatementError, ArithmeticError, LookupError, TypeError, ValueError)
+    return isinstance(e, faults) and not isinstance(e, OSError)
 
 
 async def _insert(

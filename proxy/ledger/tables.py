@@ -17,6 +17,8 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
+from proxy.records import storable_text
+
 
 class Utc(TypeDecorator[datetime]):
     """An aware UTC time on every database. SQLite stores no zone, so reading adds it again."""
@@ -33,10 +35,21 @@ class Utc(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
 
 
+class Text(TypeDecorator[str]):
+    """A text without the characters that a database refuses, when it is stored and when it is searched for."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """Send a text that every database takes."""
+        return storable_text(value) if isinstance(value, str) else value
+
+
 class Base(DeclarativeBase):
     """Base of all tables."""
 
-    type_annotation_map = {int: BigInteger, datetime: Utc, dict[str, Any]: JSON, list[str]: JSON}  # noqa: RUF012
+    type_annotation_map = {str: Text, int: BigInteger, datetime: Utc, dict[str, Any]: JSON, list[str]: JSON}  # noqa: RUF012
 
 
 class RequestRow(Base):
@@ -49,7 +62,7 @@ class RequestRow(Base):
         Index("ix_requests_session", "session"),
     )
 
-    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    id: Mapped[str] = mapped_column(Text(64), primary_key=True)
     started_at: Mapped[datetime]
     key_id: Mapped[str | None]
     session: Mapped[str | None]
@@ -97,7 +110,7 @@ class CallRow(Base):
     __tablename__ = "calls"
     __table_args__ = (Index("ix_calls_request", "request_id"), Index("ix_calls_started_at", "started_at"))
 
-    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    id: Mapped[str] = mapped_column(Text(64), primary_key=True)
     request_id: Mapped[str]
     key_id: Mapped[str | None]
     started_at: Mapped[datetime]
@@ -130,7 +143,7 @@ class PlanRow(Base):
 
     __tablename__ = "plans"
 
-    request_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    request_id: Mapped[str] = mapped_column(Text(64), primary_key=True)
     kind: Mapped[str] = mapped_column(primary_key=True)
     sample: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     """-1 for a plan of no sample."""
@@ -170,7 +183,7 @@ class ReservationRow(Base):
     __tablename__ = "reservations"
     __table_args__ = (Index("ix_reservations_state", "state", "expires_at"),)
 
-    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    id: Mapped[str] = mapped_column(Text(64), primary_key=True)
     request_id: Mapped[str]
     model: Mapped[str]
     amount_nano: Mapped[int]
@@ -189,7 +202,7 @@ class KeyRow(Base):
 
     __tablename__ = "api_keys"
 
-    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    id: Mapped[str] = mapped_column(Text(32), primary_key=True)
     name: Mapped[str]
     secret_sha256: Mapped[str]
     previous_sha256: Mapped[str | None]
@@ -213,7 +226,7 @@ class RateWindowRow(Base):
 
     __tablename__ = "rate_windows"
 
-    key_id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    key_id: Mapped[str] = mapped_column(Text(32), primary_key=True)
     minute: Mapped[datetime] = mapped_column(primary_key=True)
     requests: Mapped[int]
     tokens: Mapped[int]
@@ -225,9 +238,9 @@ class RollupRow(Base):
     __tablename__ = "rollups"
     __table_args__ = ({"sqlite_with_rowid": False},)
 
-    dimension: Mapped[str] = mapped_column(String(16), primary_key=True)
-    day: Mapped[str] = mapped_column(String(10), primary_key=True)
-    key_id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    dimension: Mapped[str] = mapped_column(Text(16), primary_key=True)
+    day: Mapped[str] = mapped_column(Text(10), primary_key=True)
+    key_id: Mapped[str] = mapped_column(Text(32), primary_key=True)
     value: Mapped[str] = mapped_column(primary_key=True)
     requests: Mapped[int]
     errors: Mapped[int]
@@ -244,9 +257,9 @@ class LatencyRollupRow(Base):
     __tablename__ = "latency_rollups"
     __table_args__ = ({"sqlite_with_rowid": False},)
 
-    dimension: Mapped[str] = mapped_column(String(16), primary_key=True)
-    day: Mapped[str] = mapped_column(String(10), primary_key=True)
-    key_id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    dimension: Mapped[str] = mapped_column(Text(16), primary_key=True)
+    day: Mapped[str] = mapped_column(Text(10), primary_key=True)
+    key_id: Mapped[str] = mapped_column(Text(32), primary_key=True)
     value: Mapped[str] = mapped_column(primary_key=True)
     bucket: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     requests: Mapped[int]
@@ -258,7 +271,7 @@ class KeptResponseRow(Base):
     __tablename__ = "responses"
     __table_args__ = (Index("ix_responses_created_at", "created_at"),)
 
-    id: Mapped[str] = mapped_column(String(128), primary_key=True)
+    id: Mapped[str] = mapped_column(Text(128), primary_key=True)
     key_id: Mapped[str | None]
     created_at: Mapped[datetime]
     context_tokens: Mapped[int]
@@ -282,14 +295,14 @@ class AuditRow(Base):
     __tablename__ = "audits"
     __table_args__ = (Index("ix_audits_created_at", "created_at"),)
 
-    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    id: Mapped[str] = mapped_column(Text(32), primary_key=True)
     """The audit's own request to the large model."""
     stage: Mapped[int] = mapped_column(Integer, primary_key=True)
     """The stage that gave the compared answer."""
-    request_id: Mapped[str] = mapped_column(String(32))
+    request_id: Mapped[str] = mapped_column(Text(32))
     """The client's request."""
     created_at: Mapped[datetime]
-    task: Mapped[str] = mapped_column(String(16))
+    task: Mapped[str] = mapped_column(Text(16))
     confidence: Mapped[float]
     """-1 if the stage had no valid answer."""
     accepted: Mapped[bool]

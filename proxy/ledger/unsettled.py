@@ -6,13 +6,14 @@ An unsettled reservation counts against its budgets at its worst case until an o
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, String, cast, func, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from proxy.ledger.budgets import lock_budgets, store_budgets
 from proxy.ledger.reservations import settle_and_reserve
 from proxy.ledger.tables import ReservationRow
 from proxy.ledger.views import view
+from proxy.ledger.wide_sums import joined, sum_parts
 from proxy.records import Settlement
 
 
@@ -38,6 +39,8 @@ async def _mark(engine: AsyncEngine, condition: ColumnElement[bool]) -> int:
         budgets = await lock_budgets(connection, {i for _, ids in found for i in ids})
         for amount, ids in found:
             for id_ in ids:
+                if id_ not in budgets:
+                    continue  # somebody has deleted the budget
                 budgets[id_].reserved -= amount
                 budgets[id_].unsettled += amount
         await store_budgets(connection, budgets.values())
@@ -78,13 +81,13 @@ class UnsettledView(msgspec.Struct, frozen=True, kw_only=True):
 
 async def unsettled_sum(engine: AsyncEngine) -> UnsettledSum:
     """Count the unsettled reservations."""
-    query = select(func.count(), func.sum(ReservationRow.amount_nano)).where(
-        ReservationRow.state == "unsettled"
-    )
+    high, low = sum_parts(ReservationRow.amount_nano)
+    parts = cast(high, String), cast(low, String)
+    query = select(func.count(), *parts).where(ReservationRow.state == "unsettled")
     async with engine.connect() as connection:
         await connection.execution_options(readonly=True)
-        count, amount = (await connection.execute(query)).one()
-    return UnsettledSum(count, int(amount or 0))
+        count, high_sum, low_sum = (await connection.execute(query)).one()
+    return UnsettledSum(count, joined(high_sum, low_sum))
 
 
 async def list_unsettled(engine: AsyncEngine) -> list[UnsettledView]:

@@ -20,7 +20,7 @@ from proxy.ledger.journal import Journal, JournalFullError
 from proxy.ledger.rate_limits import AdmissionOutcome, AdmissionRequest
 from proxy.ledger.reservations import ReservationOutcome, ReservationRequest, Reserved
 from proxy.ledger.rows import about_the_data, write, write_carefully
-from proxy.records import BudgetRef, Record, Reservation, Settlement
+from proxy.records import BudgetRef, Record, Reservation, Settlement, storable, storable_budget
 
 log = logging.getLogger(__name__)
 
@@ -116,10 +116,9 @@ class Writer:
             BudgetExceededError: it does not fit, and nothing is reserved.
             LedgerUnavailableError: the database does not answer.
         """
+        request = ReservationRequest(_storable(refs), storable(reservation), least, may_wait=True)
         try:
-            reserved: Reserved = await self._decide(
-                ReservationRequest(refs, reservation, least, may_wait=True), wait_s
-            )
+            reserved: Reserved = await self._decide(request, wait_s)
         except (asyncio.CancelledError, LedgerUnavailableError):
             # It may be in the database, or may still be written. The caller does not know and will not settle it.
             self.submit_end(Settlement(reservation.id, 0))
@@ -128,7 +127,7 @@ class Writer:
 
     async def open_budgets(self, refs: tuple[BudgetRef, ...]) -> Reserved:
         """Open budgets, so that their limits apply before anything is spent. Raise the errors of `reserve`."""
-        reserved: Reserved = await self._decide(ReservationRequest(refs), 0.0)
+        reserved: Reserved = await self._decide(ReservationRequest(_storable(refs)), 0.0)
         return reserved
 
     async def admit(self, request: AdmissionRequest) -> None:
@@ -262,6 +261,10 @@ class Writer:
         for waiter in self._waiters:
             if not waiter.outcome.done():
                 waiter.outcome.set_exception(LedgerUnavailableError(self.last_error))
+
+
+def _storable(refs: tuple[BudgetRef, ...]) -> tuple[BudgetRef, ...]:
+    return tuple(map(storable_budget, refs))
 
 
 def _at(waiter: _Waiter, now: float) -> ReservationRequest | AdmissionRequest:

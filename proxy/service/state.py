@@ -21,7 +21,7 @@ from proxy.errors import ConfigError
 from proxy.fairness import FairShare, FairThreads
 from proxy.ids import new_id
 from proxy.ledger.database import Database, open_database
-from proxy.ledger.journal import open_journal
+from proxy.ledger.journal import Journal, open_journal
 from proxy.ledger.writer import Writer
 from proxy.pricing.prices import Price
 from proxy.sandbox import Sandbox, SandboxError, open_sandbox
@@ -79,6 +79,23 @@ def upstream_apis(settings: Settings) -> dict[str, Api]:
     return found
 
 
+def start_journal(settings: Settings) -> Journal:
+    """Start the journal of this process.
+
+    Raises:
+        ConfigError: `ledger.spool_dir` cannot be written.
+    """
+    ledger = settings.ledger
+    try:
+        return open_journal(Path(ledger.spool_dir), new_id("proc"), max_bytes=ledger.spool_max_bytes)
+    except OSError as e:
+        problem = (
+            f"ledger.spool_dir: {ledger.spool_dir} cannot be written ({e.strerror or e}); "
+            "name a folder on a local disk that cope-proxy may write"
+        )
+        raise ConfigError([problem]) from e
+
+
 @asynccontextmanager
 async def open_state(settings: Settings) -> AsyncIterator[AppState]:
     """Open all parts. On exit, write the rest of the ledger and close them."""
@@ -90,8 +107,7 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
     small = settings.small
     database = open_database(settings.database.url)
     zone = ZoneInfo(settings.budgets.timezone)
-    spool = Path(settings.ledger.spool_dir)
-    journal = open_journal(spool, new_id("proc"), max_bytes=settings.ledger.spool_max_bytes)
+    journal = start_journal(settings)
     writer = Writer(database, journal, zone, drop_when_full=settings.ledger.on_outage == "continue")
     try:
         async with open_session(settings.large.connect_timeout_s) as session:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import pytest
 import yaml
 
-from proxy.config.loading import ENV_PREFIX, load
+from proxy.config.environment import ENV_PREFIX
+from proxy.config.loading import load
 from tests.support.processes import ROOT
 
 EXAMPLES = ROOT / "examples"

@@ -96,3 +96,57 @@ def test_config_table_replaces_calibration(tmp_path):
     assert settings.cascade.thresholds["math"] == Thresholds(stage1=0.9)
     assert settings.cascade.thresholds["code"] == Thresholds(stage1=0.4)
     assert overridden_kinds(settings) == ["math"]
+
+
+TEXT = '[small.vllm]\n[cascade]\nsamples = 3\n[small]\nmodel = "müller"\n'
+
+
+@pytest.mark.parametrize(
+    "data", [TEXT.encode(), TEXT.encode("utf-8-sig"), TEXT.replace("\n", "\r\n").encode("utf-8-sig")]
+)
+def test_marks_and_line_ends(tmp_path, data):
+    """A byte order mark and the line ends of Windows are read."""
+    path = tmp_path / "cope.toml"
+    path.write_bytes(data)
+    assert load(path, {}).small.model == "müller"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "words"),
+    [
+        ("utf-16", "UTF-16"),
+        ("utf-16-le", "UTF-16"),
+        ("utf-32", "UTF-16"),
+        ("latin-1", "not in UTF-8 (line 5)"),
+    ],
+)
+def test_encodings_are_named(tmp_path, encoding, words):
+    """A file in another encoding is named with the remedy, and so is a calibration."""
+    path, calibration = tmp_path / "cope.toml", tmp_path / "calibration.toml"
+    path.write_bytes(TEXT.encode(encoding))
+    with pytest.raises(ConfigError) as e:
+        load(path, {})
+    assert words in e.value.problems[0]
+    assert "save it as UTF-8" in e.value.problems[0]
+    calibration.write_bytes(TEXT.encode(encoding))
+    found = problems(tmp_path, f'[small.vllm]\n[cascade]\ncalibration = "{calibration}"\n')
+    assert words in found[0]
+
+
+@pytest.mark.parametrize(
+    "table", ["cascade = 3", "cascade = []", "small = 1", "prices = 1", "[prices]\nm = 1"]
+)
+def test_values_for_tables(tmp_path, table):
+    """A value where a table belongs is a message."""
+    assert "must be a table" in "\n".join(problems(tmp_path, f"{table}\n"))
+
+
+@pytest.mark.parametrize(
+    "url", ["u:secret@h/d", "mysql://u:secret@h/d", "postgres://u:secret@h/d", "sqlite+aiosqlite://"]
+)
+def test_database_urls(tmp_path, url):
+    """A URL that cannot be used is refused with the accepted forms, and without its password."""
+    (found,) = problems(tmp_path, f'[small.vllm]\n[database]\nurl = "{url}"\n')
+    assert found.startswith("database.url: ")
+    assert "sqlite+aiosqlite:///FILE" in found
+    assert "secret" not in found

@@ -5,14 +5,25 @@ import resource
 from zoneinfo import ZoneInfo
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, text
 
 from proxy.ledger import reports
 from proxy.ledger.journal import REJECTED, Journal, JournalFullError, abandoned, open_journal
 from proxy.ledger.requests import list_requests
 from proxy.ledger.writer import replay
 from proxy.records import PlanRecord, Settlement
-from tests.support.ledger import NOW, budget, call, request, reservation, reserve, run, writing
+from tests.support.ledger import (
+    NOW,
+    STAGE,
+    UTC_ZONE,
+    budget,
+    call,
+    request,
+    reservation,
+    reserve,
+    run,
+    writing,
+)
 
 BOUND = 10**7
 
@@ -41,6 +52,29 @@ def records(count, start=0):
     return [Settlement(f"h{i}", i) for i in range(start, start + count)]
 
 
+def plan(number, words):
+    return PlanRecord(request_id=f"r{number}", stage=2, kind="goal", sample=None, text=words, chosen=False)
+
+
+async def refuse_cost(engine, cost):
+    """Let the database refuse requests of one cost."""
+    async with engine.begin() as connection:
+        if engine.dialect.name == "sqlite":
+            check = (
+                f"BEFORE INSERT ON requests WHEN NEW.cost_nano = {cost} BEGIN SELECT RAISE(ABORT, 'no'); END"
+            )
+            await connection.execute(text(f"CREATE TRIGGER refuse {check}"))
+        else:
+            await connection.execute(text(f"ALTER TABLE requests ADD CHECK (cost_nano <> {cost})"))
+
+
+async def calls_of(engine, request_id):
+    """Return the calls of a request, which may have no row."""
+    async with engine.connect() as connection:
+        query = text("SELECT id FROM calls WHERE request_id = :id ORDER BY id")
+        return (await connection.execute(query, {"id": request_id})).all()
+
+
 def read_all(journal):
     out = []
     while journal.backlog_bytes:
@@ -53,7 +87,7 @@ def read_all(journal):
 def test_segments_are_read_in_order(tmp_path):
     """Records are read in order while more are appended, and finished segments are deleted."""
     journal = open_journal(tmp_path, "p", max_bytes=10 * BOUND)
-    wide = [Settlement(f"{i:010000}", i) for i in range(3000)]
+    wide = [plan(i, "x" * 10_000) for i in range(3000)]
     seen = []
     for i in range(0, 3000, 100):
         journal.append(wide[i : i + 100])
@@ -138,22 +172,41 @@ def test_size_limit(tmp_path):
 
 
 def test_refused_record_blocks_no_others(url):
-    """A record that the database refuses is moved to a file, and all others are written."""
+    """A record that the database refuses is moved to a file, and all others of its request are written."""
     good = [request(f"r{i}") for i in range(3)]
 
     async def work(engine):
+        await refuse_cost(engine, 666)
         async with writing(engine) as writer:
-            writer.submit(good[0], call("c0", "r0"), request("bad", cost=2**63), good[1], call("c1", "r1"))
+            writer.submit(good[0], request("bad", cost=666), call("c-bad", "bad"), good[1], call("c1", "r1"))
             await writer.flush()
             writer.submit(good[2])
             await writer.flush()
             rejected = (writer._journal.folder.parent / REJECTED).read_text()
-        return {r.id for r in await list_requests(engine, limit=9)}, rejected
+        calls = [r.id for name in ("bad", "r1") for r in await calls_of(engine, name)]
+        return {r.id for r in await list_requests(engine, limit=9)}, calls, rejected
 
-    ids, rejected = run(url, work)
+    ids, calls, rejected = run(url, work)
     assert ids == {"r0", "r1", "r2"}
+    assert calls == ["c-bad", "c1"]
     assert '"bad"' in rejected
     assert rejected.count("\n") == 1
+
+
+def test_texts_never_cost_the_record(url):
+    """A record whose details the database refuses is written without them, with its money."""
+    twice = request("r0", stages=(STAGE, STAGE), reason="odd")
+
+    async def work(engine):
+        async with writing(engine) as writer:
+            writer.submit(twice, call("c0", "r0"))
+            await writer.flush()
+            assert not (writer._journal.folder.parent / REJECTED).exists()
+        return await list_requests(engine, limit=9), await reports.spend(engine, by="day", zone=UTC_ZONE)
+
+    (row,), (day,) = run(url, work)
+    assert (row.id, row.cost, row.reason) == ("r0", 7, "?")
+    assert (day.requests, day.cost) == (1, 7)
 
 
 def test_replay_skips_existing_records(url, tmp_path):
