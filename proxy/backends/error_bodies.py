@@ -138,7 +138,7 @@ def encoded(value: Any) -> bytes:
 def _from_text(raw: bytes) -> VendorError:
     text = raw[: 16 * MOST_MESSAGE].decode("utf-8", "replace").removeprefix("\ufeff").strip()
     if not text.startswith("<"):
-        return VendorError(message=_cleaned(text, MOST_MESSAGE) or None)
+        return VendorError(message=_cleaned(text, MOST_MESSAGE))
     lower = text.lower()
     begin, end = lower.find("<title"), lower.find("</title")
     title = text[begin:end].partition(">")[2].strip() if 0 <= begin < end else ""
@@ -162,7 +162,7 @@ def described(body: Any) -> VendorError:
     param = next((p for layer in layers if _is_name(p := layer.get("param"))), None)
     kind = next((t for layer in layers for name in _TYPES if _is_name(t := layer.get(name))), None)
     return VendorError(
-        message=_cleaned(message, MOST_MESSAGE) if message else None,
+        message=_cleaned(message or "", MOST_MESSAGE),
         type=None if kind is None else _cleaned(kind, MOST_NAME),
         code=None if code is None else _cleaned(str(code), MOST_NAME),
         param=None if param is None else _cleaned(param, MOST_NAME),
@@ -226,7 +226,7 @@ def _counts(usage: Any) -> bool:
     )
 
 
-def _cleaned(text: str, most: int) -> str:
-    """Return a text without control characters and lone surrogates, cut to a length."""
+def _cleaned(text: str, most: int) -> str | None:
+    """Return a text without control characters and lone surrogates, cut to a length, or None if nothing is left."""
     cut = text[:most] if len(text) <= most else text[: most - 1] + "…"
-    return "".join(c if c.isprintable() or c == "\n" else " " for c in cut).strip()
+    return "".join(c if c.isprintable() or c == "\n" else " " for c in cut).strip() or None

@@ -82,7 +82,6 @@ class Upstream:
                     answer = await self._opened(path, bool(body.get("stream")), response)
                 except ApiError as e:
                     self._count(e)
-                    delivery.sent = False
                     if (pause := self._pause_s(attempt, e, deadline)) is None:
                         log.warning("%s: %d %s", url.partition("?")[0], e.status, e.code or e.type)
                         raise
@@ -91,6 +90,7 @@ class Upstream:
                     self.breaker.succeeded()
                     yield answer
                     return
+            delivery.sent = False
             await asyncio.sleep(pause)
 
     async def _opened(self, path: str, streamed: bool, response: aiohttp.ClientResponse) -> UpstreamResponse:
@@ -100,7 +100,8 @@ class Upstream:
             ApiError: the response has an error status, contains an error, or breaks off.
         """
         if response.status >= 300:
-            raise self._api.error(response.status, response.headers, await _error_body(response))
+            status = response.status if 400 <= response.status < 600 else 502
+            raise self._api.error(status, response.headers, await _error_body(response))
         try:
             if streamed:
                 return await open_stream(self._api, path, response, self._count_status)
