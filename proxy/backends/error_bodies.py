@@ -1,7 +1,7 @@
 """Read what an upstream says about a failure, in the form of any vendor: below an error status, and inside a 200.
 
-Known forms: OpenAI, Azure, OpenRouter (`{"error": {…}}`), Ollama (`{"error": "…"}`), FastAPI (`{"detail": …}`),
-Mistral (`{"object": "error", "message": …}`), Anthropic (`{"type": "error", "error": {…}}`), Google
+Known forms: OpenAI, Azure, OpenRouter (`{"error": {…}}`, also in a choice), Ollama (`{"error": "…"}`), FastAPI
+(`{"detail": …}`), Mistral (`{"object": "error", "message": …}`), Anthropic (`{"type": "error", "error": {…}}`), Google
 (`[{"error": {…}}]`), Cloudflare (`{"errors": […]}`), MiniMax (`{"base_resp": {…}}`), Baidu (`{"error_code": …}`),
 problem details (RFC 9457), plain text, and web pages.
 """
@@ -85,7 +85,7 @@ def says_error(body: Mapping[str, Any]) -> bool:
         return False
     if is_answering(body):
         return False
-    base = body.get("base_resp")
+    base, choice = body.get("base_resp"), _first_choice(body)
     if (
         kind == "error"
         or body.get("object") == "error"
@@ -93,11 +93,19 @@ def says_error(body: Mapping[str, Any]) -> bool:
         or body.get("success") is False
     ):
         return True
+    if _says(choice.get("error")):
+        return True
     if isinstance(base, Mapping) and base.get("status_code") not in (None, 0):
         return True
     if any(body.get(name) is not None for name in _ANSWERS):
         return False
     return _says(body.get("error_code")) or any(_words(body.get(name), 0) for name in _MESSAGES)
+
+
+def _first_choice(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    choices = body.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    return first if isinstance(first, Mapping) else {}
 
 
 def is_answering(body: Mapping[str, Any]) -> bool:
@@ -181,6 +189,7 @@ def _layers(body: Any, depth: int) -> Iterator[Mapping[str, Any]]:
     elif isinstance(body, Mapping):
         for name in ("response", "error", "errors", "detail", "message", "base_resp"):
             yield from _layers(body.get(name), depth + 1)
+        yield from _layers(_first_choice(body).get("error"), depth + 1)
         yield body
 
 
