@@ -1,7 +1,7 @@
 """Read what an upstream says about a failure, in the form of any vendor: below an error status, and inside a 200.
 
-Known forms: OpenAI, Azure, OpenRouter (`{"error": {…}}`), Ollama (`{"error": "…"}`), FastAPI (`{"detail": …}`),
-Mistral (`{"object": "error", "message": …}`), Anthropic (`{"type": "error", "error": {…}}`), Google
+Known forms: OpenAI, Azure, OpenRouter (`{"error": {…}}`, also in a choice), Ollama (`{"error": "…"}`), FastAPI
+(`{"detail": …}`), Mistral (`{"object": "error", "message": …}`), Anthropic (`{"type": "error", "error": {…}}`), Google
 (`[{"error": {…}}]`), Cloudflare (`{"errors": […]}`), MiniMax (`{"base_resp": {…}}`), Baidu (`{"error_code": …}`),
 problem details (RFC 9457), plain text, and web pages.
 """
@@ -85,7 +85,7 @@ def says_error(body: Mapping[str, Any]) -> bool:
         return False
     if is_answering(body):
         return False
-    base = body.get("base_resp")
+    base, choice = body.get("base_resp"), _first_choice(body)
     if (
         kind == "error"
         or body.get("object") == "error"
@@ -93,11 +93,19 @@ def says_error(body: Mapping[str, Any]) -> bool:
         or body.get("success") is False
     ):
         return True
+    if _says(choice.get("error")):
+        return True
     if isinstance(base, Mapping) and base.get("status_code") not in (None, 0):
         return True
     if any(body.get(name) is not None for name in _ANSWERS):
         return False
     return _says(body.get("error_code")) or any(_words(body.get(name), 0) for name in _MESSAGES)
+
+
+def _first_choice(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    choices = body.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    return first if isinstance(first, Mapping) else {}
 
 
 def is_answering(body: Mapping[str, Any]) -> bool:
@@ -138,7 +146,7 @@ def encoded(value: Any) -> bytes:
 def _from_text(raw: bytes) -> VendorError:
     text = raw[: 16 * MOST_MESSAGE].decode("utf-8", "replace").removeprefix("\ufeff").strip()
     if not text.startswith("<"):
-        return VendorError(message=_cleaned(text, MOST_MESSAGE) or None)
+        return VendorError(message=_cleaned(text, MOST_MESSAGE))
     lower = text.lower()
     begin, end = lower.find("<title"), lower.find("</title")
     title = text[begin:end].partition(">")[2].strip() if 0 <= begin < end else ""
@@ -162,7 +170,7 @@ def described(body: Any) -> VendorError:
     param = next((p for layer in layers if _is_name(p := layer.get("param"))), None)
     kind = next((t for layer in layers for name in _TYPES if _is_name(t := layer.get(name))), None)
     return VendorError(
-        message=_cleaned(message, MOST_MESSAGE) if message else None,
+        message=_cleaned(message or "", MOST_MESSAGE),
         type=None if kind is None else _cleaned(kind, MOST_NAME),
         code=None if code is None else _cleaned(str(code), MOST_NAME),
         param=None if param is None else _cleaned(param, MOST_NAME),
@@ -181,6 +189,7 @@ def _layers(body: Any, depth: int) -> Iterator[Mapping[str, Any]]:
     elif isinstance(body, Mapping):
         for name in ("response", "error", "errors", "detail", "message", "base_resp"):
             yield from _layers(body.get(name), depth + 1)
+        yield from _layers(_first_choice(body).get("error"), depth + 1)
         yield body
 
 
@@ -226,7 +235,7 @@ def _counts(usage: Any) -> bool:
     )
 
 
-def _cleaned(text: str, most: int) -> str:
-    """Return a text without control characters and lone surrogates, cut to a length."""
+def _cleaned(text: str, most: int) -> str | None:
+    """Return a text without control characters and lone surrogates, cut to a length, or None if nothing is left."""
     cut = text[:most] if len(text) <= most else text[: most - 1] + "…"
-    return "".join(c if c.isprintable() or c == "\n" else " " for c in cut).strip()
+    return "".join(c if c.isprintable() or c == "\n" else " " for c in cut).strip() or None

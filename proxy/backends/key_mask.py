@@ -54,6 +54,6 @@ def _patterns(key: str) -> tuple[re.Pattern[str], ...]:
     cut = re.escape(key[:3])
     return (
         re.compile(forms),
-        re.compile(rf"{cut}[\w-]{{0,61}}(?:[*•·]{{2}}|…|\.{{3}})[*•·….]{{0,61}}[\w-]{{0,8}}"),
+        re.compile(rf"{cut}[\w-]{{0,61}}(?:[*•·]{{2}}|…|\.{{3,61}})[*•·…]{{0,61}}[\w-]{{0,8}}"),
         re.compile(rf"[*•·…]{{2,64}}[\w-]{{0,8}}{re.escape(key[-3:])}"),
     )

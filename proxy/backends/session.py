@@ -8,8 +8,9 @@ import aiohttp
 
 KEEP_ALIVE_S = 4
 """Close idle connections before the server does (uvicorn, and so vLLM: 5 s), so that few requests hit a closing one."""
-LONGEST_HEADER = 64 * 1024
-"""Bytes of a header line of a model server. aiohttp's own limit of 8 kB refuses some gateways' answers."""
+
+MOST_HEADER_BYTES = 64 * 2**10
+"""The longest header line of a response. Gateways send policies and cookies of more than aiohttp's 8 KiB."""
 
 
 @dataclass(slots=True)
@@ -38,8 +39,8 @@ def open_session(connect_timeout_s: float, *, pooled: bool = True) -> aiohttp.Cl
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout_s),
         trace_configs=[_trace()],
         cookie_jar=aiohttp.DummyCookieJar(),
-        max_line_size=LONGEST_HEADER,
-        max_field_size=LONGEST_HEADER,
+        max_line_size=MOST_HEADER_BYTES,
+        max_field_size=MOST_HEADER_BYTES,
     )
 
 

@@ -48,7 +48,7 @@ class Upstream:
 
     @asynccontextmanager
     async def post(
-        self, path: str, body: Mapping[str, Any], deadline: float, delivery: Delivery
+        self, path: str, body: Mapping[str, Any], deadline: float, delivery: Delivery, *, streamed: bool
     ) -> AsyncIterator[UpstreamResponse]:
         """Send a request and yield its successful response. Retry while nothing was generated.
 
@@ -58,6 +58,7 @@ class Upstream:
             path: the endpoint below OpenAI's /v1, such as "/chat/completions".
             body: the request in OpenAI's format. `model` is the upstream's own name of the model.
             deadline: the end of the client's request (`time.monotonic`). No pause before a retry exceeds it.
+            streamed: whether the caller reads events. An answer in the other form is converted.
             delivery: is told at any time whether the request is out.
 
         Raises:
@@ -82,15 +83,15 @@ class Upstream:
                         timeout=self._timeout,
                         proxy=self._proxy,
                     )
-                    answer = await self._opened(path, bool(body.get("stream")), response)
+                    answer = await self._opened(path, streamed, response)
                 except ApiError as e:
                     self._count(e)
-                    delivery.sent = False
                     other = self._output_limit.renamed_after(path, sent, e)
                     if other is not None:
                         if refusal is not None:
                             raise refusal from e  # both names are refused, and the first error says more
                         refusal, sent, attempt = e, other, attempt - 1
+                        delivery.sent = False
                         continue
                     if (pause := self._pause_s(attempt, e, deadline)) is None:
                         log.warning("%s: %d %s", url.partition("?")[0], e.status, e.code or e.type)
@@ -101,6 +102,7 @@ class Upstream:
                     self._output_limit.accepted(sent, after_refusal=refusal is not None)
                     yield answer
                     return
+            delivery.sent = False
             await asyncio.sleep(pause)
 
     async def _opened(self, path: str, streamed: bool, response: aiohttp.ClientResponse) -> UpstreamResponse:
@@ -110,7 +112,8 @@ class Upstream:
             ApiError: the response has an error status, contains an error, or breaks off.
         """
         if response.status >= 300:
-            raise self._api.error(response.status, response.headers, await _error_body(response))
+            status = response.status if 400 <= response.status < 600 else 502
+            raise self._api.error(status, response.headers, await _error_body(response))
         try:
             if streamed:
                 return await open_stream(self._api, path, response, self._count_status)

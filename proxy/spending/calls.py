@@ -22,12 +22,16 @@ DRAIN_S = 0.8
 
 
 @asynccontextmanager
-async def _post(call: PaidCall, body: Mapping[str, Any]) -> AsyncIterator[UpstreamResponse]:
+async def _post(
+    call: PaidCall, body: Mapping[str, Any], *, streamed: bool
+) -> AsyncIterator[UpstreamResponse]:
     sent = {k: v for k, v in call.format.upstream_body(body).items() if k != "models"} | {
         "model": call.model.id
     }
     try:
-        async with call.upstream.post(call.format.path, sent, call.deadline, call.delivery) as response:
+        async with call.upstream.post(
+            call.format.path, sent, call.deadline, call.delivery, streamed=streamed
+        ) as response:
             call.headers = response.headers
             yield response
     except ApiError as e:
@@ -45,7 +49,7 @@ async def complete(call: PaidCall, body: Mapping[str, Any]) -> bytes:
     """
 
     async def fetch() -> bytes:
-        async with _post(call, body) as response:
+        async with _post(call, body, streamed=False) as response:
             raw = as_utf8(await response.read())
         answer = _read(call, raw)
         call.usage, call.finish_reason = answer.usage, answer.finish_reason
@@ -89,7 +93,7 @@ async def stream(
     async def pump() -> None:
         nonlocal done
         try:
-            async with _post(call, body) as response:
+            async with _post(call, body, streamed=True) as response:
                 async for data in response.events():
                     if data == DONE:
                         done = True

@@ -28,6 +28,12 @@ FORMS = (
         "object": "chat.completion", "error": {"message": WORDS, "code": 503},
         "choices": [{"index": 0, "message": {"role": "assistant", "content": ""}, "delta": {"content": ""}}],
     }, 503),
+    _form("in a choice", {
+        "object": "chat.completion", "choices": [{
+            "index": 0, "finish_reason": "error", "error": {"message": WORDS, "code": 503},
+            "message": {"role": "assistant", "content": ""}, "delta": {"content": ""},
+        }],
+    }, 503),
     _form("fastapi", {"detail": WORDS}, 502),
     _form("fastapi list", {"detail": [{"loc": ["body", "x"], "msg": WORDS, "type": "missing"}]}, 502),
     _form("mistral", {"object": "error", "message": WORDS, "type": "invalid_request_error", "code": 3051}, 400),
