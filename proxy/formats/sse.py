@@ -100,12 +100,12 @@ class Accumulator:
             self.error = (
                 chunk["error"] if isinstance(chunk["error"], dict) else {"message": str(chunk["error"])}
             )
-        choices = objects(chunk.get("choices"))
-        for choice in choices:
+        for choice in objects(chunk.get("choices")):
             self._add_choice(choice)
-        # Moonshot puts the usage into the last choice.
-        for usage in (chunk.get("usage"), *(choice.get("usage") for choice in choices)):
-            self._add_usage(read_usage(usage))
+            if choice.get("usage"):  # Moonshot puts the usage into the last choice
+                self._add_usage(read_usage(choice["usage"]))
+        if chunk.get("usage"):
+            self._add_usage(read_usage(chunk["usage"]))
         return chunk
 
     def _add_usage(self, reported: Reported) -> None:
@@ -119,17 +119,19 @@ class Accumulator:
         self._open.add(index)
         delta = choice["delta"] if isinstance(choice.get("delta"), dict) else an_object(choice.get("message"))
         text = choice.get("text")
+        calls = objects(delta.get("tool_calls"))
         generated = generated_text(delta) + (text if isinstance(text, str) else "")
         if generated:
-            self.chunks += max(1, len(objects(delta.get("tool_calls"))))
+            self.chunks += max(1, len(calls))
             self._generated.append(generated)
-        self._parts.append(shown_text(delta.get("content") or text))
-        for piece in objects(delta.get("tool_calls")):
+            self._parts.append(shown_text(delta.get("content") or text))
+        for piece in calls:
             self._add_tool_call(piece)
         if choice.get("finish_reason"):
             self.finish_reason = mended(str(choice["finish_reason"])[:100])
             self._open.discard(index)
-        self.logprobs += _token_logprobs(choice.get("logprobs"))
+        if choice.get("logprobs"):
+            self.logprobs += _token_logprobs(choice["logprobs"])
 
     def _add_tool_call(self, piece: dict[str, Any]) -> None:
         """Add a piece to its call: by the index, else by the id, else to the last call."""
