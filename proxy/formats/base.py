@@ -77,7 +77,7 @@ class Tally(Protocol):
 
     @property
     def final_usage(self) -> Usage | None:
-        """The usage that was reported at the end of the answer, or None. An earlier one may not cover all of it."""
+        """The usage, or None if text came after it, which it does not cover."""
         ...
 
     @property

@@ -111,7 +111,7 @@ class Accumulator:
     def _add_usage(self, reported: Reported) -> None:
         if reported != NOTHING_REPORTED:
             self.reported = self.reported.merged(reported)
-            self._usage_is_final = self.complete
+            self._usage_is_final = True
 
     def _add_choice(self, choice: dict[str, Any]) -> None:
         given = choice.get("index")
@@ -122,6 +122,7 @@ class Accumulator:
         calls = objects(delta.get("tool_calls"))
         generated = generated_text(delta) + (text if isinstance(text, str) else "")
         if generated:
+            self._usage_is_final = False
             self.chunks += max(1, len(calls))
             self._generated.append(generated)
             self._parts.append(shown_text(delta.get("content") or text))
@@ -149,7 +150,7 @@ class Accumulator:
 
     @property
     def final_usage(self) -> Usage | None:
-        """The usage that was reported at the end of the answer, or None. An earlier one may not cover all of it."""
+        """The usage, or None if text came after it: some vendors report the prompt alone at the beginning."""
         return self.usage if self._usage_is_final else None
 
     @property
