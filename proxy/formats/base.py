@@ -66,13 +66,17 @@ class ReadAnswer:
 class Tally(Protocol):
     """Add up the events of one streamed answer. It can be read at any time."""
 
-    reported: Reported
     finish_reason: str | None
     error: dict[str, Any] | None
     chunks: int
 
     def add(self, data: bytes) -> dict[str, Any]:
         """Add one event's payload, and return it decoded, or {} if it is no JSON object."""
+        ...
+
+    @property
+    def reported(self) -> Reported:
+        """What the usages so far say together."""
         ...
 
     @property
