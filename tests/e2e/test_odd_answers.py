@@ -42,8 +42,8 @@ def both(proxy, upstream):
 
 
 def asked(path, case, **more):
-    body = {**BODIES[path], "model": f"direct/{LARGE_MODEL}", "user": case, **more}
-    return body | ({"stream_options": {"include_usage": True}} if more and path != "/responses" else {})
+    asks = {"stream_options": {"include_usage": True}} if more and path != "/responses" else {}
+    return {**BODIES[path], "model": f"direct/{LARGE_MODEL}", "user": case, **asks, **more}
 
 
 def payloads(response):
@@ -154,8 +154,9 @@ FINISHED = {**CHAT_STREAM[-2], "usage": LATE["usage"]}
         [*CHAT_STREAM[:-2], FINISHED],
         [*CHAT_STREAM[:-2], FINISHED, {**LATE, "usage": None}],
         [{**CHAT_STREAM[-1], "usage": {"prompt_tokens": 100}}, *CHAT_STREAM[:-2], FINISHED, LATE],
+        [FINISHED],
     ],
-    ids=["usage chunk", "usage beside the end", "empty chunk after it", "usage at both ends"],
+    ids=["usage chunk", "usage beside the end", "empty chunk after it", "usage at both ends", "only chunk"],
 )
 def test_last_usage_has_facts(upstream, both, chunks):
     """The last chunk with usage has the facts, wherever an upstream puts the usage."""
@@ -168,3 +169,10 @@ def test_last_usage_has_facts(upstream, both, chunks):
     ]
     facts = next(chunk["cope"] for chunk in seen if "cope" in chunk)
     assert float(facts["cost_usd"]) == pytest.approx((100 * 2.5 + 50 * 10) / 1e6)
+
+
+def test_stream_of_usage_alone(upstream, both):
+    """A client that did not ask for the usage gets a stream without chunks."""
+    upstream.cases["x"] = sse([LATE])
+    ours, _ = both("/chat/completions", "x", stream=True, stream_options=None)
+    assert (ours.status_code, payloads(ours)) == (200, ["[DONE]"])
