@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import aiohttp
+from yarl import URL
 
 from proxy.backends.answers import UpstreamResponse, open_complete, open_stream
 from proxy.backends.apis import Api
@@ -94,7 +95,7 @@ class Upstream:
                         delivery.sent = False
                         continue
                     if (pause := self._pause_s(attempt, e, deadline)) is None:
-                        log.warning("%s: %d %s", url.partition("?")[0], e.status, e.code or e.type)
+                        log.warning("%s: %d %s", URL(url).origin(), e.status, e.code or e.type)
                         raise
                 else:
                     open_until.push_async_callback(answer.close)

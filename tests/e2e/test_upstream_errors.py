@@ -1,6 +1,7 @@
 """Errors of an upstream in every form, on every endpoint: below a status, inside a 200, and as a stream's first event."""
 
 import json
+import re
 
 import pytest
 
@@ -187,33 +188,34 @@ def test_reported_usage_of_errors(proxy, http, large_server, stream):
     assert len(large_server.log()) == 1
 
 
-def test_answers_in_other_form(proxy, http, large_server):
-    """A complete answer where a stream was asked for becomes a stream, and a stream becomes a complete answer."""
-    whole = {
-        "id": "c1", "object": "chat.completion", "created": 1, "model": LARGE_MODEL,
-        "choices": [{"index": 0, "message": {"role": "assistant", "content": "hello"}, "finish_reason": "stop"}],
-        "usage": {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100},
-    }  # fmt: skip
-    large_server.script({"reply": {"raw_body": json.dumps(whole)}})
-    messages = {"model": f"direct/{LARGE_MODEL}", **ASK}
-    with proxy.client().chat.completions.create(
-        **messages, stream=True, stream_options={"include_usage": True}
-    ) as s:
-        chunks = list(s)
-    assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == "hello"
-    assert chunks[-1].cope["cost_usd"] == "0.0035"
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("path", STREAMED)
+def test_answers_in_other_form(proxy, http, large_server, path, stream):
+    """A complete answer where a stream was asked for becomes a stream, and the reverse: the client sees the same."""
+    extra = {"stream": True} if stream else {}
+    seen = []
+    for other_form in (False, True):
+        large_server.script({"reply": {"content": "one two three", "other_form": other_form}})
+        response = posted(http, path, **extra)
+        assert response.status_code == 200
+        if stream:
+            events = [
+                json.loads(line[6:]) for line in response.text.splitlines() if line.startswith("data: {")
+            ]
+            seen.append("".join(map(text_of, events)))
+        else:
+            seen.append(max(re.findall(r'"(?:content|text)": ?"([^"]*)"', response.text), key=len))
+        assert costs(proxy, [response])[0] > 0
+        large_server.reset()
+    assert seen == ["one two three"] * 2
 
-    delta = {
-        **whole,
-        "object": "chat.completion.chunk",
-        "choices": [{"index": 0, "delta": {"content": "hello"}}],
-    }
-    end = {**delta, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
-    stream = "".join(f"data: {json.dumps(e)}\n\n" for e in (delta, end)) + "data: [DONE]\n\n"
-    large_server.script({"reply": {"raw_body": stream, "content_type": "text/event-stream"}})
-    answer = proxy.client().chat.completions.create(**messages)
-    assert answer.choices[0].message.content == "hello"
-    assert answer.cope["cost_usd"] == "0.0035"
+
+def text_of(event):
+    """Return the text that an event of any endpoint adds."""
+    if isinstance(event.get("delta"), str):
+        return event["delta"]
+    choices = event.get("choices") or [{}]
+    return (choices[0].get("delta") or {}).get("content") or choices[0].get("text") or ""
 
 
 def test_errors_open_the_breaker(make_proxy, large_server):

@@ -52,6 +52,7 @@ class Reply(Struct, forbid_unknown_fields=True, frozen=True):
     release: str | None = None  # wait for this gate,
     release_after: int = 0  # after that many chunks; 0: before the headers
     break_after: int | None = None  # abort the connection after that many chunks; 0: before the headers
+    other_form: bool = False  # a whole answer where a stream is asked for, and the reverse
     close_reused: bool = False  # abort the connection if it has served an earlier request
     stall_after: int | None = None  # send nothing more after that many chunks, until the client goes
     error_after: int | None = None  # send `error` as an event of the stream after that many chunks

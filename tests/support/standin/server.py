@@ -154,7 +154,7 @@ class StandInServer:
     async def _answer(self, request: web.Request, reply: Reply, answer: Answer) -> web.StreamResponse:
         entry: Entry = request["entry"]
         await asyncio.sleep(reply.delay_s)
-        streamed = bool(entry.body and entry.body.get("stream"))
+        streamed = bool(entry.body and entry.body.get("stream")) != reply.other_form
         if reply.release and not (streamed and reply.release_after):
             await self._wait(reply.release)
         if reply.status < 400 and reply.raw_body is None:

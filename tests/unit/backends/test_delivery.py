@@ -18,6 +18,14 @@ ANSWER = (
 )
 
 
+@pytest.fixture(autouse=True)
+def _no_proxies(monkeypatch):
+    """Forget the proxies of the machine that runs the tests."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
 class Cut(bytes):
     """The last bytes of a connection."""
 

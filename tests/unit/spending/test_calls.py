@@ -213,6 +213,21 @@ def test_error_event(large_server):
     assert record.estimated
 
 
+def test_slow_first_text(large_server):
+    """The events before the first text are held back for a moment only."""
+    large_server.script({"reply": {"content": "late", "usage": USAGE, "release": "go", "release_after": 1}})
+
+    async def waiting(call):
+        chunks = stream(call, LIMITS.within(STREAMED, call.output))
+        first = await anext(chunks)
+        await asyncio.to_thread(large_server.open_gate, "go")
+        return [first, *[chunk async for chunk in chunks]]
+
+    chunks, record = settled(large_server, waiting)
+    assert chunks[0][1]["choices"][0]["delta"]["role"] == "assistant"
+    assert record.usage.completion_tokens == 3
+
+
 def test_abandoned_stream(large_server):
     """The usage is read after the client has left, and the chunks that it did not see are dropped."""
     text = "word " * 60  # more chunks than the queue holds
