@@ -91,6 +91,7 @@ def usage_from(reported: Mapping[str, Any]) -> Usage:
         "prompt_tokens": reported.get("prompt_tokens", reported.get("input_tokens")),
         "completion_tokens": reported.get("completion_tokens", reported.get("output_tokens", 0)),
         "cached_tokens": prompt_details.get("cached_tokens") or 0,
+        "cache_write_tokens": prompt_details.get("cache_write_tokens") or 0,
         "audio_prompt_tokens": prompt_details.get("audio_tokens") or 0,
         "reasoning_tokens": completion_details.get("reasoning_tokens") or 0,
         "audio_completion_tokens": completion_details.get("audio_tokens") or 0,

@@ -118,6 +118,8 @@ async def _end_relayed_stream(
 ) -> None:
     """Send the chunk that was held back, now with the `cope` object, and end the stream."""
     format_ = exchange.request.format
+    # The last chunk may be the only one.
+    await exchange.reply.open(response_headers(exchange.request_log, final=False))
     if held_back is not None and format_.sends_final_chunk(exchange.request.body):
         await _remember_response(exchange, call, held_back.get("response"))
         last = format_.with_facts(held_back, plan_tokens, cope_object(exchange.request_log))
