@@ -29,7 +29,7 @@ _SOME_FIELD = re.compile(
 )
 """Words of a refusal that does not say which field it is about."""
 _BELIEVED_AFTER = 2
-"""Refusals in a row. A gateway may have several servers behind one name, so that one refusal says little of the next call."""
+"""Refusals in a row. A gateway may have several servers behind one name, so one refusal says little of the next call."""
 _READ = 4096
 """Characters of an error that are searched."""
 
