@@ -250,5 +250,5 @@ def test_remembered_context_is_budgeted(proxy, large_server):
         client.responses.create(**sent, extra_headers={**headers, "X-COPE-Budget-USD": "0.25"})
     assert client.responses.create(**sent, extra_headers={**headers, "X-COPE-Budget-USD": "0.26"})
     unknown = {**sent, "previous_response_id": "resp_of_somebody"}
-    with pytest.raises(openai.RateLimitError):
+    with pytest.raises(openai.BadRequestError, match="previous_response_id"):
         client.responses.create(**unknown, extra_headers={**headers, "X-COPE-Budget-USD": "0.26"})
