@@ -121,5 +121,5 @@ def small_body(body: Json, max_tokens: int) -> dict[str, object]:
     out = {k: body[k] for k in (*_SAMPLING_FIELDS, *_ANSWER_FIELDS) if body.get(k) is not None}
     if isinstance(out.get("stop"), list):
         out["stop"] = out["stop"][:4]
-    asked = body.get("max_completion_tokens") or body.get("max_tokens") or max_tokens
-    return {**out, "max_tokens": min(asked, max_tokens), "logprobs": True}
+    limits = (body[name] for name in ("max_completion_tokens", "max_tokens") if body.get(name))
+    return {**out, "max_tokens": min([max_tokens, *limits]), "logprobs": True}

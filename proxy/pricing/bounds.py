@@ -4,6 +4,7 @@ Source of the rules: OpenAI's cookbook, "How to count tokens with tiktoken", and
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Literal
 
 from proxy.pricing.prices import published_context
@@ -22,6 +23,8 @@ TOKENS_OF_KEPT_REASONING = 128_000
 LONGEST_CONTEXT = 1_050_000
 """The longest context that OpenAI offers: the limit of a file or a recording if the context of the model is unknown."""
 MARGIN = 1.05
+_SHORT = 24
+"""The longest text, in characters, whose count is kept."""
 
 Place = Literal["body", "items", "item", "parts", "part", "data", "other"]
 
@@ -65,7 +68,16 @@ def texts_bound(model: str, texts: Sequence[str | int], rest: Mapping[str, Any])
 
 def text_bound(model: str, text: str) -> int:
     """Return an upper limit of the tokens of one text."""
+    return _short_bound(model, text) if len(text) <= _SHORT else _text_bound(model, text)
+
+
+def _text_bound(model: str, text: str) -> int:
     return count_text(model, text) if has_known_encoding(model) else len(text.encode(errors="surrogatepass"))
+
+
+@lru_cache(maxsize=4096)
+def _short_bound(model: str, text: str) -> int:  # most of the texts of a body are names such as "role"
+    return _text_bound(model, text)
 
 
 def _extra(model: str, body: Mapping[str, Any]) -> int:

@@ -19,6 +19,7 @@ class Reported:
     completion: int | None = None
     total: int | None = None
     cached: int | None = None
+    cache_write: int | None = None
     audio_prompt: int | None = None
     reasoning: int | None = None
     audio_completion: int | None = None
@@ -75,6 +76,7 @@ class Reported:
             prompt_tokens=prompt,
             completion_tokens=completion,
             cached_tokens=self.cached or 0,
+            cache_write_tokens=self.cache_write or 0,
             audio_prompt_tokens=self.audio_prompt or 0,
             reasoning_tokens=min(completion, max(self.reasoning or 0, beside)),
             audio_completion_tokens=self.audio_completion or 0,
@@ -95,6 +97,7 @@ def read_usage(usage: object) -> Reported:
         completion=_first([usage], "completion_tokens", "output_tokens"),
         total=_first([usage], "total_tokens"),
         cached=_first(inputs, "cached_tokens"),
+        cache_write=_first(inputs, "cache_write_tokens"),
         audio_prompt=_first(inputs, "audio_tokens"),
         reasoning=_first([*outputs, usage], "reasoning_tokens"),
         audio_completion=_first(outputs, "audio_tokens"),

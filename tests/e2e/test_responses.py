@@ -152,6 +152,20 @@ def test_tools_and_their_outputs(make_proxy, small_server, large_server):
         ("/v1/responses", {"input": ASK, "tools": [{"type": "web_search"}]}, "web_search"),
         ("/v1/responses", {"input": ASK, "tools": [{"type": "code_interpreter"}]}, "code_interpreter"),
         ("/v1/responses", {"input": ASK, "service_tier": "priority"}, "priority"),
+        ("/v1/responses", {"input": [{"type": "item_reference", "id": "msg_1"}]}, "input[0]"),
+        ("/v1/responses", {"input": ASK, "prompt": {"id": "pmpt_1"}}, "prompt"),
+        (
+            "/v1/chat/completions",
+            {"messages": [{"role": "user", "content": ASK}], "documents": [{"text": "word " * 5000}]},
+            "documents",
+        ),
+        (
+            "/v1/chat/completions",
+            {"messages": [{"role": "user", "content": ASK}], "tools": [{"type": "web_search"}]},
+            "web_search",
+        ),
+        ("/v1/completions", {"prompt": ASK, "prompt_embeds": "x"}, "prompt_embeds"),
+        ("/v1/embeddings", {"input": ASK, "input_type": "query"}, "input_type"),
         (
             "/v1/chat/completions",
             {"messages": [{"role": "user", "content": ASK}], "web_search_options": {}},
@@ -176,6 +190,18 @@ def test_unbounded_requests_need_no_budget(proxy, large_server, path, body, prob
     assert problem in refused.json()["error"]["message"]
     assert large_server.log() == []
     assert http.post(path, json={"model": DIRECT, **body}).status_code == 200
+
+
+def test_one_event_is_a_stream(proxy, large_server):
+    """A stream that consists of its last event arrives, and is recorded at its usage."""
+    usage = {"input_tokens": 9, "output_tokens": 3, "total_tokens": 12}
+    response = {"id": "resp_1", "object": "response", "status": "completed", "output": [], "usage": usage}
+    event = json.dumps({"type": "response.completed", "response": response})
+    large_server.script({"reply": {"raw_body": f"event: response.completed\ndata: {event}\n\n"}})
+    answered = proxy.http().post("/v1/responses", json={"model": DIRECT, "input": ASK, "stream": True})
+    assert answered.status_code == 200
+    assert "response.completed" in answered.text
+    assert '"cost_usd":"0.0000525"' in answered.text
 
 
 def test_background_responses_are_refused(proxy):
@@ -224,5 +250,5 @@ def test_remembered_context_is_budgeted(proxy, large_server):
         client.responses.create(**sent, extra_headers={**headers, "X-COPE-Budget-USD": "0.25"})
     assert client.responses.create(**sent, extra_headers={**headers, "X-COPE-Budget-USD": "0.26"})
     unknown = {**sent, "previous_response_id": "resp_of_somebody"}
-    with pytest.raises(openai.RateLimitError):
+    with pytest.raises(openai.BadRequestError, match="previous_response_id"):
         client.responses.create(**unknown, extra_headers={**headers, "X-COPE-Budget-USD": "0.26"})

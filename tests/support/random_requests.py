@@ -197,6 +197,7 @@ def _item(rnd: Random) -> Json:
                 "output": {"type": "computer_screenshot", "file_id": "f"},
             },
             {"type": rnd.choice(ITEMS), "id": "x"},
+            {"type": rnd.choice(ITEMS), "id": "x"},
         ]
     )
 

@@ -15,6 +15,7 @@ class Match(Struct, forbid_unknown_fields=True, frozen=True):
     contains: str | tuple[str, ...] = ()  # all of these are in the JSON text of the messages
     not_contains: str | tuple[str, ...] = ()  # none of these is
     stream: bool | None = None
+    has: str | None = None  # the body has this field
     nth: int | None = None  # only the nth (from 1) request that matches the other fields
 
     def fits(self, body: Json) -> bool:
@@ -24,6 +25,7 @@ class Match(Struct, forbid_unknown_fields=True, frozen=True):
         return (
             self.model in (None, body.get("model"))
             and self.stream in (None, bool(body.get("stream")))
+            and (self.has is None or self.has in body)
             and all(part in text for part in _many(self.contains))
             and not any(part in text for part in _many(self.not_contains))
         )

@@ -78,7 +78,9 @@ async def ask(session, url, *, retries=0, connect_s=5):
     settings = UpstreamSettings(base_url=url, max_retries=retries, connect_timeout_s=connect_s, timeout_s=10)
     upstream = Upstream(session, api_of(settings, "sk-secret-key"))
     try:
-        async with upstream.post("/chat/completions", BODY, time.monotonic() + 30, Delivery(), streamed=False) as answer:
+        async with upstream.post(
+            "/chat/completions", BODY, time.monotonic() + 30, Delivery(), streamed=False
+        ) as answer:
             return await answer.read()
     except ApiError as e:
         return e

@@ -10,13 +10,13 @@ from proxy.spending.planner import REASONING_ROOM, PaidPlanner, plan_request
 from tests.unit.spending.parts import BODY, MODEL, FixedBudget, connected, spending
 
 
-def guideline(server, budget=None):
+def guideline(server, budget=None, body=BODY):
     """Pay for one guideline. Return it, and the call's record if there is one."""
 
     async def main():
         async with connected(server) as upstream:
             parts = spending(budget or FixedBudget(), upstream)
-            found = await PaidPlanner(parts, MODEL, 40).guideline({**BODY, "temperature": 1})
+            found = await PaidPlanner(parts, MODEL, 40).guideline({**body, "temperature": 1})
             return found, parts.calls
 
     return asyncio.run(main())
@@ -51,6 +51,26 @@ def test_failed_planner(large_server, reply):
     text, records = guideline(large_server)
     assert text is None
     assert len(records) == 1
+
+
+@pytest.mark.parametrize(
+    "more", [{"service_tier": "priority"}, {"documents": []}, {"tools": [{"type": "web_search"}]}]
+)
+def test_no_guideline_for_unbounded_requests(large_server, more):
+    """Stage 3 refuses such a request under a budget, so its guideline would be paid for in vain."""
+    text, records = guideline(large_server, body={**BODY, **more})
+    assert (text, records, large_server.chats()) == (None, [], [])
+
+
+def test_guideline_at_list_price(large_server):
+    """Without a budget, the client's service tier is for the answer only."""
+    large_server.say("Add them.")
+    budget = FixedBudget()
+    budget.limited = False
+    text, _ = guideline(large_server, budget, {**BODY, "service_tier": "priority"})
+    assert text == "Add them."
+    (sent,) = large_server.chats()
+    assert "service_tier" not in sent["body"]
 
 
 def test_unpaid_guideline(large_server):
