@@ -158,7 +158,7 @@ def test_own_objects_are_sent(proxy, large_server):
     mine, other = (proxy.client(new_key(proxy)) for _ in range(2))
     model = f"direct/{OTHER}"
     whole = mine.responses.create(model=model, input="hi")
-    streamed = [event for event in mine.responses.create(model=model, input="hi", stream=True)][-1].response
+    streamed = list(mine.responses.create(model=model, input="hi", stream=True))[-1].response
     for response in (whole, streamed):
         reference = {"type": "item_reference", "id": response.output[0].id}
         for body in (
