@@ -96,8 +96,10 @@ class SmallPool:
                 headers=self._headers,
                 timeout=aiohttp.ClientTimeout(PROBE_TIMEOUT_S),
                 proxy=server.proxy,
+                allow_redirects=False,
             ) as response:
-                server.healthy, server.missed = response.status < 500, 0
+                moved = 300 <= response.status < 400
+                server.healthy, server.missed = response.status < 500 and not moved, 0
         except TimeoutError:
             server.missed += 1
             server.healthy = server.healthy and server.missed < MISSED_PROBES
@@ -120,7 +122,7 @@ class SmallPool:
         started = time.monotonic()
         try:
             async with asyncio.timeout(self._timeout_s), await self._post(server, payload) as response:
-                if response.status >= 400:
+                if response.status >= 300:
                     await self._refuse(response)
                 async for data in _payloads(response.content):
                     if data == DONE:
@@ -162,14 +164,19 @@ class SmallPool:
         """Send a request, and send it again if the server closed the connection before its first byte.
 
         A server may close an idle connection at the moment it is used again. This is no sign of a problem.
+        A redirect is not followed: it could take the key and the prompt to another machine.
         """
         url = f"{server.url}/chat/completions"
         try:
-            return await self._session.post(url, data=payload, headers=self._headers, proxy=server.proxy)
+            return await self._session.post(
+                url, data=payload, headers=self._headers, proxy=server.proxy, allow_redirects=False
+            )
         except aiohttp.ClientConnectorError:
             raise
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-            return await self._session.post(url, data=payload, headers=self._headers, proxy=server.proxy)
+            return await self._session.post(
+                url, data=payload, headers=self._headers, proxy=server.proxy, allow_redirects=False
+            )
 
     async def _refuse(self, response: aiohttp.ClientResponse) -> None:
         # Not `response.text`: the server may name an encoding that does not exist.

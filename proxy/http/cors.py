@@ -8,6 +8,8 @@ from litestar.config.cors import CORSConfig
 from proxy.service.facts import FINAL_HEADERS, HEADERS
 
 EVERY_PAGE = "*"
+NO_PAGE = r"(?!)"
+"""Matches no origin. An empty expression would match an empty one."""
 _OTHERS = (
     *("retry-after", "x-request-id", "x-should-retry"),
     *(
@@ -27,7 +29,7 @@ def cors(origins: tuple[str, ...]) -> CORSConfig:
     named = [_pattern(origin) for origin in origins if origin != EVERY_PAGE]
     return CORSConfig(
         allow_origins=[EVERY_PAGE] if EVERY_PAGE in origins else [],
-        allow_origin_regex="|".join(named) or None,
+        allow_origin_regex="|".join(named) or NO_PAGE,
         expose_headers=[*HEADERS, *FINAL_HEADERS, *_OTHERS],
     )
 

@@ -13,6 +13,7 @@ A request with a key is not checked: no web page knows the key, and a browser do
 """
 
 import ipaddress
+import re
 from collections.abc import Iterable, Sequence
 
 from litestar.types import ASGIApp, Receive, Scope, Send
@@ -41,6 +42,7 @@ FORWARDED = frozenset(
 _FORWARDED_PREFIXES = ("x-forwarded", "cf-", "x-amz-cf-", "x-arr-", "tailscale-")
 _OWN_SITES = ("same-origin", "none")
 _CREATE_A_KEY = "Create a key with `cope-proxy keys create NAME`, and send it"
+_LOCALHOST = re.compile(r"([a-z0-9-]+\.)*localhost")
 _BODILESS = ("GET", "HEAD", "OPTIONS")
 
 
@@ -149,7 +151,7 @@ def _name_of(host: str) -> str:
 
 
 def _is_local_name(name: str) -> bool:
-    if name == "localhost" or name.endswith(".localhost"):
+    if _LOCALHOST.fullmatch(name):
         return True
     try:
         ipaddress.ip_address(name)

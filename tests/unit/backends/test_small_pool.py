@@ -5,8 +5,11 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from proxy.backends.small_pool import MISSED_PROBES, SmallPool
+from proxy.errors import SmallUnavailableError
+from proxy.formats.sse import Accumulator
 
 pytestmark = pytest.mark.slow
 
@@ -71,3 +74,43 @@ def test_refused_connections_mean_down():
             assert not pool.available
 
     asyncio.run(scenario())
+
+
+def test_redirects_are_not_followed():
+    """Neither the key nor a prompt goes to another machine that a server names. Such a server is not used."""
+
+    async def scenario():
+        seen = []
+
+        async def elsewhere(request):
+            seen.append(request.path)
+            return web.json_response({})
+
+        async def moved(request):
+            raise web.HTTPTemporaryRedirect(f"{other}{request.path}")
+
+        async with listening(elsewhere) as other, listening(moved) as url, aiohttp.ClientSession() as session:
+            pool = SmallPool(session, (f"{url}/v1",), "m", "sk-small", 10)
+            await pool.probe()
+            assert not pool.available
+            pool._servers[0].healthy = True
+            with pytest.raises(SmallUnavailableError, match="307"):
+                await pool.stream({"messages": []}, Accumulator())
+        assert seen == []
+
+    asyncio.run(scenario())
+
+
+@asynccontextmanager
+async def listening(handler):
+    """A server that answers everything with one handler."""
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", handler)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()

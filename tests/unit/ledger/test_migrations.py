@@ -66,6 +66,24 @@ def test_renames_keep_lowest_header(empty_url):
     assert run(empty_url, work) == [1000, 399]
 
 
+def test_downgrade_keeps_sessions(empty_url):
+    """Sessions of two keys with one name are still two after a downgrade, and the first one keeps its name."""
+    migrate.upgrade(empty_url)
+
+    async def open_both(engine):
+        async with writing(engine) as writer:
+            for owner in ("ann", "bob"):
+                await writer.open_budgets((budget(owner=owner),))
+
+    async def names(engine):
+        return sorted((b.owner, b.name) for b in await list_budgets(engine))
+
+    run(empty_url, open_both)
+    migrate.downgrade(empty_url, "4d7e92a0c6f3")
+    migrate.upgrade(empty_url)
+    assert run(empty_url, names) == [("ann", "s"), ("bob", "s of bob")]
+
+
 async def insert_old_rows(engine, *, postgres):
     """Insert a session's budget, which an administrator has raised, with an open and an unsettled reservation."""
     start, at = (EPOCH, AT) if postgres else ("1970-01-01 00:00:00.000000", "2026-11-25 12:00:00.000000")

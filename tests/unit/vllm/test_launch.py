@@ -3,8 +3,11 @@
 import socket
 import stat
 import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
@@ -77,12 +80,32 @@ def test_engine_starts_and_ends(python: str, model: Path, tmp_path: Path):
         (own,) = (p for p in psutil.Process().children() if str(engine.log) in p.cmdline())
         family = [own, *own.children(recursive=True)]
         assert len(family) > 1
+        assert not any(engine.api_key in " ".join(p.cmdline()) for p in family)
+    assert engine.api_key not in "".join(lines) + engine.log.read_text()
     assert lines[0].startswith("starting vLLM 0.32.0 (cpu) with my-model; its log is ")
     assert lines[1] == "importing vLLM (0 s)"
     assert not any(process.is_running() for process in family)
     assert not engine.ready()
     with pytest.raises(EngineError, match=r"stopped before it was ready$"):
         engine.wait_ready(ignore, 20)
+
+
+def test_neighbours_lack_the_key(python: str, model: Path, tmp_path: Path):
+    """Each engine has a key of its own, which only its proxy knows. The config may set it."""
+    chosen = msgspec.structs.replace(
+        settings(python, model, tmp_path),
+        vllm=Vllm(python=python, log_file=str(tmp_path / "other.log"), env={"VLLM_API_KEY": "mine"}),
+    )
+    with (
+        launch.start(settings(python, model, tmp_path), progress=ignore) as one,
+        launch.start(chosen, progress=ignore) as other,
+    ):
+        one.wait_ready(ignore, 20)
+        other.wait_ready(ignore, 20)
+        assert other.api_key == "mine"
+        assert len(one.api_key) > 40
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(f"{one.base_url}/models", timeout=10)
 
 
 def test_other_model_not_ready(python: str, model: Path, tmp_path: Path):
