@@ -1,5 +1,6 @@
 """Records into rows: in one transaction, or carefully if some rows may exist already."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from zoneinfo import ZoneInfo
 
@@ -38,6 +39,7 @@ async def write(
     process_id: str,
     zone: ZoneInfo,
     budget_ids: dict[BudgetKey, int],
+    held: Counter[str],
 ) -> list[ReservationOutcome | AdmissionOutcome]:
     """Write new records and decide requests, in the transaction of `connection`.
 
@@ -55,6 +57,7 @@ async def write(
         requests=[r for r in requests if isinstance(r, ReservationRequest)],
         process_id=process_id,
         budget_ids=budget_ids,
+        held=held,
     )
     admitted = await rate_limits.admit(connection, [r for r in requests if isinstance(r, AdmissionRequest)])
     sums, buckets = rollups.roll_requests((r for r in records if isinstance(r, RequestRecord)), zone)
@@ -104,7 +107,9 @@ async def _write_missing(
 ) -> None:
     async with engine.begin() as connection:
         missing = await _missing(connection, records)
-        await write(connection, missing, [], process_id=journal.process_id, zone=zone, budget_ids={})
+        await write(
+            connection, missing, [], process_id=journal.process_id, zone=zone, budget_ids={}, held=Counter()
+        )
 
 
 async def _missing(connection: AsyncConnection, records: Sequence[Record]) -> list[Record]:
