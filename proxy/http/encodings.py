@@ -49,6 +49,7 @@ def decoded(raw: bytes, encoding: str, limit: int) -> bytes:
         for piece in _zstd_pieces(raw) if encoding == "zstd" else _zlib_pieces(raw, encoding):
             size += len(piece)
             if size > limit:
+                pieces.clear()  # the error would keep them alive
                 raise request_too_large(size, limit)
             pieces.append(piece)
     except (zlib.error, zstandard.ZstdError, EOFError) as e:

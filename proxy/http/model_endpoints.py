@@ -54,6 +54,7 @@ async def model_endpoints(scope: HTTPScope, receive: Receive, send: Send) -> Non
     except ClientDisconnectedError:
         return
     except ApiError as e:
+        e.__traceback__ = None  # it would keep the body alive until a slow client has read the error
         e.headers = {"x-request-id": request_id, **e.headers, "x-cope-request-id": request_id}
         await reply.error(e, named=format_.events_are_named)
     except Exception:

@@ -4,6 +4,7 @@
 database. Only a bill above its reservation can break this: it is booked as it is, and it closes the budget.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -28,12 +29,14 @@ class ReservationRequest:
     """A request to reserve `reservation.amount`, but at least `least`, in all of some budgets.
 
     Without a reservation it only opens the budgets. `may_wait`: if the money is reserved by others, decide later.
+    `key`: the id of the key that pays, or "".
     """
 
     refs: tuple[BudgetRef, ...]
     reservation: Reservation | None = None
     least: int = 0
     may_wait: bool = False
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,9 @@ class Reserved:
     amount: int
     remaining: int | None
 
+
+_SHARED = ("global", "tag", "key")
+"""Scopes with many clients. A session or a user can lock out only itself."""
 
 ReservationOutcome = Reserved | BudgetExceededError | None
 """`None`: not decided yet. The reservation fits once others release theirs."""
@@ -65,6 +71,7 @@ async def settle_and_reserve(
     requests: Sequence[ReservationRequest],
     process_id: str,
     budget_ids: dict[BudgetKey, int],
+    held: Counter[str],
 ) -> list[ReservationOutcome]:
     """Settle, then decide the requests, in the transaction of `connection`. Return one outcome a request, in order.
 
@@ -76,6 +83,7 @@ async def settle_and_reserve(
         requests: the reservations to decide.
         process_id: the process that reserves. If it dies, its reservations are found by this id.
         budget_ids: ids of budgets that exist. New ones are added, and they are valid once the transaction commits.
+        held: what each key has reserved. New reservations are added.
     """
     settled = await _delete_settled(connection, {s.reservation_id: s.cost for s in reversed(settlements)})
     await open_budgets(connection, [ref for request in requests for ref in request.refs], budget_ids)
@@ -91,9 +99,11 @@ async def settle_and_reserve(
     rows: list[dict[str, object]] = []
     outcomes: list[ReservationOutcome] = []
     for request, pairs in zip(requests, requested, strict=True):
-        outcome = _decide(request, [(ref, budgets[id_]) for ref, id_ in pairs])
+        outcome = _decide(request, [(ref, budgets[id_]) for ref, id_ in pairs], held[request.key])
         outcomes.append(outcome)
         if isinstance(outcome, Reserved) and request.reservation is not None:
+            if request.key:
+                held[request.key] += outcome.amount
             row = reservation_row(request.reservation, process_id, [id_ for _, id_ in pairs])
             rows.append({**row, "amount_nano": outcome.amount})
     await store_budgets(connection, budgets.values())
@@ -128,7 +138,7 @@ def _settle(settled: _Settled, budgets: Sequence[LockedBudget]) -> None:
 
 
 def _decide(
-    request: ReservationRequest, budgets: Sequence[tuple[BudgetRef, LockedBudget]]
+    request: ReservationRequest, budgets: Sequence[tuple[BudgetRef, LockedBudget]], held: int
 ) -> ReservationOutcome:
     for ref, budget in budgets:
         budget.apply_limit(ref)
@@ -141,14 +151,27 @@ def _decide(
     later = min(budget.available_later for _, budget in budgets)
     # While it may wait, reduce the amount only to the remaining budget, not by the reservations of others.
     amount = min(wanted, later if request.may_wait else available)
+    share = max(request.least, min(_share(ref, budget, held) for ref, budget in budgets))
     if later < request.least or (not request.may_wait and available < request.least):
         ref, budget = min(budgets, key=lambda pair: pair[1].available)
         return BudgetExceededError(ref, budget.limit, max(0, budget.available))
-    if available < amount:
+    if available < amount or (request.may_wait and 2 * share + 1 < amount):
         return None
+    amount = min(amount, share)
     for _, budget in budgets:
         budget.reserved += amount
     return Reserved(amount, available - amount)
+
+
+def _share(ref: BudgetRef, budget: LockedBudget, held: int) -> int:
+    """Return the most that one call may reserve now of a budget that others share, so that it locks nobody out.
+
+    A call gets half of what is free at most. All calls of a key together hold no more of the global budget than they
+    leave free.
+    """
+    if ref.scope not in _SHARED:
+        return budget.available
+    return max(0, budget.available - (held if ref.scope == "global" else 0)) // 2
 
 
 def reservation_row(

@@ -1,6 +1,7 @@
 """Records into rows: in one transaction, or carefully if some rows may exist already."""
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from zoneinfo import ZoneInfo
 
@@ -42,6 +43,7 @@ async def write(
     process_id: str,
     zone: ZoneInfo,
     budget_ids: dict[BudgetKey, int],
+    held: Counter[str],
 ) -> list[ReservationOutcome | AdmissionOutcome]:
     """Write new records and decide requests, in the transaction of `connection`.
 
@@ -59,6 +61,7 @@ async def write(
         requests=[r for r in requests if isinstance(r, ReservationRequest)],
         process_id=process_id,
         budget_ids=budget_ids,
+        held=held,
     )
     calls = [r for r in records if isinstance(r, CallRecord)]
     admitted = await rate_limits.count_and_admit(
@@ -94,7 +97,15 @@ async def write_carefully(
         try:
             async with engine.begin() as connection:
                 missing = await _missing(connection, group)
-                await write(connection, missing, [], process_id=journal.process_id, zone=zone, budget_ids={})
+                await write(
+                    connection,
+                    missing,
+                    [],
+                    process_id=journal.process_id,
+                    zone=zone,
+                    budget_ids={},
+                    held=Counter(),
+                )
         except Exception as e:
             if not about_the_data(e):
                 raise

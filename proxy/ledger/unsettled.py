@@ -3,6 +3,7 @@
 An unsettled reservation counts against its budgets at its worst case until an operator resolves it.
 """
 
+from collections import Counter
 from datetime import datetime
 
 import msgspec
@@ -57,7 +58,7 @@ async def resolve(engine: AsyncEngine, reservation_id: str, cost: int) -> bool:
             return False
         settlement = Settlement(reservation_id, cost)
         await settle_and_reserve(
-            connection, settlements=[settlement], requests=[], process_id="", budget_ids={}
+            connection, settlements=[settlement], requests=[], process_id="", budget_ids={}, held=Counter()
         )
         return True
 

@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from proxy.ledger.budgets import BudgetKey
+from proxy.ledger.holdings import Holdings
 from proxy.ledger.journal import Journal, JournalFullError
 from proxy.ledger.rate_limits import AdmissionOutcome, AdmissionRequest
 from proxy.ledger.reservations import ReservationOutcome, ReservationRequest, Reserved
@@ -59,6 +60,7 @@ class Writer:
         self._waiters: list[_Waiter] = []
         self._unkept: list[Record] = []
         self._budget_ids: dict[BudgetKey, int] = {}
+        self._holdings = Holdings()
         self._wake = asyncio.Event()
         self._hurry = asyncio.Event()  # a caller waits for the records that were submitted
         self._idle = asyncio.Event()
@@ -84,6 +86,7 @@ class Writer:
         Raises:
             JournalFullError: they could not be appended.
         """
+        self._holdings.settle(records)
         self._journal.append(records)
         self._idle.clear()
         self._wake.set()
@@ -105,18 +108,25 @@ class Writer:
                 log.critical("%s; %d records wait in memory", e, len(self._unkept))
 
     async def reserve(
-        self, reservation: Reservation, refs: tuple[BudgetRef, ...], *, least: int, wait_s: float
+        self,
+        reservation: Reservation,
+        refs: tuple[BudgetRef, ...],
+        *,
+        least: int,
+        wait_s: float,
+        key: str = "",
     ) -> Reserved:
-        """Reserve `reservation.amount` in all budgets, or whatever is left, but never less than `least`.
+        """Reserve `reservation.amount` in all budgets, or less, but never less than `least`.
 
-        The reservation is on disk when this returns. If other requests have reserved the money, wait for up to
-        `wait_s` seconds for them to release it.
+        It is less if the budgets leave less, or if it exceeds the fair share of a call, or of the key with the id `key`, in
+        a budget that others share. The reservation is on disk when this returns. If other requests have reserved the
+        money, wait for up to `wait_s` seconds for them to release it.
 
         Raises:
             BudgetExceededError: it does not fit, and nothing is reserved.
             LedgerUnavailableError: the database does not answer.
         """
-        request = ReservationRequest(_storable(refs), storable(reservation), least, may_wait=True)
+        request = ReservationRequest(_storable(refs), storable(reservation), least, may_wait=True, key=key)
         try:
             reserved: Reserved = await self._decide(request, wait_s)
         except (asyncio.CancelledError, LedgerUnavailableError):
@@ -214,6 +224,7 @@ class Writer:
             if isinstance(outcome, Exception):
                 waiter.outcome.set_exception(outcome)
             else:
+                self._note(waiter.request, outcome)
                 waiter.outcome.set_result(outcome)
 
     async def _write(
@@ -255,7 +266,12 @@ class Writer:
                 process_id=self._journal.process_id,
                 zone=self._zone,
                 budget_ids=budget_ids,
+                held=self._holdings.now(),
             )
+
+    def _note(self, request: ReservationRequest | AdmissionRequest, outcome: object) -> None:
+        if isinstance(outcome, Reserved) and isinstance(request, ReservationRequest) and request.reservation:
+            self._holdings.add(request.reservation.id, request.key, outcome.amount)
 
     def _refuse_waiters(self) -> None:
         for waiter in self._waiters:

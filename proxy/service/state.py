@@ -99,9 +99,9 @@ def start_journal(settings: Settings) -> Journal:
 @asynccontextmanager
 async def open_state(settings: Settings) -> AsyncIterator[AppState]:
     """Open all parts. On exit, write the rest of the ledger and close them."""
-    threads = min(32, (os.cpu_count() or 1) + 4)  # as by default
-    pool_of_threads = FairThreads(threads, "worker", each=threads // 2)
-    asyncio.get_running_loop().set_default_executor(pool_of_threads)
+    cores = os.cpu_count() or 1
+    threads = FairThreads(min(32, cores + 4), "worker", each=max(2, cores // 2))
+    asyncio.get_running_loop().set_default_executor(threads)
     prices = resolve_prices(settings)
     apis = upstream_apis(settings)
     small = settings.small

@@ -124,7 +124,9 @@ class RequestBudget:
     ) -> int:
         wait_s = self.settings.budgets.wait_s
         try:
-            granted = await self.writer.reserve(reservation, shared, least=least, wait_s=wait_s)
+            granted = await self.writer.reserve(
+                reservation, shared, least=least, wait_s=wait_s, key=self.payer.key_id or ""
+            )
         except BudgetExceededError as e:
             raise NoBudgetError(
                 f"the {e.ref.scope} budget leaves {format_usd(e.available)} of {format_usd(e.limit)} USD "

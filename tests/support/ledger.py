@@ -73,13 +73,14 @@ def budget(scope="session", name="s", limit=1000, window="total", start=EPOCH, o
     return BudgetRef(scope=scope, name=name, limit=limit, window=window, window_start=start, owner=owner)
 
 
-async def reserve(writer, name, amount, *budgets, least=None, wait_s=0.0, expires=None):
+async def reserve(writer, name, amount, *budgets, least=None, wait_s=0.0, expires=None, key=""):
     """Reserve an amount, and by default nothing less."""
     return await writer.reserve(
         reservation(name, amount, expires=expires),
         budgets,
         least=amount if least is None else least,
         wait_s=wait_s,
+        key=key,
     )
 
 

@@ -120,7 +120,7 @@ class MoneyMachine(RuleBasedStateMachine):
         scopes=st.sets(st.sampled_from(sorted(LIMITS)), min_size=1),
     )  # fmt: skip
     def reserve(self, amount, share, process, scopes):
-        """Reserve the amount, or the remaining amount if that is enough. Otherwise the reservation is refused."""
+        """Reserve the amount, or the fair share of it if that is enough. Otherwise the reservation is refused."""
         refs, least = self.refs(sorted(scopes)), max(1, int(amount * share))
         available = self.available(refs)
         reservation = self.reservation(amount)
@@ -129,7 +129,8 @@ class MoneyMachine(RuleBasedStateMachine):
         except BudgetExceededError:
             assert available < least, "blocked although there was money left"
             return multiple()
-        assert reserved.amount == min(amount, available)
+        parts = [self.available([ref]) // (2 if ref.scope in ("global", "key") else 1) for ref in refs]
+        assert reserved.amount == min(amount, max(least, min(parts)))
         assert reserved.remaining == available - reserved.amount
         self.open[reservation.id] = Open(reservation.id, reserved.amount, self.names(refs), process)
         return reservation.id

@@ -214,3 +214,41 @@ def test_overrun_closes_the_budget(url):
         return e.value.available, (await list_budgets(engine))[0].spent
 
     assert run(url, work) == (0, 1500)
+
+
+def test_absurd_call_locks_nobody_out(url):
+    """However much a call asks for, half of a shared budget stays free; a session's own budget it may use up."""
+
+    async def work(engine):
+        async with writing(engine) as writer:
+            everybody = budget("global", "", 1000)
+            absurd = await reserve(writer, "a", 10**12, everybody, least=1)
+            again = await reserve(writer, "b", 10**12, everybody, least=1)
+            honest = await reserve(writer, "c", 90, everybody, least=1)
+            own = await reserve(writer, "d", 10**12, budget("session", "s", 700), least=1)
+        return absurd, again, honest, own
+
+    assert [r.amount for r in run(url, work)] == [500, 250, 90, 700]
+
+
+def test_key_leaves_half(url):
+    """The calls of one key together leave half of the global budget; they get their least, and their share back."""
+
+    async def work(engine):
+        async with writing(engine) as writer:
+            everybody = budget("global", "", 1000)
+            amounts = [
+                (await reserve(writer, f"a{i}", 10**12, everybody, least=3, key="greedy")).amount
+                for i in range(10)
+            ]
+            honest = await reserve(writer, "b", 10**12, everybody, least=3, key="honest")
+            for i in range(10):
+                writer.submit(Settlement(f"a{i}", 0))
+            await writer.flush()
+            later = await reserve(writer, "c", 10**12, everybody, least=3, key="greedy")
+        return amounts, honest.amount, later.amount
+
+    amounts, honest, later = run(url, work)
+    assert amounts == [500, *[3] * 9]
+    assert honest == (1000 - 527) // 2
+    assert later == (1000 - honest) // 2
