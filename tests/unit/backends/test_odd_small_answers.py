@@ -158,6 +158,23 @@ def test_forms_of_small_answers(answer, text):
         assert found.text == text
 
 
+@pytest.mark.parametrize(
+    ("reason", "read"),
+    [
+        ("eos_token", "stop"),
+        ("tool_calls", "stop"),
+        ("max_tokens", "length"),
+        ("content_filter", "content_filter"),
+        ("abort", None),
+    ],
+)
+def test_finish_reasons(reason, read):
+    """The words of other servers are read, and an answer that was given up is no sample."""
+    ended = changed(TEXT[-2], ("choices", 0, "finish_reason"), reason)
+    found = asyncio.run(outcomes({"case": sse([TEXT[0], ended])}))["case"]
+    assert isinstance(found, SmallUnavailableError) if read is None else found.finish_reason == read
+
+
 def test_cut_small_streams():
     """A stream that ends anywhere is a sample with all of its text, or none."""
     whole = sse(TEXT)
