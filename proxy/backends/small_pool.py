@@ -19,6 +19,8 @@ from proxy.vllm.launch import served_name
 
 _BOM = b"\xef\xbb\xbf"
 _MOST_ERROR_BYTES = 2**16
+_UNFINISHED = frozenset({"abort", "aborted", "cancelled", "error"})
+"""Finish reasons of answers that a server has given up."""
 PROBE_EVERY_S = 2.0
 PROBE_TIMEOUT_S = 2.0
 MISSED_PROBES = 3
@@ -143,9 +145,17 @@ class SmallPool:
             server.in_flight -= 1
         if into.error is not None:
             raise SmallUnavailableError(f"the small model's server sent an error: {_words(into.error)}")
+        if into.finish_reason in _UNFINISHED:
+            raise SmallUnavailableError(
+                f"the small model's server ended its answer early ({into.finish_reason})"
+            )
+        something = bool(into.text or into.tool_calls)
         # Some servers give no finish reason. The answer is complete if its stream was ended.
-        if into.finish_reason is None and not (ended and (into.text or into.tool_calls)):
+        if into.finish_reason is None and not (ended and something):
             raise SmallUnavailableError("the small model's answer is incomplete")
+        # A model may say nothing, but then its server reports the tokens.
+        if not something and not into.generated and into.usage is None:
+            raise SmallUnavailableError("the small model's answer has no message")
 
     def _payload(self, body: Mapping[str, Any]) -> bytes:
         asked = {

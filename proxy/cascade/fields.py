@@ -57,7 +57,7 @@ FIELDS: dict[str, Treatment] = {
 docs/compatibility.md gives the reasons.
 """
 
-LONGEST_PROMPT = 4 * 2**20
+LONGEST_PROMPT = 2**20
 """The most characters of all messages. It is more than any small model reads, and each sample sends them again."""
 
 _REASONS = {

@@ -1,5 +1,6 @@
 """Stages 1 and 2: the small model answers if the cascade is sure enough."""
 
+import asyncio
 import logging
 from dataclasses import replace
 
@@ -36,6 +37,9 @@ from proxy.spending.planner import PaidPlanner
 
 log = logging.getLogger(__name__)
 
+_QUICKLY_READ_BYTES = 4096
+"""The task of a larger request is detected in a thread, because that takes milliseconds."""
+
 
 def local_only(exchange: Exchange) -> bool:
     """Return True if the large model may not answer this request."""
@@ -52,7 +56,7 @@ async def decide_locally(exchange: Exchange) -> Accepted | Unsure | NotTried:
     if exchange.route.mode == "large":
         return NotTried("the request asks for the large model")
     try:
-        task = _detect_task(exchange)
+        task = await _detect_task(exchange)
         request_log.task = task.kind
         request_log.reason = await _reason_to_skip_small(exchange, task)
         if request_log.reason is None and exchange.route.mode == "small":
@@ -72,11 +76,15 @@ async def decide_locally(exchange: Exchange) -> Accepted | Unsure | NotTried:
     return NotTried(request_log.reason)
 
 
-def _detect_task(exchange: Exchange) -> Task:
+async def _detect_task(exchange: Exchange) -> Task:
     format_, forced = exchange.request.format, exchange.request.controls.task
     if not isinstance(format_, Conversation):
         raise NotServedError(f"{format_.path[1:]} go to the large model")
-    task = safe_detect(format_.as_chat(exchange.body), _reporter(exchange))
+    chat, report = format_.as_chat(exchange.body), _reporter(exchange)
+    if exchange.request.size <= _QUICKLY_READ_BYTES:
+        task = safe_detect(chat, report)
+    else:
+        task = await asyncio.to_thread(safe_detect, chat, report)
     return task if forced is None else tasks.with_kind(task, forced)
 
 

@@ -19,6 +19,11 @@ from proxy.records import CallRecord
 from proxy.service.request_log import RequestLog
 from proxy.service.state import AppState
 
+_OPENAI_REASONS = {
+    **dict.fromkeys(("eos", "eos_token", "stop_sequence", "end_turn", "tool_calls", "function_call"), "stop"),
+    **dict.fromkeys(("max_length", "max_tokens", "model_length"), "length"),
+}
+"""Finish reasons of other servers, and of calls that could not be read, in OpenAI's words."""
 _LEAST_LOGPROB = -9999.0
 """The number of OpenAI and vLLM for a token that is very unlikely."""
 
@@ -90,7 +95,7 @@ def _finish_reason(generated: Accumulator, *, called: bool) -> str:
     if called:
         return "tool_calls"
     given = generated.finish_reason
-    return "stop" if given in (None, "tool_calls", "function_call") else given
+    return "stop" if given is None else _OPENAI_REASONS.get(given, given)
 
 
 def _logprob(token: Mapping[str, Any]) -> float | None:

@@ -1,5 +1,6 @@
 """Texts, schemas and tools that have stopped or broken readers of text."""
 
+from collections.abc import Sequence
 from typing import Any
 
 _UNITS = (
@@ -48,11 +49,11 @@ _ALONE = {
 }
 
 
-def texts(size: int) -> dict[str, str]:
-    """Return hostile texts by name, the repeated ones of about `size` characters."""
+def texts(size: int, ends: Sequence[str] = ("", "st", "}\n")) -> dict[str, str]:
+    """Return hostile texts by name, the repeated ones of about `size` characters with each of the ends."""
     repeated = {}
     for unit in _UNITS:
-        for end in ("", "st", "}\n"):
+        for end in ends:
             repeated[f"{unit!r}... {end!r}"] = unit * (size // len(unit)) + end
     return {**_ALONE, **repeated}
 

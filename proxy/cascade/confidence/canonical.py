@@ -8,6 +8,7 @@ from proxy.cascade.types import digest
 
 _LABEL_LENGTH = 80
 _LONGEST_SCHEMA = 200_000
+_LONGEST_DOCUMENT = 200_000
 
 SCHEMAS = Worker("conforms", answer_seconds=0.5)
 
@@ -16,8 +17,10 @@ def parse(text: str) -> Any:
     """Decode JSON so that equal numbers are equal values (1.0 is 1).
 
     Raises:
-        ValueError: the text is not strict JSON.
+        ValueError: the text is not strict JSON, or it is longer than any answer of a small model.
     """
+    if len(text) > _LONGEST_DOCUMENT:
+        raise ValueError("too long")
     try:
         return json.loads(text, parse_float=_number, parse_constant=_no_constant)
     except RecursionError as e:

@@ -41,10 +41,13 @@ class Specification:
     probes: tuple[str, ...]
 
 
-@lru_cache(maxsize=512)
 def specification(text: str) -> Specification | None:
     """Read a request. Return `None` if it names no Python function, or shows no arguments for it."""
-    shown = text[-2 * _LONGEST :]
+    return _specification(text[-2 * _LONGEST :])
+
+
+@lru_cache(maxsize=512)
+def _specification(shown: str) -> Specification | None:
     signatures = list(_SIGNATURE.finditer(shown))
     asserts = [s for s in _ASSERT.findall(shown) if _parses(s)]
     entry = signatures[-1].group(1) if signatures else _called(asserts)

@@ -54,7 +54,7 @@ def conforms() -> Question:
     """
     import jsonschema_rs  # noqa: PLC0415
 
-    @lru_cache(maxsize=256)
+    @lru_cache(maxsize=32)
     def validator(written: str) -> Any:
         schema = json.loads(written)
         if str(schema.get("$schema")).rstrip("#") not in _DRAFTS:
