@@ -44,6 +44,11 @@ class UpstreamResponse:
         """Return a complete answer."""
         return await self.api.read(self.response)
 
+    @property
+    def streamed(self) -> bool:
+        """Whether the answer is a stream of events."""
+        return self.response.content_type == "text/event-stream"
+
     def events(self) -> AsyncIterator[bytes]:
         """Yield the payloads of a streamed answer."""
         return self.api.events(self.response)
@@ -110,6 +115,47 @@ class Upstream:
             finally:
                 # Closing an answer that was not read to its end closes its connection, so the upstream stops.
                 response.close()
+
+    @asynccontextmanager
+    async def send(
+        self, method: str, path: str, model: str, query: str = "", body: Mapping[str, Any] | None = None
+    ) -> AsyncIterator[UpstreamResponse]:
+        """Send one request about a stored object, which costs nothing. It is not repeated: the client may do that.
+
+        Args:
+            method: GET, POST or DELETE.
+            path: the object below OpenAI's /v1, such as "/responses/resp_1".
+            model: the upstream's own name of the model that made the object.
+            query: the encoded query, without the question mark.
+            body: the request's body, if it has one.
+
+        Raises:
+            ApiError: the upstream's own error, or 502, 503 or 504 if it is unavailable.
+        """
+        url = self._api.url(path, model)
+        if query:
+            url += ("&" if "?" in url else "?") + query
+        payload = None if body is None else self._api.encode(path, body)
+        self._check_breaker()
+        try:
+            response = await self._session.request(
+                method, url, data=payload, headers=self._api.headers(), timeout=self._timeout
+            )
+        except TimeoutError as e:
+            self.breaker.failed()
+            raise upstream_timeout() from e
+        except (aiohttp.ClientError, OSError) as e:
+            self.breaker.failed()
+            raise upstream_unreachable() from e
+        self._count(response.status)
+        try:
+            if response.status >= 400:
+                raise self._api.error(response.status, response.headers, await response.read())
+            yield UpstreamResponse(self._api, response)
+        except (aiohttp.ClientError, OSError) as e:
+            raise upstream_broken() from e
+        finally:
+            response.close()
 
     def _check_breaker(self) -> None:
         wait = self.breaker.wait_s()

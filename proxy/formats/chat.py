@@ -15,6 +15,8 @@ from proxy.pricing.prices import Usage
 from proxy.pricing.tokens import prompt_bound, usage_from
 
 WORDS_PER_CHUNK = 4
+OUTPUT_LIMITS = ("max_tokens", "max_completion_tokens")
+"""The fields that limit the output. OpenAI's specification allows 0. It means that there is no limit."""
 LEAST_USEFUL_OUTPUT = 64
 """The smallest output in tokens to which a budget may cut an answer."""
 
@@ -27,7 +29,8 @@ class Chat(ChunkedFormat):
     def check(self, body: Json) -> None:
         """Check the messages and the fields that limit the answer."""
         _check_messages(body.get("messages"))
-        checks.positive(body, ("n", "max_tokens", "max_completion_tokens"))
+        checks.positive(body, ("n",))
+        checks.positive(body, OUTPUT_LIMITS, least=0)
         checks.typed(body, stream=bool, stream_options=dict, response_format=dict)
         checks.tools(body)
         for i, tool in enumerate(body.get("tools") or ()):
@@ -47,6 +50,11 @@ class Chat(ChunkedFormat):
     def with_guideline(self, body: Json, guideline: str) -> dict[str, Any]:
         """Append the guideline to the conversation."""
         return {**body, "messages": prompts.guided_request(body["messages"], guideline)}
+
+    def upstream_body(self, body: Json) -> dict[str, Any]:
+        """Ask for the usage of a stream, and remove output limits of 0. Upstreams disagree about what they mean."""
+        sent = super().upstream_body(body)
+        return {k: v for k, v in sent.items() if v != 0 or k not in OUTPUT_LIMITS}
 
     def unbounded_cost(self, body: Json) -> str | None:
         """Name fees that are not per token. Rejected predicted tokens are billed too."""

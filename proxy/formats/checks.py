@@ -8,8 +8,8 @@ from proxy.errors import bad_request
 MOST_TOKENS = 2**31
 
 
-def positive(body: Json, names: Iterable[str]) -> None:
-    """Check that fields, if given, are positive integers.
+def positive(body: Json, names: Iterable[str], *, least: int = 1) -> None:
+    """Check that fields, if given, are positive integers, or integers of at least `least`.
 
     Raises:
         ApiError: 400 that names the first wrong one.
@@ -18,9 +18,9 @@ def positive(body: Json, names: Iterable[str]) -> None:
         value = body.get(name)
         if value is None:
             continue
-        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST_TOKENS:
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= MOST_TOKENS:
             raise bad_request(
-                f"'{name}' has to be an integer in 1..{MOST_TOKENS}.", param=name, code="invalid_value"
+                f"'{name}' has to be an integer in {least}..{MOST_TOKENS}.", param=name, code="invalid_value"
             )
 
 

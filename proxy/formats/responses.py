@@ -17,7 +17,7 @@ from proxy.formats.base import CallLimits, LocalAnswer, without_guideline
 from proxy.formats.chat import LEAST_USEFUL_OUTPUT
 from proxy.formats.chunked import priority
 from proxy.formats.responses_render import response, response_events
-from proxy.formats.responses_translate import as_chat
+from proxy.formats.responses_translate import as_chat, input_items
 from proxy.pricing.prices import Usage
 from proxy.pricing.tokens import responses_bound, usage_from
 
@@ -71,13 +71,15 @@ class Responses:
     path = "/responses"
     end_event: bytes | None = None
     events_are_named = True
+    model_is_optional = True
+    is_free = False
 
     def check(self, body: Json) -> None:
         """Check the input and the fields that limit the answer."""
         given = body.get("input")
-        if not (
-            isinstance(given, str) or (isinstance(given, list) and all(isinstance(i, dict) for i in given))
-        ):
+        items = isinstance(given, list) and all(isinstance(i, dict) for i in given)
+        # A conversation or a stored prompt may have the whole input. The upstream checks whether there is one.
+        if not (given is None or isinstance(given, str) or items):
             raise bad_request(
                 "'input' has to be a string or an array of objects.", param="input", code="invalid_type"
             )
@@ -115,8 +117,7 @@ class Responses:
 
     def with_guideline(self, body: Json, guideline: str) -> dict[str, Any]:
         """Append the guideline to the input."""
-        given = body["input"]
-        items = [{"role": "user", "content": given}] if isinstance(given, str) else given
+        items = input_items(body)
         note = {"role": "user", "content": prompts.WITH_GUIDELINE.format(guideline=guideline)}
         return {**body, "input": [*items, note]}
 

@@ -19,10 +19,11 @@ from proxy.errors import ApiError, internal_error
 from proxy.http import admin, spend
 from proxy.http.dependencies import DEPENDENCIES, set_state
 from proxy.http.health import live, ready
-from proxy.http.list_models import get_model, list_models
+from proxy.http.list_models import delete_model, get_model, list_models
 from proxy.http.metrics import metrics
 from proxy.http.model_endpoints import model_endpoints
 from proxy.http.openapi import describe_model_endpoints
+from proxy.http.stored_objects import stored_objects
 from proxy.service.background import in_background
 from proxy.service.state import open_state
 
@@ -45,8 +46,10 @@ def create_app() -> Litestar:
     app = Litestar(
         route_handlers=[
             model_endpoints,
+            *stored_objects,
             list_models,
             get_model,
+            delete_model,
             live,
             ready,
             metrics,

@@ -22,6 +22,7 @@ from proxy.formats.checks import MOST_TOKENS
 from proxy.http.control_headers import HEADERS
 
 Tokens = Annotated[int, Meta(ge=1, le=MOST_TOKENS)]
+TokensOrNone = Annotated[int, Meta(ge=0, le=MOST_TOKENS)]
 Objects = list[dict[str, Any]]
 Texts = str | Annotated[list[str], Meta(min_length=1)]
 
@@ -44,7 +45,7 @@ class ChatBody(Struct, kw_only=True):
     models: list[str] | UnsetType = UNSET
     stream: bool | UnsetType = UNSET
     n: Tokens | UnsetType = UNSET
-    max_completion_tokens: Tokens | UnsetType = UNSET
+    max_completion_tokens: TokensOrNone | UnsetType = UNSET
     tools: Objects | UnsetType = UNSET
     response_format: dict[str, Any] | UnsetType = UNSET
     stream_options: dict[str, Any] | UnsetType = UNSET
@@ -53,8 +54,8 @@ class ChatBody(Struct, kw_only=True):
 class ResponsesBody(Struct, kw_only=True):
     """Create a response through the cascade."""
 
-    model: str
-    input: str | Messages
+    model: str | UnsetType | None = UNSET
+    input: str | Messages | UnsetType | None = UNSET
     instructions: str | UnsetType = UNSET
     previous_response_id: str | UnsetType = UNSET
     stream: bool | UnsetType = UNSET
@@ -70,7 +71,7 @@ class CompletionsBody(Struct, kw_only=True):
     model: str
     prompt: Texts
     stream: bool | UnsetType = UNSET
-    max_tokens: Tokens | UnsetType = UNSET
+    max_tokens: TokensOrNone | UnsetType = UNSET
     n: Tokens | UnsetType = UNSET
 
 
@@ -81,9 +82,30 @@ class EmbeddingsBody(Struct, kw_only=True):
     input: Texts
 
 
+class CompactBody(Struct, kw_only=True):
+    """Compact a conversation by the large model."""
+
+    model: str
+    input: str | Messages | UnsetType | None = UNSET
+    instructions: str | UnsetType | None = UNSET
+    previous_response_id: str | UnsetType | None = UNSET
+
+
+class InputTokensBody(Struct, kw_only=True):
+    """Count the input tokens of a response by the large model."""
+
+    model: str | UnsetType | None = UNSET
+    input: str | Messages | UnsetType | None = UNSET
+    instructions: str | UnsetType | None = UNSET
+    previous_response_id: str | UnsetType | None = UNSET
+    tools: Objects | UnsetType | None = UNSET
+
+
 BODIES: dict[str, type[Struct]] = {
     "/v1/chat/completions": ChatBody,
     "/v1/responses": ResponsesBody,
+    "/v1/responses/compact": CompactBody,
+    "/v1/responses/input_tokens": InputTokensBody,
     "/v1/completions": CompletionsBody,
     "/v1/embeddings": EmbeddingsBody,
 }

@@ -14,6 +14,7 @@ from proxy.ledger.journal import abandoned
 from proxy.ledger.kept_responses import delete_responses
 from proxy.ledger.orphans import close_orphaned_requests
 from proxy.ledger.retention import drop_content, prune
+from proxy.ledger.stored_completions import delete_completions
 from proxy.ledger.unsettled import mark_expired, mark_orphaned
 from proxy.ledger.writer import replay
 from proxy.service.state import AppState
@@ -65,7 +66,9 @@ async def _prune_forever(state: AppState) -> None:
         try:
             if ledger.content_retention_days is not None:
                 await drop_content(state.database, now() - timedelta(days=ledger.content_retention_days))
-            await delete_responses(state.database, now() - timedelta(hours=ledger.responses_retention_hours))
+            kept_since = now() - timedelta(hours=ledger.responses_retention_hours)
+            await delete_responses(state.database, kept_since)
+            await delete_completions(state.database, kept_since)
             if ledger.retention_days is not None:
                 old = now() - timedelta(days=ledger.retention_days)
                 await prune(state.database, old)

@@ -22,6 +22,11 @@ class Route:
         return self.models[0]
 
 
+def default_name(settings: Settings) -> str:
+    """Return the `model` of a request that has none: the cascade's first alias, or else the large model."""
+    return next(iter(settings.cascade.aliases), settings.large.model)
+
+
 def choose_route(settings: Settings, body: Mapping[str, Any], mode: Mode | None) -> Route:
     """Return the route that the request's `model`, its fallbacks `models` and X-COPE-Mode ask for.
 

@@ -16,6 +16,8 @@ from proxy.pricing.tokens import count_text
 from proxy.service.conversations import remember
 from proxy.service.exchange import Exchange, end_stream, send_event
 from proxy.service.facts import cope_object, insert_cope_object, response_headers
+from proxy.service.request import clean
+from proxy.service.stored_completions import remember_completion
 from proxy.spending.calls import complete, stream
 from proxy.spending.paid import PaidCall, paid
 
@@ -77,7 +79,8 @@ async def _answer_with(exchange: Exchange, model: LargeModel, guideline: str | N
     if call.output < limits.asked and call.finish_reason == "length":
         request_log.degraded = "output cut to budget"
     if request.stream:
-        await _end_relayed_stream(exchange, call, held_back, plan_tokens)
+        await _remember_answer(exchange, call, (held_back or {}).get("response", held_back))
+        await _end_relayed_stream(exchange, held_back, plan_tokens)
     else:
         await _send_complete(exchange, call, raw, plan_tokens)
 
@@ -92,6 +95,8 @@ async def _call_limits(exchange: Exchange, model: LargeModel, body: Json) -> Cal
     """
     format_, default = exchange.request.format, exchange.state.settings.large.max_output_tokens
     limits = format_.limits(body, default)
+    if format_.is_free:
+        return limits
     if not exchange.budget.limited:
         return replace(limits, prompt=2 * exchange.request.size + exchange.context_tokens)
     if unbounded := format_.unbounded_cost(body):
@@ -128,13 +133,10 @@ async def _relay_stream(exchange: Exchange, call: PaidCall, body: dict[str, Any]
     return held_back
 
 
-async def _end_relayed_stream(
-    exchange: Exchange, call: PaidCall, held_back: dict[str, Any] | None, plan_tokens: int
-) -> None:
+async def _end_relayed_stream(exchange: Exchange, held_back: dict[str, Any] | None, plan_tokens: int) -> None:
     """Send the chunk that was held back, now with the `cope` object, and end the stream."""
     format_ = exchange.request.format
     if held_back is not None and format_.sends_final_chunk(exchange.request.body):
-        await _remember_response(exchange, call, held_back.get("response"))
         last = format_.with_facts(held_back, plan_tokens, cope_object(exchange.request_log))
         await send_event(exchange, msgspec.json.encode(last))
     await end_stream(exchange)
@@ -143,13 +145,13 @@ async def _end_relayed_stream(
 async def _send_complete(exchange: Exchange, call: PaidCall, raw: bytes, plan_tokens: int) -> None:
     """Send an unstreamed answer with the `cope` object. It is decoded only if something in it is needed."""
     request_log, format_ = exchange.request_log, exchange.request.format
-    store = exchange.state.settings.ledger.store_content
+    keep_content = exchange.state.settings.ledger.store_content
     decoded = None
-    if plan_tokens or store or format_.path == "/responses":
+    if plan_tokens or keep_content or exchange.request.stored:
         decoded = msgspec.json.decode(raw)
-    if decoded is not None and store:
+    if decoded is not None and keep_content:
         request_log.answer = msgspec.json.encode(decoded.get("choices", decoded.get("output"))).decode()
-    await _remember_response(exchange, call, decoded)
+    await _remember_answer(exchange, call, decoded)
     request_log.note_first_token()
     cope = cope_object(request_log)
     if plan_tokens and decoded is not None:
@@ -159,12 +161,21 @@ async def _send_complete(exchange: Exchange, call: PaidCall, raw: bytes, plan_to
     await exchange.reply.json(200, response_headers(request_log, final=True), body)
 
 
-async def _remember_response(exchange: Exchange, call: PaidCall, response: Any) -> None:
-    """Remember which key owns an upstream response, and how many tokens it adds to a request that continues it."""
-    if exchange.request.format.path == "/responses" and isinstance(response, dict) and response.get("id"):
+async def _remember_answer(exchange: Exchange, call: PaidCall, answer: Any) -> None:
+    """Remember which key owns an answer that the upstream stores, and what a request that continues it adds there."""
+    request = exchange.request
+    if not (isinstance(answer, dict) and answer.get("id") and request.stored):
+        return
+    id_ = clean(str(answer["id"]))[:128]
+    if request.format.path == "/responses":
         used = call.usage or Usage(prompt_tokens=call.prompt_limit, completion_tokens=call.output)
         tokens = used.prompt_tokens + used.completion_tokens
-        await remember(exchange.state, exchange.request, str(response["id"])[:128], context_tokens=tokens)
+        await remember(exchange.state, request, id_, model=call.model.name, context_tokens=tokens)
+    else:
+        answered_by = clean(str(answer.get("model")))
+        await remember_completion(
+            exchange.state, request, id_, answered_by=answered_by, model=call.model.name
+        )
 
 
 def _note_baseline(exchange: Exchange, call: PaidCall, plan_tokens: int) -> None:
