@@ -10,6 +10,7 @@ from litestar import Litestar
 from litestar.openapi.spec import (
     OpenAPIMediaType,
     OpenAPIResponse,
+    OpenAPIType,
     Operation,
     Parameter,
     PathItem,
@@ -20,6 +21,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from proxy.formats.checks import MOST_TOKENS
 from proxy.http.control_headers import HEADERS
+from proxy.http.stored_objects import OBJECTS
 
 Tokens = Annotated[int, Meta(ge=1, le=MOST_TOKENS)]
 TokensOrNone = Annotated[int, Meta(ge=0, le=MOST_TOKENS)]
@@ -132,6 +134,11 @@ def describe_model_endpoints(app: Litestar) -> None:
     paths = document.paths or {}
     for (path, body), schema in zip(BODIES.items(), schemas, strict=True):
         paths[path] = PathItem(post=_operation(path, str(body.__doc__), _JsonSchema(schema)))
+    for template, methods in OBJECTS.items():
+        path = template.replace("{id:str}", "{id}")
+        item = paths.setdefault(path, PathItem())
+        for method, serve in methods.items():
+            setattr(item, method.lower(), _object_operation(path, method, str(serve.__doc__)))
     document.paths = paths
 
 
@@ -150,3 +157,41 @@ def _operation(path: str, summary: str, body: Schema) -> Operation:
             "default": OpenAPIResponse(description="An error in OpenAI's shape"),
         },
     )
+
+
+_QUERY = {
+    "limit": Schema(type=OpenAPIType.INTEGER, minimum=0, maximum=100),
+    "order": Schema(type=OpenAPIType.STRING, enum=["asc", "desc"]),
+    "after": Schema(type=OpenAPIType.STRING),
+    "stream": Schema(type=OpenAPIType.BOOLEAN),
+    "starting_after": Schema(type=OpenAPIType.INTEGER, minimum=0),
+}
+
+
+def _object_operation(path: str, method: str, summary: str) -> Operation:
+    in_path = [Parameter(name="id", param_in="path", schema=Schema(type=OpenAPIType.STRING), required=True)]
+    in_query = [
+        Parameter(name=name, param_in="query", schema=schema, required=False)
+        for name, schema in _QUERY.items()
+    ]
+    name = path.removeprefix("/v1/").replace("/", "_").replace("{id}", "id")
+    return Operation(
+        operation_id=f"{method.lower()}_{name}",
+        summary=summary.partition("\n")[0].removesuffix("."),
+        parameters=[*(in_path if "{id}" in path else ()), *(in_query if method == "GET" else ())],
+        request_body=RequestBody(
+            content={"application/json": OpenAPIMediaType(schema=_LABELS)}, required=True
+        )
+        if method == "POST" and path.endswith("{id}")
+        else None,
+        responses={
+            "200": OpenAPIResponse(description="The object, a page of objects, or a stream"),
+            "default": OpenAPIResponse(description="An error in OpenAI's shape"),
+        },
+    )
+
+
+_TEXTS = Schema(
+    type=OpenAPIType.OBJECT, additional_properties=Schema(type=OpenAPIType.STRING), max_properties=16
+)
+_LABELS = Schema(type=OpenAPIType.OBJECT, properties={"metadata": _TEXTS}, required=["metadata"])

@@ -1,4 +1,4 @@
-"""Requests for stored responses and chat completions, as raw ASGI routes, because a stream has to end with its client."""
+"""Requests for stored responses and chat completions, as raw ASGI, because a stream has to end with its client."""
 
 import asyncio
 import logging
@@ -6,9 +6,9 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import parse_qs
 
-from litestar import asgi
-from litestar.handlers import ASGIRouteHandler
-from litestar.types import Receive, Scope, Send
+from litestar import HttpMethod, route
+from litestar.handlers import HTTPRouteHandler
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from proxy.errors import ApiError, internal_error, not_found, request_timeout
 from proxy.http.asgi_reply import AsgiReply
@@ -40,6 +40,7 @@ OBJECTS: Mapping[str, Mapping[str, Serve]] = {
 
 _ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.:-]{0,127}")
 """An id that may stand in an upstream's path."""
+_METHODS = [HttpMethod.GET, HttpMethod.POST, HttpMethod.PUT, HttpMethod.PATCH, HttpMethod.DELETE]
 _WITH_BODY = {stored_completions.label}
 
 
@@ -109,10 +110,14 @@ async def _run(serving: Awaitable[None], receive: Receive) -> None:
         await asyncio.gather(work, gone, return_exceptions=True)
 
 
-def _route(path: str) -> ASGIRouteHandler:
-    @asgi(path)
-    async def stored_object(scope: Scope, receive: Receive, send: Send) -> None:
-        await serve_objects(path, scope, receive, send)
+def _route(path: str) -> HTTPRouteHandler:
+    # Litestar's raw ASGI routes cannot have parameters in their paths, but a handler may return an ASGI application.
+    @route(path, http_method=_METHODS, include_in_schema=False)
+    async def stored_object() -> ASGIApp:
+        async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+            await serve_objects(path, scope, receive, send)
+
+        return serve
 
     return stored_object
 

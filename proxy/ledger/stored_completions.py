@@ -99,10 +99,11 @@ async def delete_completion(engine: AsyncEngine, completion_id: str) -> None:
         await connection.execute(delete(Row).where(Row.id == completion_id))
 
 
-async def delete_completions(engine: AsyncEngine, before: datetime) -> int:
-    """Delete completions that are older than a time. Return how many."""
+async def delete_completions(engine: AsyncEngine, *, local_before: datetime, before: datetime) -> int:
+    """Delete local completions from before a time, and all from before an earlier one. Return how many."""
+    old = or_(and_(Row.answer.is_not(None), Row.created_at < local_before), Row.created_at < before)
     async with engine.begin() as connection:
-        done = await connection.execute(delete(Row).where(Row.created_at < before))
+        done = await connection.execute(delete(Row).where(old))
     return int(done.rowcount)
 
 

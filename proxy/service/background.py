@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 RECOVER_EVERY_S = 5.0
 PRUNE_EVERY_S = 3600.0
+OWNERS_KEPT = timedelta(days=30)
+"""How long it is known which key owns an object of the upstream. OpenAI keeps responses as long."""
 
 
 @asynccontextmanager
@@ -68,7 +70,8 @@ async def _prune_forever(state: AppState) -> None:
                 await drop_content(state.database, now() - timedelta(days=ledger.content_retention_days))
             kept_since = now() - timedelta(hours=ledger.responses_retention_hours)
             await delete_responses(state.database, kept_since)
-            await delete_completions(state.database, kept_since)
+            owners_since = min(kept_since, now() - OWNERS_KEPT)
+            await delete_completions(state.database, local_before=kept_since, before=owners_since)
             if ledger.retention_days is not None:
                 old = now() - timedelta(days=ledger.retention_days)
                 await prune(state.database, old)
