@@ -3,7 +3,9 @@
     python benchmarks/fuzz_requests.py [--requests 10000] [--seed 1]
 
 Each request is a good one with one to three changes in its body, path, query, headers or bytes. A probe asks `/health/live`
-all the time. It exits with 1 if a request got a 5xx that is not the stand-in's, or if a probe waited longer than 100 ms.
+all the time, and at the same moment an idle server, which shows how long the machine itself makes wait. It exits with 1 if
+a request got a 5xx that is not the stand-in's, or if the proxy let a probe wait longer than 100 ms and the idle server did
+not.
 """
 
 import argparse
@@ -128,9 +130,13 @@ class Seen:
     statuses: Counter[int] = field(default_factory=Counter)
     bad: list[tuple[str, str]] = field(default_factory=list)
     ids: list[str] = field(default_factory=lambda: ["resp_req_1", "made_up"])
-    slowest: float = 0.0
-    probes: int = 0
-    stalls: int = 0
+    waits: list[tuple[float, float]] = field(default_factory=list)
+    """Seconds of each probe: the proxy's and the idle server's."""
+
+    @property
+    def stalls(self) -> int:
+        """How many probes waited for the proxy, and not for the machine."""
+        return sum(proxy > STALL_S > idle for proxy, idle in self.waits)
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -146,7 +152,7 @@ def changed(value: Any, path: tuple[Any, ...], new: Any) -> Any:
     if not path:
         return new
     out = copy.copy(value)
-    out[path[0]] = changed(value[path[0]], path[1:], new)
+    out[path[0]] = changed(value[path[0]], path[1:], new) if path[1:] else new
     return out
 
 
@@ -226,26 +232,30 @@ def of_the_standin(text: str) -> bool:
     return error.get("code") in (None, "upstream_invalid", "upstream_broken")
 
 
-async def probe(url: str, seen: Seen) -> None:
-    """Ask whether the proxy lives, until cancelled."""
+async def probe(url: str, idle_url: str, seen: Seen) -> None:
+    """Ask both servers whether they live, until cancelled."""
+
+    async def wait(session: aiohttp.ClientSession, asked: str) -> float:
+        started = time.perf_counter()
+        async with session.get(asked) as response:
+            await response.read()
+        return time.perf_counter() - started
+
     async with aiohttp.ClientSession() as session:
         while True:
-            started = time.perf_counter()
-            async with session.get(f"{url}/health/live") as response:
-                await response.read()
-            took = time.perf_counter() - started
-            seen.probes += 1
-            seen.slowest = max(seen.slowest, took)
-            seen.stalls += took > STALL_S
+            proxy, idle = await asyncio.gather(
+                wait(session, f"{url}/health/live"), wait(session, f"{idle_url}/health")
+            )
+            seen.waits.append((proxy, idle))
             await asyncio.sleep(0.005)
 
 
-async def fuzz(url: str, count: int, seed: int) -> Seen:
+async def fuzz(url: str, idle_url: str, count: int, seed: int) -> Seen:
     """Send mutated requests, some at a time."""
     seen, rng = Seen(), random.Random(seed)
     remaining = iter(range(count))
     timeout = aiohttp.ClientTimeout(total=60)
-    probing = asyncio.create_task(probe(url, seen))
+    probing = asyncio.create_task(probe(url, idle_url, seen))
     async with aiohttp.ClientSession(timeout=timeout) as session:
 
         async def work() -> None:
@@ -268,6 +278,7 @@ def main() -> int:
         tempfile.TemporaryDirectory() as folder,
         StandIn([SMALL_MODEL]) as small,
         StandIn([LARGE_MODEL], require_key=UPSTREAM_KEY) as large,
+        StandIn() as idle,
         ProxyProcess(
             Path(folder),
             small.base_url,
@@ -278,14 +289,16 @@ def main() -> int:
             large={"max_retries": 0, "breaker_failures": 1_000_000},
         ) as proxy,
     ):
-        seen = asyncio.run(fuzz(proxy.url, given.requests, given.seed))
+        seen = asyncio.run(fuzz(proxy.url, idle.url, given.requests, given.seed))
         output = proxy.output()
     print(
         f"{given.requests} requests in {time.perf_counter() - started:.0f} s; statuses {dict(sorted(seen.statuses.items()))}"
     )
+    worst = [1000 * max(waits) for waits in zip(*seen.waits, strict=True)]
     print(
-        f"{seen.probes} probes, the slowest {1000 * seen.slowest:.0f} ms, {seen.stalls} over {1000 * STALL_S:.0f} ms"
+        f"{len(seen.waits)} probes; the slowest took {worst[0]:.0f} ms, and {worst[1]:.0f} ms of an idle server"
     )
+    print(f"{seen.stalls} probes waited over {1000 * STALL_S:.0f} ms for the proxy and not for the machine")
     print(f"{len(seen.bad)} own 5xx or broken connections, {output.count('Traceback')} tracebacks in the log")
     for request, answer in seen.bad[:20]:
         print(f"  {request}\n    {answer}")

@@ -15,7 +15,7 @@ from proxy import __version__
 from proxy.audits.runner import auditing
 from proxy.cascade import confidence
 from proxy.config.loading import config_path, load, with_engine
-from proxy.errors import ApiError, internal_error
+from proxy.errors import ApiError, bad_request, internal_error
 from proxy.http import admin, spend
 from proxy.http.dependencies import DEPENDENCIES, set_state
 from proxy.http.health import live, ready
@@ -58,7 +58,13 @@ def create_app() -> Litestar:
         ],
         lifespan=[running],
         dependencies=DEPENDENCIES,
-        exception_handlers={ApiError: _api_error, HTTPException: _framework_error, Exception: _unexpected},
+        exception_handlers={
+            ApiError: _api_error,
+            HTTPException: _framework_error,
+            UnicodeDecodeError: _unreadable,
+            RecursionError: _unreadable,
+            Exception: _unexpected,
+        },
         openapi_config=OpenAPIConfig(title="cope-proxy", version=__version__, path="/schema"),
         logging_config=None,
     )
@@ -91,6 +97,13 @@ def _framework_error(request: Request[Any, Any, Any], error: HTTPException) -> R
     return _render(
         ApiError(error.status_code, message, type=kind, code=code, headers={"allow": allow} if allow else {})
     )
+
+
+def _unreadable(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """Answer a body that the framework's decoder cannot read: no UTF-8, or too deep."""
+    if request.method not in ("POST", "PUT", "PATCH"):
+        return _unexpected(request, error)
+    return _render(bad_request("The request body is not valid JSON.", code="invalid_json"))
 
 
 def _unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
