@@ -41,6 +41,11 @@ class UpstreamResponse:
     following: "EventReader | None" = None
     checked: Callable[[bytes], bytes] = bytes
 
+    @property
+    def streamed(self) -> bool:
+        """Whether the answer is a stream of events."""
+        return self.following is not None
+
     async def read(self) -> bytes:
         """Return a complete answer."""
         return self.complete
@@ -105,6 +110,16 @@ async def open_complete(api: Api, path: str, response: aiohttp.ClientResponse) -
     if found := error_in_answer(raw):
         raise api.error_inside(found, response.headers)
     return UpstreamResponse(headers=api.response_headers(response.headers), complete=raw)
+
+
+async def open_unchecked(api: Api, response: aiohttp.ClientResponse) -> UpstreamResponse:
+    """Read a stored object, or its stream, as it is. An error in it belongs to the object."""
+    headers = api.response_headers(response.headers)
+    if response.content_type == "text/event-stream":
+        return UpstreamResponse(
+            headers=headers, following=EventReader(api.events(response.content.iter_any()))
+        )
+    return UpstreamResponse(headers=headers, complete=api.read(await response.read()))
 
 
 async def open_stream(

@@ -25,7 +25,7 @@ STALE_S = 2.0
 async def deliver(
     session: aiohttp.ClientSession, open_until: AsyncExitStack, delivery: Delivery, url: str, **options: Any
 ) -> aiohttp.ClientResponse:
-    """Send a POST and return the response, which is closed when `open_until` is.
+    """Send a request, by default a POST, and return the response, which is closed when `open_until` is.
 
     A connection that the server had closed before the request came is replaced by a new one, once. A redirect is
     followed only within the upstream's own origin, because the request carries the key and the prompt.
@@ -63,10 +63,10 @@ async def _send(
 
 
 async def _post(
-    session: aiohttp.ClientSession, url: URL, delivery: Delivery, **options: Any
+    session: aiohttp.ClientSession, url: URL, delivery: Delivery, method: str = "POST", **options: Any
 ) -> aiohttp.ClientResponse:
     delivery.sent, delivery.reused = True, False  # until the session knows better
-    return await session.post(url, allow_redirects=False, trace_request_ctx=delivery, **options)
+    return await session.request(method, url, allow_redirects=False, trace_request_ctx=delivery, **options)
 
 
 def _was_stale(e: Exception, delivery: Delivery, passed_s: float) -> bool:

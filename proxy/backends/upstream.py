@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
-from proxy.backends.answers import UpstreamResponse, open_complete, open_stream
+from proxy.backends.answers import UpstreamResponse, open_complete, open_stream, open_unchecked
 from proxy.backends.apis import Api
 from proxy.backends.breaker import Breaker
 from proxy.backends.delivery import deliver
@@ -121,6 +121,52 @@ class Upstream:
             return await open_complete(self._api, path, response)
         except (aiohttp.ClientError, OSError, ValueError) as e:
             raise upstream_broken() from e
+
+    @asynccontextmanager
+    async def send(
+        self, method: str, path: str, model: str, query: str = "", body: Mapping[str, Any] | None = None
+    ) -> AsyncIterator[UpstreamResponse]:
+        """Send one request about a stored object, which costs nothing. It is not repeated: the client may do that.
+
+        Args:
+            method: GET, POST or DELETE.
+            path: the object below OpenAI's /v1, such as "/responses/resp_1".
+            model: the upstream's own name of the model that made the object.
+            query: the encoded query, without the question mark.
+            body: the request's body, if it has one.
+
+        Raises:
+            ApiError: the upstream's own error, or 502, 503 or 504 if it is unavailable.
+        """
+        url = self._api.url(path, model)
+        if query:
+            url += ("&" if "?" in url else "?") + query
+        payload = None if body is None else self._api.encode(path, body)
+        self._check_breaker()
+        async with AsyncExitStack() as open_until:
+            try:
+                response = await deliver(
+                    self._session,
+                    open_until,
+                    Delivery(),
+                    url,
+                    method=method,
+                    data=payload,
+                    headers=self._api.headers(),
+                    timeout=self._timeout,
+                    proxy=self._proxy,
+                )
+                if response.status >= 300:
+                    raise self._api.error(response.status, response.headers, await _error_body(response))
+                answer = await open_unchecked(self._api, response)
+            except ApiError as e:
+                self._count(e)
+                raise
+            except (aiohttp.ClientError, OSError) as e:
+                raise upstream_broken() from e
+            open_until.push_async_callback(answer.close)
+            self.breaker.succeeded()
+            yield answer
 
     def _check_breaker(self) -> None:
         wait = self.breaker.wait_s()

@@ -311,7 +311,7 @@ class Ledger(Section, frozen=True, kw_only=True):
     content_retention_days: Positive | None = None
     """Days to keep prompts, answers and plans. Unset: as long as their requests."""
     responses_retention_hours: Annotated[int, Meta(ge=0)] = 24
-    """Hours to keep local answers of `/v1/responses` for `previous_response_id`. 0: keep none."""
+    """Hours to keep local responses and stored local chat completions. 0: keep none."""
     spool_dir: str = "cope.spool"
     """Folder on a local disk for records that are not in the database yet. They survive a crash."""
     spool_max_bytes: Positive = 256 * 2**20

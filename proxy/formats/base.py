@@ -111,6 +111,10 @@ class Format(Protocol):
     """The payload that ends every stream, or None."""
     events_are_named: bool
     """Whether the events of a stream have names (their types)."""
+    model_is_optional: bool
+    """Whether a request may have no `model`. The proxy's own default then answers."""
+    is_free: bool
+    """Whether the upstream bills nothing for a request."""
 
     def check(self, body: Json) -> None:
         """Check the fields that the proxy itself reads.

@@ -30,8 +30,8 @@ class Chat(ChunkedFormat):
     def check(self, body: Json) -> None:
         """Check the messages and the fields that limit the answer."""
         _check_messages(body.get("messages"))
-        checks.positive(body, OUTPUT_LIMITS)
         checks.positive(body, ("n",), checks.MOST_CHOICES)
+        checks.positive(body, OUTPUT_LIMITS, least=0)
         checks.typed(body, stream=bool, stream_options=dict, response_format=dict)
         checks.tools(body)
         for i, tool in enumerate(body.get("tools") or ()):
@@ -52,6 +52,11 @@ class Chat(ChunkedFormat):
     def with_guideline(self, body: Json, guideline: str) -> dict[str, Any]:
         """Append the guideline to the conversation."""
         return {**body, "messages": prompts.guided_request(body["messages"], guideline)}
+
+    def upstream_body(self, body: Json) -> dict[str, Any]:
+        """Ask for the usage of a stream, and remove output limits of 0. Upstreams disagree about what they mean."""
+        sent = super().upstream_body(body)
+        return {k: v for k, v in sent.items() if v != 0 or k not in OUTPUT_LIMITS}
 
     def unbounded_cost(self, body: Json, price: Price) -> str | None:
         """Name what is not in the tables."""

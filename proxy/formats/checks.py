@@ -11,8 +11,8 @@ MOST_CHOICES = 128
 """The highest number of choices. OpenAI allows as many."""
 
 
-def positive(body: Json, names: Iterable[str], most: int = MOST_TOKENS) -> None:
-    """Check that fields, if given, are integers in 1..`most`.
+def positive(body: Json, names: Iterable[str], most: int = MOST_TOKENS, *, least: int = 1) -> None:
+    """Check that fields, if given, are integers in `least`..`most`.
 
     Raises:
         ApiError: 400 that names the first wrong one.
@@ -21,9 +21,9 @@ def positive(body: Json, names: Iterable[str], most: int = MOST_TOKENS) -> None:
         value = body.get(name)
         if value is None:
             continue
-        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
             raise bad_request(
-                f"'{name}' has to be an integer in 1..{most}.", param=name, code="invalid_value"
+                f"'{name}' has to be an integer in {least}..{most}.", param=name, code="invalid_value"
             )
 
 

@@ -16,6 +16,8 @@ class ChunkedFormat:
 
     end_event: bytes | None = b"[DONE]"
     events_are_named = False
+    model_is_optional = False
+    is_free = False
 
     def streams(self, body: Json) -> bool:
         """Read `stream`."""

@@ -22,11 +22,10 @@ class Completions(ChunkedFormat):
     def check(self, body: Json) -> None:
         """Check the prompt and the fields that limit the answer."""
         checked_texts(body, "prompt")
-        checks.positive(body, ("n", "best_of"), checks.MOST_CHOICES)
+        checks.positive(body, ("n",), checks.MOST_CHOICES)
+        checks.positive(body, ("best_of",), checks.MOST_CHOICES, least=0)
+        checks.positive(body, ("max_tokens",), least=0)  # 0 with `echo` and `logprobs` scores the prompt
         checks.typed(body, stream=bool, stream_options=dict, suffix=str)
-        asked = body.get("max_tokens")
-        if asked != 0:  # 0 with `echo` and `logprobs` scores the prompt
-            checks.positive(body, ("max_tokens",))
 
     def prompt(self, body: Json) -> object:
         """Return the prompt."""

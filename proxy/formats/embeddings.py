@@ -22,6 +22,8 @@ class Embeddings:
     path = "/embeddings"
     end_event: bytes | None = None
     events_are_named = False
+    model_is_optional = False
+    is_free = False
 
     def check(self, body: Json) -> None:
         """Check the input."""

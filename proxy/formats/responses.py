@@ -18,7 +18,7 @@ from proxy.formats.chat import LEAST_USEFUL_OUTPUT
 from proxy.formats.generated import in_unicode, texts
 from proxy.formats.lenient import an_object, decode_object, members, mended, with_members
 from proxy.formats.responses_render import response, response_events
-from proxy.formats.responses_translate import as_chat
+from proxy.formats.responses_translate import as_chat, input_items
 from proxy.formats.schemas import check_schemas
 from proxy.pricing.bounds import body_bound
 from proxy.pricing.prices import Price, Usage
@@ -82,13 +82,15 @@ class Responses:
     path = "/responses"
     end_event: bytes | None = None
     events_are_named = True
+    model_is_optional = True
+    is_free = False
 
     def check(self, body: Json) -> None:
         """Check the input and the fields that limit the answer."""
         given = body.get("input")
-        if not (
-            isinstance(given, str) or (isinstance(given, list) and all(isinstance(i, dict) for i in given))
-        ):
+        items = isinstance(given, list) and all(isinstance(i, dict) for i in given)
+        # A conversation or a stored prompt may have the whole input. The upstream checks whether there is one.
+        if not (given is None or isinstance(given, str) or items):
             raise bad_request(
                 "'input' has to be a string or an array of objects.", param="input", code="invalid_type"
             )
@@ -127,8 +129,7 @@ class Responses:
 
     def with_guideline(self, body: Json, guideline: str) -> dict[str, Any]:
         """Append the guideline to the input."""
-        given = body["input"]
-        items = [{"role": "user", "content": given}] if isinstance(given, str) else given
+        items = input_items(body)
         note = {"role": "user", "content": prompts.WITH_GUIDELINE.format(guideline=guideline)}
         return {**body, "input": [*items, note]}
 

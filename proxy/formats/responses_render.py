@@ -55,7 +55,11 @@ def response(body: Json, local: LocalAnswer) -> dict[str, Any]:
 
 def response_events(body: Json, local: LocalAnswer) -> Iterator[bytes]:
     """Yield the events of a streamed response: created, the pieces of each item, completed."""
-    done = response(body, local)
+    return events_of(response(body, local))
+
+
+def events_of(done: dict[str, Any]) -> Iterator[bytes]:
+    """Yield the events that stream a complete local response."""
     begun = {k: v for k, v in done.items() if k not in ("cope", "usage", "completed_at")}
     begun |= {"status": "in_progress", "output": [], "incomplete_details": None}
     plain = [

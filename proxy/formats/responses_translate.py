@@ -59,14 +59,17 @@ def as_chat(body: Json) -> dict[str, Any]:
     return chat | {there: body[here] for here, there in same.items() if body.get(here) is not None}
 
 
+def input_items(body: Json) -> list[dict[str, Any]]:
+    """Return a request's input as items. It may have none."""
+    given = body.get("input")
+    return [{"role": "user", "content": given}] if isinstance(given, str) else list(given or ())
+
+
 def _messages(body: Json) -> list[dict[str, Any]]:
     out: list[dict[str, Any]] = []
     if body.get("instructions"):
         out.append({"role": "system", "content": body["instructions"]})
-    given = body["input"]
-    if isinstance(given, str):
-        return [*out, {"role": "user", "content": given}]
-    for item in given:
+    for item in input_items(body):
         kind = item.get("type", "message")
         if kind == "message":
             out.append({"role": item["role"], "content": _text(item["content"])})

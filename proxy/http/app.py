@@ -15,16 +15,17 @@ from proxy import __version__
 from proxy.audits.runner import auditing
 from proxy.cascade import confidence
 from proxy.config.loading import config_path, load, with_engine
-from proxy.errors import ApiError, database_unavailable, internal_error
+from proxy.errors import ApiError, bad_request, database_unavailable, internal_error
 from proxy.http import admin, neighbours, spend
 from proxy.http.cors import cors
 from proxy.http.dependencies import DEPENDENCIES, set_state
 from proxy.http.head import with_head
 from proxy.http.health import live, ready
-from proxy.http.list_models import get_model, list_models
+from proxy.http.list_models import delete_model, get_model, list_models
 from proxy.http.metrics import metrics
 from proxy.http.model_endpoints import model_endpoints
 from proxy.http.openapi import describe_model_endpoints
+from proxy.http.stored_objects import stored_objects
 from proxy.ledger.database import DatabaseError
 from proxy.service.background import in_background
 from proxy.service.state import open_state
@@ -48,8 +49,10 @@ def create_app() -> Litestar:
     app = Litestar(
         route_handlers=[
             model_endpoints,
+            *stored_objects,
             list_models,
             get_model,
+            delete_model,
             live,
             ready,
             metrics,
@@ -60,7 +63,13 @@ def create_app() -> Litestar:
         dependencies=DEPENDENCIES,
         middleware=[neighbours.middleware],
         cors_config=cors(settings.server.cors_origins),
-        exception_handlers={ApiError: _api_error, HTTPException: _framework_error, Exception: _unexpected},
+        exception_handlers={
+            ApiError: _api_error,
+            HTTPException: _framework_error,
+            UnicodeDecodeError: _unreadable,
+            RecursionError: _unreadable,
+            Exception: _unexpected,
+        },
         openapi_config=OpenAPIConfig(title="cope-proxy", version=__version__, path="/schema"),
         logging_config=None,
     )
@@ -94,6 +103,13 @@ def _framework_error(request: Request[Any, Any, Any], error: HTTPException) -> R
     return _render(
         ApiError(error.status_code, message, type=kind, code=code, headers={"allow": allow} if allow else {})
     )
+
+
+def _unreadable(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """Answer a body that the framework's decoder cannot read: no UTF-8, or too deep."""
+    if request.method not in ("POST", "PUT", "PATCH"):
+        return _unexpected(request, error)
+    return _render(bad_request("The request body is not valid JSON.", code="invalid_json"))
 
 
 def _unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

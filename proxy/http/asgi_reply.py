@@ -12,10 +12,11 @@ KEEP_ALIVE_S = 10.0
 
 
 class AsgiReply:
-    """One response. See `proxy.service.reply.Reply`."""
+    """One response. See `proxy.service.reply.Reply`. `headers` are those that every response has."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, headers: Mapping[str, str] | None = None) -> None:
         self._send = send
+        self._headers = headers or {}
         self.started = False
         self.answering = False
         self.closed = False
@@ -77,7 +78,8 @@ class AsgiReply:
 
     async def _start(self, status: int, headers: Mapping[str, str]) -> None:
         self.started = True
-        raw = [(k.lower().encode("latin-1"), v.encode("latin-1", "replace")) for k, v in headers.items()]
+        every = {**self._headers, **headers}
+        raw = [(k.lower().encode("latin-1"), v.encode("latin-1", "replace")) for k, v in every.items()]
         await self._send({"type": "http.response.start", "status": status, "headers": raw})
 
     async def _body(self, body: bytes, *, more: bool) -> None:

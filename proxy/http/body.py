@@ -39,6 +39,12 @@ class ClientDisconnectedError(Exception):
     """The client closed the connection before its request was complete."""
 
 
+async def disconnected(receive: Receive) -> None:
+    """Wait until the client closes the connection. The body has to be read before."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
 @dataclass
 class HeldBody:
     """The bytes that one request takes from the share of all bodies in memory."""
@@ -108,23 +114,35 @@ async def read_body(
     return raw
 
 
-def decode(raw: bytes, format_: Format) -> dict[str, Any]:
+def decode(raw: bytes, format_: Format, default_model: str) -> dict[str, Any]:
     """Decode a request, and check the fields that the proxy itself reads.
 
-    Unknown fields stay. The model that answers checks the rest.
+    Unknown fields stay. The model that answers checks the rest. If the format does not need a `model`, and there is
+    none, the default is filled in.
 
     Raises:
         ApiError: 400 that names the parameter.
     """
-    body = _parse(raw)
-    if not isinstance(body, dict):
-        raise bad_request("The request body has to be a JSON object.", code="invalid_json")
+    body = decode_object(raw)
+    if body.get("model") is None and format_.model_is_optional:
+        body["model"] = default_model
     if not isinstance(body.get("model"), str) or not body["model"]:
         raise bad_request(
             "You must provide a model parameter, a string.", param="model", code="missing_required_parameter"
         )
-    _check_entries(body)
     format_.check(body)
+    return body
+
+
+def decode_object(raw: bytes) -> dict[str, Any]:
+    """Decode a JSON object.
+
+    Raises:
+        ApiError: 400 if it is not one.
+    """
+    body = _parse(raw)
+    if not isinstance(body, dict):
+        raise bad_request("The request body has to be a JSON object.", code="invalid_json")
     return body
 
 

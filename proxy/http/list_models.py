@@ -1,8 +1,8 @@
-"""GET /v1/models and /v1/models/{id}, in OpenAI's format."""
+"""/v1/models and /v1/models/{id}, in OpenAI's format."""
 
-from litestar import get
+from litestar import delete, get
 
-from proxy.errors import not_found
+from proxy.errors import forbidden, not_found
 from proxy.http.auth import Caller
 from proxy.service.access import usable_names
 from proxy.service.state import AppState
@@ -31,3 +31,13 @@ def get_model(app: AppState, caller: Caller, name: str) -> dict[str, object]:
             f"The model {name[:100]!r} does not exist here.", code="model_not_found", param="model"
         )
     return _model(name)
+
+
+@delete("/v1/models/{name:path}", status_code=200, sync_to_thread=False)
+def delete_model(caller: Caller, name: str) -> dict[str, object]:  # noqa: ARG001  (it checks the key)
+    """Refuse: all clients share the upstream's models, and the proxy's key owns them."""
+    raise forbidden(
+        f"The model {name.lstrip('/')[:100]!r} cannot be deleted through this proxy. Delete it at its upstream.",
+        code="model_not_deletable",
+        param="model",
+    )

@@ -16,29 +16,39 @@ from proxy.errors import ApiError, internal_error
 from proxy.fairness import OWNER, Owner
 from proxy.formats.base import Format
 from proxy.formats.chat import Chat
+from proxy.formats.compact import Compact
 from proxy.formats.completions import Completions
 from proxy.formats.embeddings import Embeddings
+from proxy.formats.input_tokens import InputTokens
 from proxy.formats.responses import Responses
 from proxy.http.asgi_reply import AsgiReply
 from proxy.http.auth import Caller
-from proxy.http.body import ClientDisconnectedError, HeldBody, decode, holding, read_body
+from proxy.http.body import ClientDisconnectedError, HeldBody, decode, disconnected, holding, read_body
 from proxy.http.control_headers import read_controls
 from proxy.http.dependencies import app_state, authenticator
+from proxy.http.stored_objects import OBJECTS, serve_objects
 from proxy.ids import new_id, now
 from proxy.service.answer import answer
 from proxy.service.request import ModelRequest
+from proxy.service.routing import default_name
 from proxy.service.state import AppState
 
 log = logging.getLogger(__name__)
 
-FORMATS: dict[str, Format] = {f"/v1{d.path}": d for d in (Chat(), Responses(), Completions(), Embeddings())}
+FORMATS: dict[str, Format] = {
+    f"/v1{d.path}": d for d in (Chat(), Responses(), Compact(), InputTokens(), Completions(), Embeddings())
+}
 
 
 @asgi(list(FORMATS))
 async def model_endpoints(scope: HTTPScope, receive: Receive, send: Send) -> None:
     """Read, admit and answer one request to a model."""
+    path = scope["path"].rstrip("/")
+    if scope.get("method") == "GET" and path in OBJECTS:
+        await serve_objects(path, scope, receive, send)
+        return
     app = app_state(scope["litestar_app"])
-    format_ = FORMATS[scope["path"].rstrip("/")]
+    format_ = FORMATS[path]
     reply = AsgiReply(send)
     request_id = new_id("req")
     try:
@@ -95,7 +105,7 @@ async def _read(
         id=request_id,
         received_at=now(),
         key=caller.key,
-        body=decode(raw, format_),
+        body=decode(raw, format_, default_name(app.settings)),
         size=len(raw),
         controls=controls,
     )
@@ -104,7 +114,7 @@ async def _read(
 async def _run(app: AppState, request: ModelRequest, reply: AsgiReply, receive: Receive) -> None:
     """Run the request, and cancel it when the client disconnects."""
     work = asyncio.ensure_future(answer(app, request, reply))
-    beside = {asyncio.ensure_future(_disconnect(receive))}
+    beside = {asyncio.ensure_future(disconnected(receive))}
     if request.stream:
         beside.add(
             asyncio.ensure_future(
@@ -125,8 +135,3 @@ async def _run(app: AppState, request: ModelRequest, reply: AsgiReply, receive: 
     if work.cancelled():
         raise ClientDisconnectedError
     work.result()
-
-
-async def _disconnect(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -10,6 +10,7 @@ from litestar import Litestar
 from litestar.openapi.spec import (
     OpenAPIMediaType,
     OpenAPIResponse,
+    OpenAPIType,
     Operation,
     Parameter,
     PathItem,
@@ -20,8 +21,10 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from proxy.formats.checks import MOST_TOKENS
 from proxy.http.control_headers import HEADERS
+from proxy.http.stored_objects import OBJECTS
 
 Tokens = Annotated[int, Meta(ge=1, le=MOST_TOKENS)]
+TokensOrNone = Annotated[int, Meta(ge=0, le=MOST_TOKENS)]
 Objects = list[dict[str, Any]]
 Texts = str | Annotated[list[str], Meta(min_length=1)]
 
@@ -44,7 +47,7 @@ class ChatBody(Struct, kw_only=True):
     models: list[str] | UnsetType = UNSET
     stream: bool | UnsetType = UNSET
     n: Tokens | UnsetType = UNSET
-    max_completion_tokens: Tokens | UnsetType = UNSET
+    max_completion_tokens: TokensOrNone | UnsetType = UNSET
     tools: Objects | UnsetType = UNSET
     response_format: dict[str, Any] | UnsetType = UNSET
     stream_options: dict[str, Any] | UnsetType = UNSET
@@ -53,8 +56,8 @@ class ChatBody(Struct, kw_only=True):
 class ResponsesBody(Struct, kw_only=True):
     """Create a response through the cascade."""
 
-    model: str
-    input: str | Messages
+    model: str | UnsetType | None = UNSET
+    input: str | Messages | UnsetType | None = UNSET
     instructions: str | UnsetType = UNSET
     previous_response_id: str | UnsetType = UNSET
     stream: bool | UnsetType = UNSET
@@ -70,7 +73,7 @@ class CompletionsBody(Struct, kw_only=True):
     model: str
     prompt: Texts
     stream: bool | UnsetType = UNSET
-    max_tokens: Tokens | UnsetType = UNSET
+    max_tokens: TokensOrNone | UnsetType = UNSET
     n: Tokens | UnsetType = UNSET
 
 
@@ -81,9 +84,30 @@ class EmbeddingsBody(Struct, kw_only=True):
     input: Texts
 
 
+class CompactBody(Struct, kw_only=True):
+    """Compact a conversation by the large model."""
+
+    model: str
+    input: str | Messages | UnsetType | None = UNSET
+    instructions: str | UnsetType | None = UNSET
+    previous_response_id: str | UnsetType | None = UNSET
+
+
+class InputTokensBody(Struct, kw_only=True):
+    """Count the input tokens of a response by the large model."""
+
+    model: str | UnsetType | None = UNSET
+    input: str | Messages | UnsetType | None = UNSET
+    instructions: str | UnsetType | None = UNSET
+    previous_response_id: str | UnsetType | None = UNSET
+    tools: Objects | UnsetType | None = UNSET
+
+
 BODIES: dict[str, type[Struct]] = {
     "/v1/chat/completions": ChatBody,
     "/v1/responses": ResponsesBody,
+    "/v1/responses/compact": CompactBody,
+    "/v1/responses/input_tokens": InputTokensBody,
     "/v1/completions": CompletionsBody,
     "/v1/embeddings": EmbeddingsBody,
 }
@@ -110,6 +134,11 @@ def describe_model_endpoints(app: Litestar) -> None:
     paths = document.paths or {}
     for (path, body), schema in zip(BODIES.items(), schemas, strict=True):
         paths[path] = PathItem(post=_operation(path, str(body.__doc__), _JsonSchema(schema)))
+    for template, methods in OBJECTS.items():
+        path = template.replace("{id:str}", "{id}")
+        item = paths.setdefault(path, PathItem())
+        for method, serve in methods.items():
+            setattr(item, method.lower(), _object_operation(path, method, str(serve.__doc__)))
     document.paths = paths
 
 
@@ -128,3 +157,41 @@ def _operation(path: str, summary: str, body: Schema) -> Operation:
             "default": OpenAPIResponse(description="An error in OpenAI's shape"),
         },
     )
+
+
+_QUERY = {
+    "limit": Schema(type=OpenAPIType.INTEGER, minimum=0, maximum=100),
+    "order": Schema(type=OpenAPIType.STRING, enum=["asc", "desc"]),
+    "after": Schema(type=OpenAPIType.STRING),
+    "stream": Schema(type=OpenAPIType.BOOLEAN),
+    "starting_after": Schema(type=OpenAPIType.INTEGER, minimum=0),
+}
+
+
+def _object_operation(path: str, method: str, summary: str) -> Operation:
+    in_path = [Parameter(name="id", param_in="path", schema=Schema(type=OpenAPIType.STRING), required=True)]
+    in_query = [
+        Parameter(name=name, param_in="query", schema=schema, required=False)
+        for name, schema in _QUERY.items()
+    ]
+    name = path.removeprefix("/v1/").replace("/", "_").replace("{id}", "id")
+    return Operation(
+        operation_id=f"{method.lower()}_{name}",
+        summary=summary.partition("\n")[0].removesuffix("."),
+        parameters=[*(in_path if "{id}" in path else ()), *(in_query if method == "GET" else ())],
+        request_body=RequestBody(
+            content={"application/json": OpenAPIMediaType(schema=_LABELS)}, required=True
+        )
+        if method == "POST" and path.endswith("{id}")
+        else None,
+        responses={
+            "200": OpenAPIResponse(description="The object, a page of objects, or a stream"),
+            "default": OpenAPIResponse(description="An error in OpenAI's shape"),
+        },
+    )
+
+
+_TEXTS = Schema(
+    type=OpenAPIType.OBJECT, additional_properties=Schema(type=OpenAPIType.STRING), max_properties=16
+)
+_LABELS = Schema(type=OpenAPIType.OBJECT, properties={"metadata": _TEXTS}, required=["metadata"])

@@ -1,14 +1,17 @@
 """Opening a database: SQLite in WAL mode, or Postgres."""
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import event, make_url, text
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from proxy.ledger.rollups import bucket_of
+from proxy.ledger.tables import Base
 
 BUSY_TIMEOUT_MS = 15_000
 CONNECT_TIMEOUT_S = 10
@@ -86,6 +89,12 @@ def _configure_sqlite(connection: Any, _: object) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     readonly = connection.get_execution_options().get("readonly", False)
     connection.exec_driver_sql("BEGIN" if readonly else "BEGIN IMMEDIATE")
+
+
+async def insert_new(connection: AsyncConnection, table: type[Base], row: Mapping[str, object]) -> None:
+    """Insert a row, unless one with its primary key exists. An upstream may give an id twice: its first owner stays."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    await connection.execute(dialect.insert(table).values(**row).on_conflict_do_nothing())
 
 
 async def ping(engine: AsyncEngine) -> None:

@@ -276,6 +276,34 @@ class KeptResponseRow(Base):
     created_at: Mapped[datetime]
     context_tokens: Mapped[int]
     items: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON(none_as_null=True))
+    model: Mapped[str | None]
+    """The large model that made it. `None` for a local answer, and for a response of an old version."""
+    answer: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """The response itself, if it is a local answer."""
+
+
+class StoredCompletionRow(Base):
+    """A chat completion that its client asked to store. See `proxy.ledger.stored_completions`."""
+
+    __tablename__ = "chat_completions"
+    __table_args__ = (
+        Index("ix_chat_completions_key_created", "key_id", "created_at"),
+        Index("ix_chat_completions_created_at", "created_at"),
+    )
+
+    id: Mapped[str] = mapped_column(String(128), primary_key=True)
+    key_id: Mapped[str | None]
+    created_at: Mapped[datetime]
+    model: Mapped[str | None]
+    """The large model that made it. `None` for a local answer."""
+    answered_by: Mapped[str]
+    """The model that the completion names."""
+    labels: Mapped[dict[str, Any]]
+    """The client's metadata: texts by their keys."""
+    answer: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """The completion itself, if it is a local answer. The upstream keeps its own."""
+    messages: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON(none_as_null=True))
+    """The messages of its request, if it is a local answer."""
 
 
 class OwnedObjectRow(Base):

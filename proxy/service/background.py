@@ -16,6 +16,7 @@ from proxy.ledger.orphans import close_orphaned_requests
 from proxy.ledger.owned_objects import delete_objects
 from proxy.ledger.rate_limits import delete_past_minutes
 from proxy.ledger.retention import drop_content, prune
+from proxy.ledger.stored_completions import delete_completions
 from proxy.ledger.unsettled import mark_expired, mark_orphaned
 from proxy.ledger.writer import replay
 from proxy.service.state import AppState
@@ -72,6 +73,7 @@ async def _prune_forever(state: AppState) -> None:
             unowned = now() - OWNERS_KEPT
             local = now() - timedelta(hours=ledger.responses_retention_hours)
             await delete_responses(state.database, local_before=local, before=min(local, unowned))
+            await delete_completions(state.database, local_before=local, before=min(local, unowned))
             await delete_objects(state.database, unowned)
             await delete_past_minutes(state.database, now())
             if ledger.retention_days is not None:

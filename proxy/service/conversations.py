@@ -5,6 +5,7 @@ from typing import Any
 
 from proxy.cascade.types import Json
 from proxy.errors import ApiError, bad_request, database_unavailable
+from proxy.formats.responses_translate import input_items
 from proxy.ids import now
 from proxy.ledger.database import DatabaseError
 from proxy.ledger.kept_responses import KeptResponse, find_response, store_response
@@ -25,7 +26,7 @@ async def recall(state: AppState, request: ModelRequest) -> tuple[Json, int]:
         ApiError: 400 if the response is unknown here or belongs to another key, 503 without a database.
     """
     body = request.body
-    if request.format.path != "/responses":
+    if not request.format.path.startswith("/responses"):
         return body, 0
     upstream_context = LONGEST_CONTEXT if body.get("conversation") or body.get("prompt") else 0
     previous = body.get("previous_response_id")
@@ -56,27 +57,23 @@ def _not_found(previous: str) -> ApiError:
     )
 
 
-def input_items(body: Json) -> list[dict[str, Any]]:
-    """Return a request's input as items."""
-    given = body["input"]
-    return [{"role": "user", "content": given}] if isinstance(given, str) else list(given)
-
-
 async def remember(
     state: AppState,
     request: ModelRequest,
     response_id: str,
     *,
+    model: str | None = None,
     context_tokens: int = 0,
     items: list[dict[str, Any]] | None = None,
+    answer: dict[str, Any] | None = None,
 ) -> bool:
-    """Keep a response for later requests. Return True if it can be continued.
+    """Keep a response for later requests. Return True if it is kept.
 
-    Requests with `store: false` are not kept. Local conversations are not kept if
-    `ledger.responses_retention_hours` is 0.
+    `model` names the large model that made it. A local answer comes with its `answer` and its `items`. Requests with
+    `store: false` are not kept. Local conversations are not kept if `ledger.responses_retention_hours` is 0.
     """
     hours = state.settings.ledger.responses_retention_hours
-    if request.body.get("store") is False or (items is not None and not hours):
+    if not request.stored or (items is not None and not hours):
         return False
     try:
         await store_response(
@@ -87,6 +84,8 @@ async def remember(
                 created_at=now(),
                 context_tokens=context_tokens,
                 items=items,
+                model=model,
+                answer=answer,
             ),
         )
     except (OSError, DatabaseError) as e:

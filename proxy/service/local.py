@@ -54,6 +54,11 @@ async def decide_locally(exchange: Exchange) -> Accepted | Unsure | NotTried:
     """
     request_log = exchange.request_log
     if exchange.route.mode == "large":
+        if local_only(exchange):
+            raise bad_request(
+                "The request asks for the large model, and X-COPE-Max-Stage forbids it.",
+                code="small_model_cannot_serve",
+            )
         return NotTried("the request asks for the large model")
     try:
         task = await _detect_task(exchange)

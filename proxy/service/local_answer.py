@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 
@@ -9,11 +10,13 @@ from proxy.cascade.types import Accepted, NotTried, Sample, Unsure
 from proxy.errors import NoBudgetError, budget_exhausted, no_local_answer
 from proxy.formats.base import Conversation, LocalAnswer
 from proxy.formats.responses_render import output_items
+from proxy.formats.responses_translate import input_items
 from proxy.pricing.prices import Usage, cost
 from proxy.pricing.tokens import count_prompt, count_text
-from proxy.service.conversations import input_items, remember
+from proxy.service.conversations import remember
 from proxy.service.exchange import Exchange, end_stream, send_event
 from proxy.service.facts import cope_object, response_headers
+from proxy.service.stored_completions import remember_completion
 
 
 def degrade(exchange: Exchange, decision: Unsure | NotTried, e: NoBudgetError) -> Unsure:
@@ -51,9 +54,8 @@ async def answer_locally(exchange: Exchange, decision: Accepted | Unsure | NotTr
         usage=usage,
         facts=cope_object(request_log),
     )
-    if format_.path == "/responses":
-        items = [*input_items(exchange.body), *output_items(local)]
-        local = replace(local, stored=await remember(state, request, f"resp_{request.id}", items=items))
+    if request.stored:
+        local = replace(local, stored=await _remember(exchange, format_, replace(local, stored=True)))
     headers = response_headers(request_log, final=True)
     if not request.stream:
         request_log.note_first_token()
@@ -64,6 +66,23 @@ async def answer_locally(exchange: Exchange, decision: Accepted | Unsure | NotTr
     for event in format_.events(request.body, local):
         await send_event(exchange, event)
     await end_stream(exchange)
+
+
+async def _remember(exchange: Exchange, format_: Conversation, local: LocalAnswer) -> bool:
+    """Keep the answer, so that its client can read and continue it. Return True if it is kept."""
+    state, request = exchange.state, exchange.request
+    answer: dict[str, Any] = msgspec.json.decode(format_.render(request.body, local))
+    if format_.path == "/responses":
+        items = [*input_items(exchange.body), *output_items(local)]
+        return await remember(state, request, answer["id"], items=items, answer=answer)
+    return await remember_completion(
+        state,
+        request,
+        answer["id"],
+        answered_by=local.model,
+        answer=answer,
+        messages=exchange.body["messages"],
+    )
 
 
 def _local_answer(exchange: Exchange, decision: Accepted | Unsure | NotTried) -> Sample:

@@ -58,6 +58,14 @@ class ModelRequest:
         return tuple(dict.fromkeys(pairs))[:MAX_TAGS]
 
     @property
+    def stored(self) -> bool:
+        """Whether the client may read the answer later. Chat completions are stored only if the client asks for it."""
+        store = self.body.get("store")
+        if self.format.path == "/chat/completions":
+            return store is True
+        return self.format.path == "/responses" and store is not False
+
+    @property
     def stream(self) -> bool:
         """Whether the client wants server-sent events."""
         return self.format.streams(self.body)

@@ -25,6 +25,11 @@ class Route:
         return self.models[0]
 
 
+def default_name(settings: Settings) -> str:
+    """Return the `model` of a request that has none: the cascade's first alias, or else the large model."""
+    return next(iter(settings.cascade.aliases), settings.large.model)
+
+
 def model_names(settings: Settings) -> list[str]:
     """Return every name that a request may give as its model."""
     large = settings.large_models

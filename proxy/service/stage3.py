@@ -15,6 +15,8 @@ from proxy.service.conversations import remember
 from proxy.service.exchange import Exchange, end_stream, send_event
 from proxy.service.facts import cope_object, response_headers
 from proxy.service.ownership import objects_of, remember_objects
+from proxy.service.request import clean
+from proxy.service.stored_completions import remember_completion
 from proxy.spending.calls import complete, stream
 from proxy.spending.limits import call_limits
 from proxy.spending.paid import PaidCall, paid
@@ -80,7 +82,7 @@ async def _answer_with(exchange: Exchange, model: LargeModel, guideline: str | N
         sent = limits.within(body, call.output)
         request_log.stage, request_log.model = 3, model.name
         if request.stream:
-            held_back = await _relay_stream(exchange, call, sent)
+            held_back, made = await _relay_stream(exchange, call, sent)
         else:
             raw = await complete(call, sent)
     request_log.upstream_headers = call.headers
@@ -89,23 +91,29 @@ async def _answer_with(exchange: Exchange, model: LargeModel, guideline: str | N
     if call.output < limits.asked and call.finish_reason == "length":
         request_log.degraded = "output cut to budget"
     if request.stream:
-        await _end_relayed_stream(exchange, call, held_back, plan_tokens)
+        await _remember_answer(exchange, call, made.get("response", made))
+        await _end_relayed_stream(exchange, held_back, plan_tokens)
     else:
         await _send_complete(exchange, call, raw, plan_tokens)
 
 
-async def _relay_stream(exchange: Exchange, call: PaidCall, body: dict[str, Any]) -> list[_Chunk]:
+async def _relay_stream(
+    exchange: Exchange, call: PaidCall, body: dict[str, Any]
+) -> tuple[list[_Chunk], Json]:
     """Pass on the chunks of a stream as they arrive.
 
-    Return the last chunks. They are held back until the call is settled, because one carries the `cope` object. Chunks
-    that only look like the last ones are passed on as soon as content follows.
+    Return the last chunks, and one that names the answer. The last ones are held back until the call is settled, because
+    one carries the `cope` object. Chunks that only look like the last ones are passed on as soon as content follows.
     """
     format_, request_log = exchange.request.format, exchange.request_log
     shows_usage = format_.sends_final_chunk(exchange.request.body)
     speaks, objects = bool(exchange.body.get("audio")), set[str]()
     held_back: list[_Chunk] = []
+    made: Json = {}
     async with aclosing(stream(call, body)) as chunks:  # closed before the call is settled
         async for data, chunk in chunks:
+            if "id" in chunk or "response" in chunk:
+                made = chunk
             if speaks:
                 objects.update(objects_of(chunk))
             if "usage" in chunk and not shows_usage:
@@ -124,7 +132,7 @@ async def _relay_stream(exchange: Exchange, call: PaidCall, body: dict[str, Any]
             held_back = []
             await _send_chunk(exchange, data, chunk)
     await remember_objects(exchange.state, exchange.request, objects)
-    return held_back
+    return held_back, made
 
 
 def _may_be_last(format_: Format, chunk: Json, held_back: list[_Chunk]) -> bool:
@@ -139,9 +147,7 @@ async def _send_chunk(exchange: Exchange, data: bytes, chunk: Json) -> None:
     await send_event(exchange, data, chunk.get("type"))
 
 
-async def _end_relayed_stream(
-    exchange: Exchange, call: PaidCall, held_back: list[_Chunk], plan_tokens: int
-) -> None:
+async def _end_relayed_stream(exchange: Exchange, held_back: list[_Chunk], plan_tokens: int) -> None:
     """Send the chunks that were held back, the last one with usage with the `cope` object, and end the stream."""
     format_ = exchange.request.format
     # The last chunk may be the only one.
@@ -151,7 +157,6 @@ async def _end_relayed_stream(
         if i not in finals[-1:]:
             await _send_chunk(exchange, data, chunk)
             continue
-        await _remember_response(exchange, call, chunk.get("response"))
         last = format_.with_facts(data, plan_tokens, cope_object(exchange.request_log))
         await send_event(exchange, last, chunk.get("type"))
     await end_stream(exchange)
@@ -160,29 +165,36 @@ async def _end_relayed_stream(
 async def _send_complete(exchange: Exchange, call: PaidCall, raw: bytes, plan_tokens: int) -> None:
     """Send an unstreamed answer with the `cope` object. It is decoded only if something in it is needed."""
     request_log, format_ = exchange.request_log, exchange.request.format
-    store = exchange.state.settings.ledger.store_content
-    if store or format_.path == "/responses" or exchange.body.get("audio"):
+    keep_content = exchange.state.settings.ledger.store_content
+    if keep_content or exchange.request.stored or exchange.body.get("audio"):
         decoded = decode_object(raw)
-        if store:
+        if keep_content:
             request_log.answer = encode(decoded.get("choices", decoded.get("output"))).decode()
-        await _remember_response(exchange, call, decoded)
+        await _remember_answer(exchange, call, decoded)
     request_log.note_first_token()
     body = format_.with_facts(raw, plan_tokens, cope_object(request_log))
     await exchange.reply.json(200, response_headers(request_log, final=True), body)
 
 
-async def _remember_response(exchange: Exchange, call: PaidCall, response: Any) -> None:
-    """Remember which key owns an upstream response, and how many tokens it adds to a request that continues it."""
-    if not isinstance(response, dict):
+async def _remember_answer(exchange: Exchange, call: PaidCall, answer: Any) -> None:
+    """Remember which key owns an answer that the upstream stores, and what a request that continues it adds there."""
+    request = exchange.request
+    if not isinstance(answer, dict):
         return
-    await remember_objects(exchange.state, exchange.request, set(objects_of(response)))
-    id_ = response.get("id")
-    if exchange.request.format.path != "/responses" or not isinstance(id_, str):
+    await remember_objects(exchange.state, request, set(objects_of(answer)))
+    id_ = answer.get("id")
+    if not (isinstance(id_, str) and id_ and request.stored):
         return
-    if id_ and id_.isprintable():  # the database takes no NUL and no half characters
+    id_ = clean(id_)[:128]
+    if request.format.path == "/responses":
         used = call.usage or Usage(prompt_tokens=call.prompt_limit, completion_tokens=call.output)
         tokens = used.prompt_tokens + used.completion_tokens
-        await remember(exchange.state, exchange.request, id_[:128], context_tokens=tokens)
+        await remember(exchange.state, request, id_, model=call.model.name, context_tokens=tokens)
+    else:
+        answered_by = clean(str(answer.get("model")))
+        await remember_completion(
+            exchange.state, request, id_, answered_by=answered_by, model=call.model.name
+        )
 
 
 def _note_baseline(exchange: Exchange, call: PaidCall, plan_tokens: int) -> None:

@@ -12,6 +12,7 @@ from proxy.errors import ApiError, upstream_broken, upstream_invalid
 from proxy.formats.base import ReadAnswer, Tally
 from proxy.formats.lenient import TooDeepError, as_utf8, decode, is_json
 from proxy.formats.sse import DONE
+from proxy.pricing.prices import Usage
 from proxy.pricing.reported import NOTHING_REPORTED, read_usage
 from proxy.pricing.tokens import hides_reasoning
 from proxy.spending.estimates import count_output, count_prompt, used_by_now
@@ -52,7 +53,8 @@ async def complete(call: PaidCall, body: Mapping[str, Any]) -> bytes:
         async with _post(call, body, streamed=False) as response:
             raw = as_utf8(await response.read())
         answer = _read(call, raw)
-        call.usage, call.finish_reason = answer.usage, answer.finish_reason
+        call.usage = Usage() if call.format.is_free else answer.usage
+        call.finish_reason = answer.finish_reason
         if call.usage is None:
             prompt, output = await count_prompt(call, body), await count_output(call, answer.generated)
             call.counted = answer.reported.filled(prompt, output, cut=False)

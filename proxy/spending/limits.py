@@ -36,6 +36,8 @@ async def call_limits(
         ApiError: a budget applies, and a part of the request has no known limit of its cost.
     """
     limits = format_.limits(body, default_output)
+    if format_.is_free:
+        return limits
     if not spending.budget.limited and size is not None:
         return replace(limits, prompt=2 * size + context_tokens)
     refuse_unbounded(spending, model, format_, body, context_tokens)

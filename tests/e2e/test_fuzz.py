@@ -49,6 +49,10 @@ GOOD: dict[str, Json] = {
         "text": {"format": {"type": "json_object"}}, "instructions": "x", "stream": True, "store": False,
         "previous_response_id": None, "include": [], "tool_choice": "auto", "max_output_tokens": 5,
     },
+    "/v1/responses/compact": {
+        "model": "cope", "input": [{"role": "user", "content": "hi"}], "instructions": "x", "service_tier": "auto",
+    },
+    "/v1/responses/input_tokens": {"model": "cope", "input": [{"role": "user", "content": "hi"}], "tools": []},
     "/v1/completions": {"model": "cope", "prompt": ["a"], "max_tokens": 2, "n": 1, "best_of": 1, "suffix": "x", "stream": True},
     "/v1/embeddings": {"model": "cope", "input": ["a"], "dimensions": 2},
 }  # fmt: skip
@@ -121,10 +125,13 @@ def test_any_value_anywhere_in_body(http, path):
 
 
 @QUICK
-@given(raw=st.binary(max_size=200), path=st.sampled_from(sorted(GOOD)))
+@given(
+    raw=st.binary(max_size=200) | st.sampled_from([b"[" * 5000, b'{"a":' * 5000, b'{"\xf2": 1}', b'"\xff"']),
+    path=st.sampled_from([*sorted(GOOD), "/v1/chat/completions/any", "/v1/admin/keys"]),
+)
 def test_any_bytes_as_a_body(http, raw, path):
     """Bytes that are no JSON object are a 400."""
-    response = http.post(path, content=raw)
+    response = http.post(path, content=raw, headers={"content-type": "application/json"})
     fair(response)
     assert response.status_code == 400
 

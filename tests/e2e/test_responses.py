@@ -237,6 +237,17 @@ def test_local_embeddings_are_refused(proxy, large_server, path):
     assert large_server.log() == []
 
 
+@pytest.mark.parametrize("given", [{"model": DIRECT}, {"headers": {"X-COPE-Mode": "large"}}, {"input": None}])
+def test_forbidden_models_are_refused(proxy, large_server, given):
+    """Max stage 1 forbids the large model to a request that asks for it, or that only it can answer."""
+    body = {"input": ASK, **{k: v for k, v in given.items() if k != "headers"}}
+    headers = {"X-COPE-Max-Stage": "1", **given.get("headers", {})}
+    response = proxy.http().post("/v1/responses", json=body, headers=headers)
+    assert response.status_code == 400
+    assert response.json()["error"]["code"] == "small_model_cannot_serve"
+    assert large_server.log() == []
+
+
 def test_remembered_context_is_budgeted(proxy, large_server):
     """A long conversation that is continued by its id is bounded with all its earlier tokens."""
     usage = {"prompt_tokens": 90_000, "completion_tokens": 10_000}

@@ -24,10 +24,12 @@ class StandIn:
         *,
         max_model_len: int | None = None,
         require_key: str | None = None,
+        made_up: bool = False,
     ) -> None:
         options = [f"--model={name}" for name in models]
         options += [] if max_model_len is None else [f"--max-model-len={max_model_len}"]
         options += [] if require_key is None else [f"--require-key={require_key}"]
+        options += ["--made-up"] if made_up else []
         self._options = options
         self._process: subprocess.Popen[str] | None = None
         self.port = 0

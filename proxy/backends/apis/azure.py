@@ -16,7 +16,7 @@ class Azure(OpenAI):
     def url(self, path: str, model: str) -> str:
         """Return the path of a model's deployment. All deployments share one path for responses."""
         base, version = self.settings.base_url.rstrip("/"), quote(self.settings.api_version or "")
-        deployment = "" if path == "/responses" else f"/deployments/{quote(model, safe='')}"
+        deployment = "" if path.startswith("/responses") else f"/deployments/{quote(model, safe='')}"
         return f"{base}/openai{deployment}{path}?api-version={version}"
 
     def headers(self) -> dict[str, str]:

@@ -34,8 +34,12 @@ def main() -> None:
     )
     parser.add_argument("--max-model-len", type=int, help="the context's size in words, as vLLM tells it")
     parser.add_argument("--require-key", help="the only API key that is let in")
+    parser.add_argument(
+        "--made-up", action="store_true", help="serve any model, and any id of a stored object"
+    )
     given = parser.parse_args()
-    options = Options(tuple(given.model or ("stand-in",)), given.max_model_len, given.require_key)
+    models = tuple(given.model or ("stand-in",))
+    options = Options(models, given.max_model_len, given.require_key, given.made_up)
     asyncio.run(serve(options, given.port))
 
 

@@ -25,7 +25,7 @@ class Answer:
         self._head = {
             "id": f"chatcmpl-standin-{seq}",
             "created": int(time.time()),
-            "model": body.get("model"),
+            "model": body.get("model") or "stand-in",
         }
         self._calls = [_tool_call(call, f"call_{seq}_{i}") for i, call in enumerate(reply.tool_calls)]
         limit = body.get("max_completion_tokens") or body.get("max_tokens") or body.get("max_output_tokens")
@@ -211,6 +211,7 @@ class Response(Answer):
             "status": "incomplete" if cut else "completed",
             "error": None,
             "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
+            "background": bool(body.get("background")),
             "instructions": body.get("instructions"),
             "metadata": body.get("metadata") or {},
             "model": self._head["model"],
@@ -278,6 +279,27 @@ class Response(Answer):
             named = {"id": f"fc_standin_{i}", "type": "function_call", "status": "completed"}
             items.append({**named, "call_id": call["id"], **call["function"]})
         return items
+
+
+class Compaction(Response):
+    """The answer to POST /v1/responses/compact. Source: OpenAI API reference, "Compact a response"."""
+
+    def completion(self) -> Json:
+        """Return the compacted items."""
+        summary = {
+            "id": "cmp_standin",
+            "type": "compaction",
+            "encrypted_content": "".join(self._pieces[0]),
+            "created_by": None,
+        }
+        return {
+            "id": f"resp_{self._head['id']}",
+            "object": "response.compaction",
+            "created_at": self._head["created"],
+            "output": [summary],
+            "usage": self.usage(),
+            **self._reply.extra,
+        }
 
 
 def words(text: str) -> int:

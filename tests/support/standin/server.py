@@ -5,20 +5,23 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
+from itertools import count
 from json import dumps
 from weakref import WeakSet
 
 import msgspec
 from aiohttp import web
 
-from tests.support.standin.replies import Answer, Completion, Response, prompt_words
+from tests.support.standin.replies import Answer, Compaction, Completion, Response, prompt_words
 from tests.support.standin.script import Json, Reply, Rule, Turn
+from tests.support.standin.stored import NotFoundError, Routes, Store, input_tokens
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 SHAPES: dict[str, type[Answer]] = {
     "/v1/chat/completions": Answer,
     "/v1/completions": Completion,
     "/v1/responses": Response,
+    "/v1/responses/compact": Compaction,
 }
 MOST_CHOICES = 128
 ERROR_TYPES = {429: "rate_limit_exceeded"}
@@ -26,11 +29,12 @@ ERROR_TYPES = {429: "rate_limit_exceeded"}
 
 @dataclass(frozen=True)
 class Options:
-    """What this server serves. `max_model_len` (in words) makes it a vLLM."""
+    """What this server serves. `max_model_len` (in words) makes it a vLLM. `made_up` lets it serve any model and id."""
 
     models: tuple[str, ...]
     max_model_len: int | None
     require_key: str | None
+    made_up: bool = False
 
 
 @dataclass
@@ -74,6 +78,8 @@ class StandInServer:
         self._state = State()
         self._in_flight = 0
         self._known: WeakSet[asyncio.BaseTransport] = WeakSet()
+        self._stored = Routes(Store(options.made_up))
+        self._numbers = count(1)  # a reset does not begin again: an id is never given twice
 
     def app(self) -> web.Application:
         """Return the application."""
@@ -83,9 +89,13 @@ class StandInServer:
                 web.post("/v1/chat/completions", self._chat),
                 web.post("/v1/completions", self._chat),
                 web.post("/v1/responses", self._chat),
+                web.post("/v1/responses/compact", self._chat),
+                web.post("/v1/responses/input_tokens", self._input_tokens),
+                *self._stored.routes(),
                 web.post("/v1/embeddings", self._embeddings),
                 web.get("/v1/models", self._models),
                 web.get("/v1/models/{id:.+}", self._model),
+                web.delete("/v1/models/{id:.+}", self._delete_model),
                 web.get("/health", self._health),
                 web.put("/control/script", self._script),
                 web.put("/control/gate/{name}", self._open),
@@ -114,6 +124,8 @@ class StandInServer:
         except asyncio.CancelledError:
             entry.disconnected = not entry.finished
             raise
+        except NotFoundError as e:
+            return error(404, str(e))
         except (AttributeError, KeyError, TypeError, ValueError) as e:
             return error(400, f"The body is not what this endpoint takes: {e!r:.200}")
         except ConnectionError:  # found out by writing to it
@@ -142,14 +154,17 @@ class StandInServer:
             return error(400, "We could not parse the JSON body of your request.")
         if not 1 <= choices <= MOST_CHOICES:
             return error(400, f"n has to be in 1..{MOST_CHOICES}.", param="n")
-        if body.get("model") not in self._options.models:
+        if not self._serves(body.get("model")):
             return error(404, f"The model `{body.get('model')}` does not exist.", code="model_not_found")
         if (refusal := self._too_long(body)) is not None:
             return refusal
         taken = (turn.take(body, choices) for turn in self._state.turns)
         reply, texts = next((t for t in taken if t is not None), (Reply(), ["ok"] * choices))
+        answer = shape(next(self._numbers), body, reply, list(texts))
+        if reply.status < 400 and reply.raw_body is None:
+            self._stored.store.keep(request.path, body, answer.completion())
         async with self._counted():
-            return await self._answer(request, reply, shape(entry.seq, body, reply, list(texts)))
+            return await self._answer(request, reply, answer)
 
     async def _answer(self, request: web.Request, reply: Reply, answer: Answer) -> web.StreamResponse:
         entry: Entry = request["entry"]
@@ -243,9 +258,21 @@ class StandInServer:
 
     async def _model(self, request: web.Request) -> web.Response:
         name = request.match_info["id"]
-        if name not in self._options.models:
+        if not self._serves(name):
             return error(404, f"The model '{name}' does not exist", code="model_not_found", param="model")
         return web.json_response(self._card(name))
+
+    async def _delete_model(self, _: web.Request) -> web.Response:
+        return error(403, "You have insufficient permissions for this operation. Missing scopes: api.delete.")
+
+    def _serves(self, model: object) -> bool:
+        return self._options.made_up or model in self._options.models
+
+    async def _input_tokens(self, request: web.Request) -> web.Response:
+        body = request["entry"].body = await request.json()
+        if not self._serves(body.get("model")):
+            return error(404, f"The model `{body.get('model')}` does not exist.", code="model_not_found")
+        return web.json_response(input_tokens(body))
 
     async def _embeddings(self, request: web.Request) -> web.Response:
         body = request["entry"].body = await request.json()
@@ -292,6 +319,7 @@ class StandInServer:
         for gate in self._state.gates.values():
             gate.set()
         self._state = State(peak=self._in_flight)
+        self._stored.store = Store(self._options.made_up)
         return web.json_response({})
 
 

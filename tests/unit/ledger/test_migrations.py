@@ -7,11 +7,13 @@ from sqlalchemy import text
 
 from proxy.ledger import migrate
 from proxy.ledger.budgets import list_budgets
+from proxy.ledger.kept_responses import KeptResponse, find_response
 from proxy.ledger.unsettled import list_unsettled, mark_orphaned, resolve
 from proxy.ledger.windows import EPOCH
 from tests.support.ledger import budget, run, writing
 
 BEFORE_RENAMES = "b3e6d0917c48"
+BEFORE_STORED_ANSWERS = "4d7e92a0c6f3"
 AT = datetime(2026, 11, 25, 12, tzinfo=UTC)
 
 
@@ -82,6 +84,34 @@ def test_downgrade_keeps_sessions(empty_url):
     migrate.downgrade(empty_url, "4d7e92a0c6f3")
     migrate.upgrade(empty_url)
     assert run(empty_url, names) == [("ann", "s"), ("bob", "s of bob")]
+
+
+def test_old_responses_stay_known(empty_url):
+    """A response of an old version keeps its owner and its conversation. It has no answer that can be read."""
+    migrate.upgrade(empty_url)
+    migrate.downgrade(empty_url, BEFORE_STORED_ANSWERS)
+
+    async def insert(engine):
+        async with engine.begin() as connection:
+            await connection.execute(
+                text(
+                    """INSERT INTO responses (id, key_id, created_at, context_tokens, items)
+                    VALUES ('resp_req_1', 'ann', :at, 0, '[{"role": "user"}]'), ('resp_2', 'bob', :at, 70, NULL)"""
+                ),
+                {"at": AT if "postgresql" in empty_url else "2026-11-25 12:00:00.000000"},
+            )
+
+    run(empty_url, insert)
+    migrate.upgrade(empty_url)
+
+    async def read(engine):
+        return [await find_response(engine, id_) for id_ in ("resp_req_1", "resp_2")]
+
+    old = {"created_at": AT, "model": None, "answer": None}
+    assert run(empty_url, read) == [
+        KeptResponse(id="resp_req_1", key_id="ann", context_tokens=0, items=[{"role": "user"}], **old),
+        KeptResponse(id="resp_2", key_id="bob", context_tokens=70, items=None, **old),
+    ]
 
 
 async def insert_old_rows(engine, *, postgres):
