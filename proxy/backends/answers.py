@@ -168,12 +168,12 @@ async def _after(head: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[byt
 async def _as_stream(
     api: Api, path: str, response: aiohttp.ClientResponse, pieces: AsyncIterator[bytes]
 ) -> UpstreamResponse:
-    raw = b""
+    body = bytearray()
     async for piece in pieces:
-        raw += piece
-        if len(raw) > MAX_EVENT_BYTES:
+        body += piece
+        if len(body) > MAX_EVENT_BYTES:
             raise upstream_invalid()
-    raw = api.read(raw)
+    raw = api.read(bytes(body))
     if found := error_in_answer(raw):
         raise api.error_inside(found, response.headers)
     answer = decoded(raw)

@@ -33,7 +33,11 @@ _MESSAGES = (
 """Members that hold the words. The first one that is not empty counts."""
 _TYPES = ("type", "error_type", "__type", "status")
 _CODES = ("code", "error_code", "status_code", "statusCode", "http_status", "status")
-_NO_NAMES = ("", "error", "response.failed", "None", "null", "failed", "about:blank")
+_NO_NAMES = (
+    "", "error", "response.failed", "None", "null", "failed", "about:blank",
+    "completed", "in_progress", "incomplete", "queued",
+)  # fmt: skip
+"""Texts in the place of a name that tell nothing about the error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,8 @@ from urllib.parse import quote
 MASK = "***"
 SHORTEST_SECRET = 8
 """A shorter key, such as "EMPTY" for a server without keys, is hidden only where it is a word of its own."""
+MOST_SEARCHED = 20_000
+"""In a longer text, in characters, only the complete key is looked for: the rest takes time for each part of the key."""
 _BEGINNING = 6
 _PART = 12
 
@@ -15,6 +17,8 @@ def masked(text: str, key: str) -> str:
     """Return a text without the key, its beginning, any twelve characters of it, or a form such as "sk-a***xyz"."""
     if not key:
         return text
+    if len(text) > MOST_SEARCHED:
+        return _patterns(key)[0].sub(MASK, text)
     for pattern in _patterns(key):
         text = pattern.sub(MASK, text)
     if len(key) < SHORTEST_SECRET:

@@ -17,7 +17,7 @@ MOST_HEADER_BYTES = 64 * 2**10
 class Delivery:
     """How far a request has come. A session of `open_session` keeps it true if it is the `trace_request_ctx`."""
 
-    sent: bool = True
+    sent: bool = False
     """Whether the request is out. A request that never left costs nothing, and a refused one neither."""
     reused: bool = False
     """Whether its connection has served an earlier request, so that its server may have closed it since."""

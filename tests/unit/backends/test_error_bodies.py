@@ -111,6 +111,11 @@ def test_parts_are_hidden(start, text):
     assert part not in API.error(400, {}, (text + part + text).encode()).message
 
 
+def test_keys_in_long_texts():
+    """The complete key is hidden in a text of any length."""
+    assert API.hidden({"a": ["x" * 10**6 + KEY]}) == {"a": ["x" * 10**6 + "***"]}
+
+
 @pytest.mark.parametrize("form", ["sk-p***2nC", "sk-proj-****7nC", "************7nC", "sk-...7nC", "sk-pro…"])
 def test_starred_keys_are_hidden(form):
     """The forms in which vendors quote a key are hidden, too."""
