@@ -86,14 +86,16 @@ class Authenticator:
     async def anonymous(self, headers: Headers) -> bool:
         """Return True if anybody may send this request: no key exists, and it does not carry the admin key.
 
-        While it is not known whether keys exist, the answer is True. So the checks of `neighbours` hold.
+        If the database cannot tell whether keys exist, a request without any key counts as anonymous. `caller` refuses
+        the others.
         """
-        if self._is_admin(_bearer_token(headers)):
+        token = _bearer_token(headers)
+        if self._is_admin(token):
             return False
         try:
             return await self._open_to_all()
         except ApiError:
-            return True
+            return not token
 
     async def _open_to_all(self) -> bool:
         """Return True if no key exists. Raise a 503 if the database is unavailable and has not answered recently."""
