@@ -124,7 +124,7 @@ def test_shared_budget_is_kept(with_budget, url):
         before = await budget.remaining()
         await budget.reserve("call_1", "m", NANO - 40, NANO - 40)
         reserved = await budget.reserve("call_2", "m", 100, 10)
-        with pytest.raises(NoBudgetError, match="the global budget leaves 0.00000002 of 1 USD"):
+        with pytest.raises(NoBudgetError, match=r"the global budget leaves 0\.00000002 of 1 USD"):
             await budget.reserve("call_3", "m", 100, 21)
         budget.settle(call_record("call_2", 15))
         return before, reserved, await budget.remaining()
