@@ -40,6 +40,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._refusal: ApiError | None = None
         self._in_head = self._in_body = False
+        self._began = False  # whether a header began in the piece that came last
         self._seen_bytes = 0  # of all pieces that hold a part of the header, so at least its size
         self._head_bytes = 0
         self._body_bytes = 0
@@ -59,8 +60,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse bytes, and check that the request under way keeps its limits."""
         self._unset_keepalive_if_required()
-        fresh = not self._in_head
-        self._seen_bytes = len(data) + (0 if fresh else self._seen_bytes)
+        self._seen_bytes = len(data) + (self._seen_bytes if self._in_head else 0)
+        self._began = False
         try:
             self._feed(data)
         except httptools.HttpParserError:
@@ -70,7 +71,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             return
         if self._in_head:
             # Of the bytes that came together with the end of an earlier request, nobody knows how many are the header's.
-            self._head_bytes += 0 if fresh else len(data)
+            self._head_bytes += 0 if self._began else len(data)
             if self._head_bytes > MOST_HEAD_BYTES:
                 self._refuse(_head_too_large())
             elif self._timer is None:
@@ -81,7 +82,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Begin a header."""
-        self._in_head = True
+        self._in_head = self._began = True
         self._head_bytes = self._body_bytes = 0
         super().on_message_begin()
 
