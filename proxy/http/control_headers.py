@@ -19,6 +19,8 @@ from proxy.pricing.money import parse_usd
 from proxy.records import Mode
 
 PREFIX = "x-cope-"
+LONGEST = 512
+"""The longest name, and the longest value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +183,8 @@ def read_controls(headers: Iterable[tuple[bytes, bytes]], max_samples: int) -> C
         if not raw_name.lower().startswith(PREFIX.encode()):
             continue
         name = raw_name.decode("latin-1").lower()
+        if len(name) > LONGEST or len(raw_value) > LONGEST:
+            raise bad_header(name[:40], f"too long; the limit is {LONGEST} characters")
         header = _BY_NAME.get(name)
         if header is None:
             raise bad_header(name, _unknown(name))

@@ -8,7 +8,7 @@ httptools would lose the body behind the offer.
 import asyncio
 from collections.abc import Iterable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NoReturn
 
 import httptools
 import msgspec
@@ -40,6 +40,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._refusal: ApiError | None = None
         self._in_head = self._in_body = False
+        self._began = False  # whether a header began in the piece that came last
+        self._seen_bytes = 0  # of all pieces that hold a part of the header, so at least its size
         self._head_bytes = 0
         self._body_bytes = 0
         self._body_began = 0.0
@@ -58,7 +60,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse bytes, and check that the request under way keeps its limits."""
         self._unset_keepalive_if_required()
-        fresh = not self._in_head
+        self._seen_bytes = len(data) + (self._seen_bytes if self._in_head else 0)
+        self._began = False
         try:
             self._feed(data)
         except httptools.HttpParserError:
@@ -68,7 +71,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             return
         if self._in_head:
             # Of the bytes that came together with the end of an earlier request, nobody knows how many are the header's.
-            self._head_bytes += 0 if fresh else len(data)
+            self._head_bytes += 0 if self._began else len(data)
             if self._head_bytes > MOST_HEAD_BYTES:
                 self._refuse(_head_too_large())
             elif self._timer is None:
@@ -79,7 +82,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Begin a header."""
-        self._in_head = True
+        self._in_head = self._began = True
         self._head_bytes = self._body_bytes = 0
         super().on_message_begin()
 
@@ -87,8 +90,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Check the complete header, and start its request."""
         self._in_head = False
         self._stop_timer()
-        self._check_head()
+        # What came in few bytes need not be measured.
+        if self._seen_bytes > MOST_HEAD_BYTES or len(self.url) > MOST_URL_BYTES:
+            self._check_size()
+        if len(self.headers) > MOST_FIELDS:
+            text = f"The request has {len(self.headers)} header fields; the limit is {MOST_FIELDS}."
+            self._fail(ApiError(431, text, code="too_many_headers"))
         if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                self._fail(ApiError(405, "This is no forward proxy.", code="method_not_allowed"))
             return  # `_feed` parses this request again without the offer
         self._in_body = True
         super().on_headers_complete()
@@ -120,20 +130,18 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             else:
                 return
 
-    def _check_head(self) -> None:
+    def _check_size(self) -> None:
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
         if len(self.url) > MOST_URL_BYTES:
             text = f"The URL has {len(self.url)} bytes; the limit is {MOST_URL_BYTES}."
-            self._refusal = ApiError(414, text, code="url_too_long")
-        elif size > MOST_HEAD_BYTES:
-            self._refusal = _head_too_large()
-        elif len(self.headers) > MOST_FIELDS:
-            text = f"The request has {len(self.headers)} header fields; the limit is {MOST_FIELDS}."
-            self._refusal = ApiError(431, text, code="too_many_headers")
-        elif self.parser.get_method() == b"CONNECT":
-            self._refusal = ApiError(405, "This is no forward proxy.", code="method_not_allowed")
-        if self._refusal is not None:
-            raise self._refusal  # httptools wraps it, and `data_received` sends it
+            self._fail(ApiError(414, text, code="url_too_long"))
+        if size > MOST_HEAD_BYTES:
+            self._fail(_head_too_large())
+
+    def _fail(self, error: ApiError) -> NoReturn:
+        """Stop the parser. httptools wraps the error, and `data_received` sends it."""
+        self._refusal = error
+        raise error
 
     def _head_without_offer(self) -> bytes:
         version = self.parser.get_http_version().encode()

@@ -24,6 +24,9 @@ from proxy.spending.scopes import budgets_of
 
 log = logging.getLogger(__name__)
 
+MOST_OPENED = 10_000
+"""How many sessions are remembered as open. After that they are opened again, which changes nothing."""
+
 
 class Budget(Protocol):
     """The money that `paid` may spend."""
@@ -82,6 +85,8 @@ class RequestBudget:
             await self.writer.open_budgets(self._shared(now())[:1])
         except LedgerUnavailableError as e:
             raise ledger_unavailable() from e
+        if len(self.opened) > MOST_OPENED:
+            self.opened.clear()
         self.opened.add(known)
 
     async def reserve(self, call_id: str, model: str, amount: int, least: int) -> int:

@@ -63,3 +63,11 @@ def test_conflicts_are_refused(given):
     with pytest.raises(ApiError) as e:
         read(**given)
     assert e.value.code == "invalid_header"
+
+
+@pytest.mark.parametrize("given", [{"budget_usd": "9" * 60_000}, {"z" * 60_000: "1"}])
+def test_long_headers_are_refused(given):
+    """A very long name or value is refused before it is read, in few words."""
+    with pytest.raises(ApiError, match="too long") as e:
+        read(**given)
+    assert len(e.value.message) < 200

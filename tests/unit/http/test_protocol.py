@@ -115,6 +115,20 @@ def test_large_headers_are_refused(head, status):
         assert json.loads(got.split(b"\r\n\r\n", 1)[1])["error"]["message"]
 
 
+def test_pipelined_requests_are_read():
+    """Bytes of an earlier request do not count as the header of the next one, wherever they are cut."""
+    filler = b"a" * 50_000
+    first = b"POST /first HTTP/1.1\r\nx: %s\r\ncontent-length: %d\r\n\r\n%s" % (filler, len(filler), filler)
+
+    async def run():
+        async with serving() as port:
+            for cut in (50_010, 100_090, 100_120):
+                got = await exchange(port, (first + NEXT)[:cut], (first + NEXT)[cut:])
+                assert got.count(b"HTTP/1.1 200") == 2
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize(
     ("line", "status"),
     [

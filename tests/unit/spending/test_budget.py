@@ -8,6 +8,7 @@ from proxy.errors import ApiError, NoBudgetError
 from proxy.ledger.budgets import list_budgets
 from proxy.ledger.keys import ApiKey, KeyRules
 from proxy.ledger.migrate import upgrade
+from proxy.spending.budget import MOST_OPENED
 from proxy.spending.payer import Payer
 from tests.unit.spending.parts import call_record, request_budget
 
@@ -155,6 +156,17 @@ def test_session_is_opened_once(with_budget, url):
         return row.limit, budget.opened, commits == budget.writer.written
 
     assert with_budget(url, session(), work) == (500, {("s", None, 500)}, True)
+
+
+def test_few_sessions_are_remembered(with_budget, url):
+    """The sessions that are known to be open take no more and more memory."""
+
+    async def work(budget):
+        budget.opened.update((str(i), None, None) for i in range(MOST_OPENED + 1))
+        await budget.open()
+        return budget.opened
+
+    assert with_budget(url, session(), work) == {("s", None, 500)}
 
 
 def test_nothing_to_open(with_budget, missing_url):
