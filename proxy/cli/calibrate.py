@@ -104,9 +104,9 @@ def _from_audits(settings: Settings, days: int, target: Target, risk: float, see
             _show(second)
             lines += _kind_table(first, configured.plans, configured.samples, second.chosen)
         else:
-            click.echo(f"{task}: none of {len(audits)} audits tells of this target; it keeps its thresholds")
+            click.echo(f"{task}: none of {len(audits)} audits measures this target; it keeps its thresholds")
     if len(lines) == 1:
-        raise click.ClickException("no audit tells of this target yet; set audit.share to audit more answers")
+        raise click.ClickException("no audit measures this target yet; set audit.share to audit more answers")
     _write(out, lines)
 
 

@@ -164,8 +164,8 @@ def test_missing_answers_are_audited(audited, small_server, large_server):
     )
     assert [line for line in done.stdout.splitlines() if "never" in line and "1.25" in line]
     quality = audited.cli("calibrate", "--audited", "--quality", "0.5", "--out", "none.toml")
-    assert "structured: none of 1 audits tells of this target; it keeps its thresholds" in quality.stdout
-    assert "no audit tells of this target yet" in quality.stderr
+    assert "structured: none of 1 audits measures this target; it keeps its thresholds" in quality.stdout
+    assert "no audit measures this target yet" in quality.stderr
     assert not (audited.folder / "none.toml").exists()
 
 
@@ -217,7 +217,7 @@ def test_old_audits_certify_no_cost(audited):
     kept(audited, ALL_AGREE)
     refused = audited.cli("calibrate", "--audited", "--max-usd-per-1000", "1")
     assert refused.returncode == 1
-    assert "no audit tells of this target yet" in refused.stderr
+    assert "no audit measures this target yet" in refused.stderr
     said, _ = from_audits(audited)
     assert any("chosen" in line and "100.0" in line for line in said.splitlines())
     kept(audited, [(f"s{i}", 1, 1.0, True, True) for i in range(200)], cost=1000)

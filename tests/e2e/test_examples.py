@@ -51,14 +51,14 @@ def test_python_sdk(example, small_server, large_server):
     assert large_server.chats() == []
 
 
-def test_streaming(example, small_server, large_server):
+def test_streaming_example(example, small_server, large_server):
     """The small model is unsure; the large model's words and the cost of its answer arrive."""
     small_server.say("Perhaps.", logprob=-3.0)
     large_server.say("The sea is wide.", usage={"prompt_tokens": 1000, "completion_tokens": 100})
     assert example.lines("streaming.py") == ["The sea is wide.", "stage 3, 0.0035 USD"]
 
 
-def test_budgets(example, small_server, large_server):
+def test_budgets_example(example, small_server, large_server):
     """A paid answer lowers the session's budget, a local one does not, and a refusal is the SDK's own error."""
     small_server.say("\\boxed{4}")
     large_server.say("Paris.", usage={"prompt_tokens": 1000, "completion_tokens": 100})

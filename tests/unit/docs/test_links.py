@@ -18,7 +18,7 @@ def anchors(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links(page):
+def test_links_lead_somewhere(page):
     """Every link to another page or heading has a target."""
     missing = []
     for link in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):

@@ -47,7 +47,7 @@ def test_wrong_names():
     assert list(wrong_names(text)) == ["service/nothing.py", "`service/answer.py: nothing`", "nothing.py"]
 
 
-def test_layers():
+def test_layers_are_listed():
     """The table of layers equals the import contract."""
     config = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     layers = config["tool"]["importlinter"]["contracts"][0]["layers"]

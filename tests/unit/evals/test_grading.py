@@ -23,7 +23,7 @@ def call(name, arguments):
         ("I give up.", "3", False),
     ],
 )
-def test_values(text, answer, right):
+def test_values_are_graded(text, answer, right):
     """A solution is right when its final answer has the right value, however it is written."""
     assert asyncio.run(same_value(text, answer)) is right
 

@@ -40,7 +40,7 @@ def test_all_values():
     )  # fmt: skip
 
 
-def test_defaults():
+def test_defaults_without_headers():
     """A request without control headers has the defaults, and `auto` is the default task."""
     assert read() == Controls() == read(task="auto")
 
@@ -58,7 +58,7 @@ def test_unknown_header_list():
 
 
 @pytest.mark.parametrize("given", [{"samples": "9"}, {"samples": "0"}, {"session_budget_usd": "1"}])
-def test_conflicts(given):
+def test_conflicts_are_refused(given):
     """More samples than the config permits, and a session budget without a session, are refused."""
     with pytest.raises(ApiError) as e:
         read(**given)

@@ -165,7 +165,7 @@ UNSURE, SURE = stage(1, accepted=False), stage(1, accepted=True)
         pytest.param([GUIDELINE], [], {"status": 499}, None, None, id="before stage 1"),
     ],
 )  # fmt: skip
-def test_learn(calls, stages, facts, tried, answered):
+def test_losses_are_learned(calls, stages, facts, tried, answered):
     """A request adds the money paid because of its guideline, or the cost of its large answer, or nothing."""
     guidelines = GuidelineRecords()
     log = request_log(

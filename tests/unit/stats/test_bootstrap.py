@@ -18,7 +18,7 @@ from proxy.stats import bootstrap
         ([(0.9, 1), (0.5, 0), (0.5, 1), (0.1, 0)], 0.875),
     ],
 )
-def test_auroc(rows, expected):
+def test_auroc_of_ranks(rows, expected):
     """The share of pairs in which the right answer is the surer one, ties by half."""
     assert bootstrap.auroc(rows) == expected
 
