@@ -76,9 +76,7 @@ def request_record(request_log: RequestLog) -> RequestRecord:
 def record_with_content(finished: Finished) -> RequestRecord:
     """Return the ledger's record of a request, with its prompt and its answer."""
     request = finished.request
-    return replace(
-        finished.record, prompt=_json(request.format.prompt(request.body)), answer=finished.answer
-    )
+    return replace(finished.record, prompt=_json(request.format.prompt(request.body)), answer=finished.answer)
 
 
 def plan_records(finished: Finished) -> list[PlanRecord]:
