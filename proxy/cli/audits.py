@@ -9,7 +9,7 @@ import msgspec
 from rich.table import Table
 
 from proxy.audits.drift import weeks_of_drift
-from proxy.cli.options import config_option, console, settings_of, with_database
+from proxy.cli.options import MOST_DAYS, config_option, console, settings_of, with_database
 from proxy.config.schema import Settings
 from proxy.ledger.audits import Agreement, Models, agreements, total, verdicts
 from proxy.ledger.windows import window_start
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @config_option
-@click.option("--days", default=7, show_default=True, type=click.IntRange(1), help="Days of audits to show.")
+@click.option(
+    "--days", default=7, show_default=True, type=click.IntRange(1, MOST_DAYS), help="Days of audits to show."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def audits(config: str | None, days: int, as_json: bool) -> None:
     """Show how often local answers agree with the large model, by task kind and stage."""

@@ -11,7 +11,15 @@ from rich.table import Table
 
 from proxy.cascade.types import Plans, Policy, TaskKind
 from proxy.cli.audits import models_of, no_audits_of_models
-from proxy.cli.options import USD, check_writable, config_option, console, settings_of, with_database
+from proxy.cli.options import (
+    MOST_DAYS,
+    USD,
+    check_writable,
+    config_option,
+    console,
+    settings_of,
+    with_database,
+)
 from proxy.config.controls import Controls
 from proxy.config.policy import NEVER, policy
 from proxy.config.schema import Settings
@@ -42,7 +50,9 @@ if TYPE_CHECKING:
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of the random split into two halves.")
 @click.option("--audited", is_flag=True, help="Use audits of real traffic instead of runs.")
-@click.option("--days", default=30, show_default=True, type=click.IntRange(1), help="Days of audits to use.")
+@click.option(
+    "--days", default=30, show_default=True, type=click.IntRange(1, MOST_DAYS), help="Days of audits to use."
+)
 @config_option
 @click.option(
     "--out",

@@ -10,7 +10,7 @@ from proxy.cli.options import USD, config_option, console, settings_of, with_dat
 from proxy.ledger import keys as ledger_keys
 from proxy.ledger.time_ranges import parse_span
 from proxy.pricing.money import format_usd
-from proxy.records import Mode, Window
+from proxy.records import MOST, Mode, Window
 
 
 @click.group()
@@ -38,8 +38,8 @@ def keys() -> None:
     type=click.Choice(get_args(Mode)),
     help="A mode that the key may use. May be repeated.",
 )
-@click.option("--rpm", type=click.IntRange(1), help="Highest number of requests per minute.")
-@click.option("--tpm", type=click.IntRange(1), help="Highest number of tokens per minute.")
+@click.option("--rpm", type=click.IntRange(1, MOST), help="Highest number of requests per minute.")
+@click.option("--tpm", type=click.IntRange(1, MOST), help="Highest number of tokens per minute.")
 def keys_create(
     config: str | None,
     name: str,

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import click
 from rich.table import Table
 
-from proxy.cli.options import USD, config_option, console, settings_of, with_database
+from proxy.cli.options import MOST_DAYS, USD, config_option, console, settings_of, with_database
 from proxy.ledger import retention
 from proxy.ledger.rebuild import rebuild
 from proxy.ledger.unsettled import list_unsettled, resolve
@@ -23,7 +23,7 @@ def ledger() -> None:
 @click.option(
     "--older-than",
     "days",
-    type=click.IntRange(0),
+    type=click.IntRange(0, MOST_DAYS),
     metavar="DAYS",
     help="Age in days. Default: ledger.retention_days.",
 )

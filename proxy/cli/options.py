@@ -39,6 +39,7 @@ class _Usd(click.ParamType[int]):
 
 
 USD = _Usd()
+MOST_DAYS = 36_500
 PIPE_WIDTH = 170
 _CONTROLS = re.compile(
     "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u061c\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff]"

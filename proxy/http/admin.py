@@ -6,7 +6,6 @@ from typing import Annotated
 from litestar import Router, delete, get, post, put
 from msgspec import Meta, Struct
 
-from proxy.config.schema import Positive
 from proxy.errors import ApiError, bad_request, not_found
 from proxy.http.auth import Authenticator
 from proxy.http.guards import requires_admin
@@ -17,10 +16,11 @@ from proxy.ledger import unsettled as ledger_unsettled
 from proxy.ledger.keys import ApiKey, KeyRules
 from proxy.ledger.unsettled import resolve
 from proxy.pricing.money import format_usd, parse_usd
-from proxy.records import Window
+from proxy.records import MOST, Window
 from proxy.service.state import AppState
 
 Name = Annotated[str, Meta(min_length=1, max_length=128)]
+Rate = Annotated[int, Meta(ge=1, le=MOST)]
 
 
 class KeyRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -32,8 +32,8 @@ class KeyRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     budget_window: Window = "total"
     models: tuple[str, ...] = ()
     modes: tuple[str, ...] = ()
-    requests_per_minute: Positive | None = None
-    tokens_per_minute: Positive | None = None
+    requests_per_minute: Rate | None = None
+    tokens_per_minute: Rate | None = None
 
 
 class Rotation(Struct, frozen=True, forbid_unknown_fields=True):

@@ -5,6 +5,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 FORMS = "use 7d, 2w, 12h, today, yesterday, a month (2026-10), a day (2026-10-31) or an ISO time"
+_FIRST_YEAR, _LAST_YEAR = 2, 9998
+"""Python has no time zones at the two ends of its calendar."""
 _AGO = re.compile(r"(\d{1,5})([mhdw])")
 _MONTH = re.compile(r"(\d{4})-(\d{2})")
 
@@ -18,6 +20,16 @@ def parse_time(text: str, now: datetime, zone: ZoneInfo) -> datetime:
         ValueError: the text has none of the forms. The message lists them.
     """
     text = text.strip().lower()
+    try:
+        at = _time(text, now, zone)
+    except OverflowError:
+        raise ValueError(f"{text[:40]!r} is too far away") from None
+    if not _FIRST_YEAR <= at.year <= _LAST_YEAR:
+        raise ValueError(f"{text[:40]!r} is too far away")
+    return at
+
+
+def _time(text: str, now: datetime, zone: ZoneInfo) -> datetime:
     today = datetime.combine(now.astimezone(zone).date(), time(), zone)
     if text in ("today", "yesterday"):
         return (today - timedelta(days=text == "yesterday")).astimezone(UTC)
@@ -72,7 +84,7 @@ def month(text: str, zone: ZoneInfo) -> tuple[datetime, datetime]:
         ValueError: the text is not a month.
     """
     parts = _MONTH.fullmatch(text)
-    if parts is None:
+    if parts is None or not _FIRST_YEAR <= int(parts[1]) <= _LAST_YEAR:
         raise ValueError(f"{text[:40]!r} is not a month; write it as 2026-10")
     first = date(int(parts[1]), int(parts[2]), 1)
     after = (first + timedelta(days=32)).replace(day=1)

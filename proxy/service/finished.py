@@ -1,5 +1,6 @@
 """A finished request as one frozen record, and the ledger records made from it."""
 
+import json
 from dataclasses import dataclass
 
 import msgspec
@@ -75,8 +76,7 @@ def request_record(request_log: RequestLog) -> RequestRecord:
 def record_with_content(finished: Finished) -> RequestRecord:
     """Return the ledger's record of a request, with its prompt and its answer."""
     request = finished.request
-    prompt = msgspec.json.encode(request.format.prompt(request.body)).decode()
-    return replace(finished.record, prompt=_storable(prompt), answer=_storable(finished.answer))
+    return replace(finished.record, prompt=_json(request.format.prompt(request.body)), answer=finished.answer)
 
 
 def plan_records(finished: Finished) -> list[PlanRecord]:
@@ -100,5 +100,8 @@ def _with_vote(request_log: RequestLog, call: CallRecord) -> CallRecord:
     return replace(call, vote=request_log.cascade_log.vote(call.stage, call.sample))
 
 
-def _storable(text: str | None) -> str | None:
-    return None if text is None else text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+def _json(prompt: object) -> str:
+    try:
+        return msgspec.json.encode(prompt).decode()
+    except (UnicodeEncodeError, OverflowError):  # half characters, and integers of more than 64 bits
+        return json.dumps(msgspec.to_builtins(prompt))

@@ -9,6 +9,7 @@ from proxy.cascade.types import TaskKind
 from proxy.config.controls import Controls
 from proxy.formats.base import Format
 from proxy.ledger.keys import ApiKey
+from proxy.records import storable_text
 
 MAX_TAGS = 16
 """OpenAI's limit."""
@@ -16,7 +17,7 @@ MAX_TAGS = 16
 
 def clean(text: str) -> str:
     """Return a client's text as it is stored: at most 256 characters, without those that a database refuses."""
-    return text[:256].replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+    return storable_text(text[:256])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

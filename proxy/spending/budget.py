@@ -17,8 +17,8 @@ from proxy.ledger.budgets import BudgetExceededError, remaining
 from proxy.ledger.database import Database
 from proxy.ledger.journal import JournalFullError
 from proxy.ledger.writer import LedgerUnavailableError, Writer
-from proxy.pricing.money import MAX_USD, NANO_PER_USD, format_usd
-from proxy.records import BudgetRef, CallRecord, Reservation, Settlement
+from proxy.pricing.money import format_usd
+from proxy.records import MOST, BudgetRef, CallRecord, Reservation, Settlement
 from proxy.spending.payer import Payer
 from proxy.spending.scopes import budgets_of
 
@@ -99,7 +99,7 @@ class RequestBudget:
             ApiError: the ledger cannot be written.
         """
         # A client may request more tokens than any budget can pay for, or a database column can hold.
-        amount = min(amount, MAX_USD * NANO_PER_USD)
+        amount = min(amount, MOST)
         if (own := self._own()) is not None:
             if own < least:
                 raise NoBudgetError(

@@ -29,6 +29,9 @@ def test_all_modes_are_compared(bench):
         "plot.png",
         "trials.jsonl",
     }
+    # It has answers, which others may not read.
+    made = [proxy.folder / "run", *(proxy.folder / "run").iterdir()]
+    assert [p.name for p in made if p.stat().st_mode & 0o077] == []
     drawn = (proxy.folder / "run" / "plot.svg").read_text()
     assert all(f"<!-- {mode} -->" in drawn for mode in modes)
     assert "full cascade" in (proxy.folder / "run" / "report.md").read_text()

@@ -1,6 +1,7 @@
 """The database goes away and comes back; the spool fills up."""
 
 import asyncio
+import shutil
 
 import openai
 import pytest
@@ -58,6 +59,10 @@ def test_outage_is_replayed_once(make_proxy, large_server):
         assert refused(proxy, **session) == (503, "ledger_unavailable")
         assert len(large_server.chats()) == sent
         assert proxy.http().get("/health/ready").status_code == 503
+        for path in ("/v1/spend", "/v1/spend/requests", "/v1/spend/requests/x"):
+            answer = proxy.http().get(path)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (503, "database_unavailable"), path
+            assert answer.headers["retry-after"]
         assert "cope_database_up 0.0" in proxy.http().get("/metrics").text
         proxy.kill()
         cluster.start()
@@ -107,3 +112,26 @@ def test_full_spool_follows_config(make_proxy, large_server, choice):
         answered = [c for c in large_server.chats() if c["status"] == 200]
         if choice == "refuse":
             assert count(cluster.url, "calls") == len(answered)
+
+
+def test_others_cannot_read_files(make_proxy):
+    """All files and folders that a running proxy makes can only be read by its user."""
+    proxy = make_proxy(ledger={"store_content": True, "spool_dir": "own/spool"})
+    ask(proxy)
+    own = {"cope.toml", "proxy.log"}
+    made = {p: p.stat().st_mode for p in proxy.folder.rglob("*") if p.name not in own}
+    assert {p.name for p in made} >= {"cope.db", "cope.db-wal", "own", "spool", "lock", "00000001.log"}
+    assert {p.name for p, mode in made.items() if mode & 0o077} == set()
+
+
+def test_lost_spool_loses_nothing(make_proxy):
+    """If somebody deletes the spool under a running proxy, requests are answered and recorded all the same."""
+    proxy = make_proxy(ledger={"spool_dir": "spool"})
+    ask(proxy)
+    shutil.rmtree(proxy.folder / "spool")
+    ask(proxy, **{"X-COPE-Session": "s", "X-COPE-Session-Budget-USD": "1"})
+    ask(proxy)
+    rows = proxy.http().get("/v1/spend").json()["data"]
+    assert sum(r["requests"] for r in rows) == 3
+    assert proxy.stop() in (0, -15)
+    assert proxy.rows("SELECT count(*) AS n FROM calls")[0]["n"] == 3

@@ -56,7 +56,7 @@ TEXTS = st.one_of(
     st.text(st.characters(codec=None), max_size=20),
 )
 NUMBERS = st.integers(-(2**70), 2**70) | st.sampled_from([-(2**63), 2**31, 2**63 - 1, 2**63, 2**64, 10**40])
-AT_ONCE = settings(max_examples=100, deadline=None)
+AT_ONCE = settings(max_examples=40, deadline=None)
 
 
 def odd(kind, **given) -> SearchStrategy:

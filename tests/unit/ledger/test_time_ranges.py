@@ -80,3 +80,18 @@ def test_typed_spans():
     assert parse_span("90d") == timedelta(days=90)
     with pytest.raises(ValueError, match="90d"):
         parse_span("tomorrow")
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Auckland", "America/Los_Angeles"])
+@pytest.mark.parametrize(
+    "text", ["0001-01-01", "9999-12-31", "9999-12", "0001-01", "9999-12-31T23:59:59-12:00", "99999w"]
+)
+def test_ends_of_the_calendar(zone, text):
+    """A time at the ends of the calendar is read or refused, and never another error."""
+    try:
+        first, last = time_range(text, None, None, NOW, ZoneInfo(zone))
+        assert first.astimezone(ZoneInfo(zone))
+        assert last is None
+    except ValueError:
+        with pytest.raises(ValueError, match=r"too far away|is not a"):
+            parse_time(text, NOW, ZoneInfo(zone))

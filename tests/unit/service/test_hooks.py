@@ -1,10 +1,14 @@
 """The hooks that run after a request."""
 
+from dataclasses import replace
+
+import pytest
+
 from proxy.cascade.engine import CascadeLog
 from proxy.cascade.sampling import Verdict
 from proxy.cascade.types import Ballot, Plan, Sample, Standing
 from proxy.pricing.prices import Price, Usage
-from proxy.records import CallRecord
+from proxy.records import CallRecord, storable
 from proxy.service.finished import finish, plan_records, record_with_content
 from proxy.service.hooks import run_hooks
 from tests.support.requests import request_log
@@ -35,18 +39,29 @@ def test_a_record_is_frozen():
 
 
 def test_content_is_extra():
-    """Prompt, answer and plans are in the ledger's records only on request, without characters it refuses."""
+    """Prompt, answer and plans are in the ledger's records only on request."""
     log = request_log(
-        answer="4\x002 \ud800",
+        answer="42",
         cascade_log=CascadeLog(plans=[Plan(kind="goal", text="Find it.", stage=1, sample=0, chosen=True)]),
     )
     finished = finish(log)
     assert (finished.record.prompt, finished.record.answer) == (None, None)
     stored = record_with_content(finished)
     assert stored.prompt == '[{"role":"user","content":"6 times 7?"}]'
-    assert stored.answer == "4\ufffd2 ?"
+    assert stored.answer == "42"
     (plan,) = plan_records(finished)
     assert (plan.request_id, plan.text, plan.chosen) == ("req_1", "Find it.", True)
+
+
+@pytest.mark.parametrize(
+    "content", ["\0", "\ud800", "\ud83d\ude00", 2**70, float("nan"), [{"text": "\udfff"}]]
+)
+def test_odd_content_is_recorded(content):
+    """A prompt with any text or number becomes a record."""
+    log = request_log(answer="\ud800")
+    body = {**log.request.body, "messages": [{"role": "user", "content": content}]}
+    log.request = replace(log.request, body=body)
+    assert storable(record_with_content(finish(log))).prompt.isascii()
 
 
 def test_samples_carry_votes():
