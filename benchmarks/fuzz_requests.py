@@ -130,6 +130,10 @@ class Seen:
     statuses: Counter[int] = field(default_factory=Counter)
     bad: list[tuple[str, str]] = field(default_factory=list)
     ids: list[str] = field(default_factory=lambda: ["resp_req_1", "made_up"])
+    sending: Counter[str] = field(default_factory=Counter)
+    """Requests under way."""
+    suspects: Counter[str] = field(default_factory=Counter)
+    """Requests that were under way when the proxy let a probe wait."""
     waits: list[tuple[float, float]] = field(default_factory=list)
     """Seconds of each probe: the proxy's and the idle server's."""
 
@@ -243,10 +247,13 @@ async def probe(url: str, idle_url: str, seen: Seen) -> None:
 
     async with aiohttp.ClientSession() as session:
         while True:
+            sending = +seen.sending
             proxy, idle = await asyncio.gather(
                 wait(session, f"{url}/health/live"), wait(session, f"{idle_url}/health")
             )
             seen.waits.append((proxy, idle))
+            if proxy > STALL_S > idle:
+                seen.suspects.update(sending.keys() | (+seen.sending).keys())
             await asyncio.sleep(0.005)
 
 
@@ -260,7 +267,11 @@ async def fuzz(url: str, idle_url: str, count: int, seed: int) -> Seen:
 
         async def work() -> None:
             for _ in remaining:
-                await send(session, url, mutated(rng, seen.ids), seen)
+                request = mutated(rng, seen.ids)
+                name = f"{request.method} {request.path[:60]}"
+                seen.sending[name] += 1
+                await send(session, url, request, seen)
+                seen.sending[name] -= 1
 
         await asyncio.gather(*(work() for _ in range(PARALLEL)))
     probing.cancel()
@@ -299,6 +310,8 @@ def main() -> int:
         f"{len(seen.waits)} probes; the slowest took {worst[0]:.0f} ms, and {worst[1]:.0f} ms of an idle server"
     )
     print(f"{seen.stalls} probes waited over {1000 * STALL_S:.0f} ms for the proxy and not for the machine")
+    for name, count in seen.suspects.most_common(5) if seen.stalls else ():
+        print(f"  {count} x {name}")
     print(f"{len(seen.bad)} own 5xx or broken connections, {output.count('Traceback')} tracebacks in the log")
     for request, answer in seen.bad[:20]:
         print(f"  {request}\n    {answer}")

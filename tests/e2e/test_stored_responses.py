@@ -1,5 +1,6 @@
 """Responses that are read, streamed again, cancelled and deleted later, and compacted: local ones and the upstream's."""
 
+import socket
 import sqlite3
 from contextlib import closing
 
@@ -304,3 +305,16 @@ def test_upstream_errors_are_passed_on(callers, large_server):
     large_server.reset()  # forgets what it has stored
     with pytest.raises(openai.NotFoundError, match=f"Response with id '{made.id}' not found"):
         ann.responses.retrieve(made.id)
+
+
+def test_unreachable_upstream_is_named(make_proxy):
+    """While no key exists, an id of the upstream needs the upstream. The list needs only the ledger."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # nobody listens
+        proxy = make_proxy(large_url=f"http://127.0.0.1:{taken.getsockname()[1]}/v1")
+        http = proxy.http()
+        for path in ("/v1/responses/resp_1", "/v1/responses/resp_1?stream=true", "/v1/chat/completions/c"):
+            answer = http.get(path)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (502, "upstream_unreachable")
+            assert answer.headers["x-request-id"]
+        assert http.get("/v1/chat/completions").json()["data"] == []

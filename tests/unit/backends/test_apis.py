@@ -20,7 +20,8 @@ def test_azure_request():
     """Azure gets the deployment in the path, the version in the query and the key in `api-key`."""
     url = AZURE.url("/chat/completions", "my model")
     assert url == "http://localhost/openai/deployments/my%20model/chat/completions?api-version=2024-10-21"
-    assert AZURE.url("/responses", "m") == "http://localhost/openai/responses?api-version=2024-10-21"
+    for path in ("/responses", "/responses/compact", "/responses/resp_1/input_items"):
+        assert AZURE.url(path, "m") == f"http://localhost/openai{path}?api-version=2024-10-21"
     assert AZURE.headers()["api-key"] == "az-secret"
     assert "authorization" not in AZURE.headers()
 
