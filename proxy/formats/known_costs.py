@@ -51,6 +51,8 @@ _MESSAGE = frozenset(
 )  # fmt: skip
 """Members of a chat message. An `audio` is missing: its id names a recording of the upstream."""
 
+_PLAIN_MESSAGE = _MESSAGE - {"cache_control"}
+
 _ITEMS = frozenset(
     {
         "message", "function_call", "function_call_output", "custom_tool_call", "custom_tool_call_output", "reasoning",
@@ -140,6 +142,8 @@ def _in_chat(body: Json, price: Price) -> Iterator[str]:
     if body.get("audio") is not None and not price.speaks:
         yield "audio"
     for i, message in enumerate(body.get("messages") or ()):
+        if isinstance(message.get("content"), str) and message.keys() <= _PLAIN_MESSAGE:
+            continue  # most messages are so, and a body may have many
         where = f"messages[{i}]"
         yield from _names(message, _MESSAGE, where)
         yield from _caching(message, f"{where}.", price)

@@ -40,13 +40,13 @@ async def call_limits(
         return limits
     if not spending.budget.limited and size is not None:
         return replace(limits, prompt=2 * size + context_tokens)
-    refuse_unbounded(spending, model, format_, body, context_tokens)
+    await refuse_unbounded(spending, model, format_, body, context_tokens)
     sent = format_.upstream_body(limits.within(body, limits.asked))
     prompt = await asyncio.to_thread(format_.count, model.id, sent)
     return replace(limits, prompt=prompt + context_tokens)
 
 
-def refuse_unbounded(
+async def refuse_unbounded(
     spending: Spending, model: LargeModel, format_: Format, body: Json, context_tokens: int = 0
 ) -> None:
     """Refuse a request of which a budget cannot know the highest cost.
@@ -56,7 +56,8 @@ def refuse_unbounded(
     """
     if not spending.budget.limited:
         return
-    name = format_.unbounded_cost(body, spending.prices[model.name])
+    # A body may have a million members, so a thread reads it.
+    name = await asyncio.to_thread(format_.unbounded_cost, body, spending.prices[model.name])
     if name is None and context_tokens >= LONGEST_CONTEXT:
         name = "previous_response_id"  # of a response that this proxy has not seen
     if name is not None:

@@ -36,7 +36,7 @@ class PaidPlanner:
         request, limit = plan_request(self._model.id, body, self._max_tokens)
         try:
             # Stage 3 sends the whole request. If a budget refuses that, a guideline would be paid for in vain.
-            refuse_unbounded(self._spending, self._model, chat, body)
+            await refuse_unbounded(self._spending, self._model, chat, body)
             limits = await call_limits(self._spending, self._model, chat, request, default_output=limit)
             # The budget has to cover the complete guideline, because half of one is of no use.
             limits = replace(limits, least=limits.asked)
