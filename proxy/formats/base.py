@@ -66,7 +66,6 @@ class ReadAnswer:
 class Tally(Protocol):
     """Add up the events of one streamed answer. It can be read at any time."""
 
-    reported: Reported
     finish_reason: str | None
     error: dict[str, Any] | None
     chunks: int
@@ -76,8 +75,13 @@ class Tally(Protocol):
         ...
 
     @property
+    def reported(self) -> Reported:
+        """What the usages so far say together."""
+        ...
+
+    @property
     def final_usage(self) -> Usage | None:
-        """The usage that was reported at the end of the answer, or None. An earlier one may not cover all of it."""
+        """The usage, or None if text came after it, which it does not cover."""
         ...
 
     @property

@@ -7,6 +7,8 @@ from proxy.formats.lenient import encode, mended
 
 _ANSWER = ("content", "text", "refusal", "audio")
 _CALLS = ("tool_calls", "function_call")
+_PLAIN = frozenset({"role", "content", "refusal"})
+"""The members of most chunks. Most of the time goes into them."""
 _NO_TEXT = frozenset(
     {
         "annotations", "call_id", "citations", "data", "encrypted_content", "finish_reason", "format", "id", "index",
@@ -14,7 +16,7 @@ _NO_TEXT = frozenset(
     }
 )  # fmt: skip
 """Members that hold names, links or coded bytes."""
-_REASONING_PARTS = frozenset({"thinking", "reasoning", "thought"})
+_REASONING_PARTS = ("thinking", "reasoning", "thought")  # a tuple, because a type may be an array
 
 
 def generated_text(message: Any) -> str:
@@ -25,6 +27,12 @@ def generated_text(message: Any) -> str:
     """
     if not isinstance(message, dict):
         return "".join(texts(message))
+    if (
+        message.keys() <= _PLAIN
+        and isinstance(content := message.get("content"), str)
+        and not message.get("refusal")
+    ):
+        return content
     answer = "".join(text for name in _ANSWER for text in texts(message.get(name)))
     calls = "".join(encode(message[name]).decode() for name in _CALLS if message.get(name))
     known = {*_ANSWER, *_CALLS, *_NO_TEXT}

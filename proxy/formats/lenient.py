@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 _BLANKS = " \t\n\r"
+_RAW_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _LONGEST_INTEGER = 400
 """Digits. Python refuses to convert very long ones, and no count has so many."""
 
@@ -117,20 +118,32 @@ def with_members(raw: bytes, changes: Mapping[str, bytes | None]) -> bytes:
     text = as_utf8(raw).strip()
     if not (text.startswith(b"{") and text.endswith(b"}")):
         return raw
+    if any(b'"%s"' % name.encode() in text for name in changes):
+        try:
+            return _rebuilt(text, changes)
+        except ValueError:
+            pass  # A client takes the last of two members with one name, as all readers do.
     added = b",".join(
         b'"%s":%s' % (name.encode(), value) for name, value in changes.items() if value is not None
     )
-    if any(b'"%s"' % name.encode() in text for name in changes):
-        try:
-            kept = [b"%s:%s" % (encode(k), v) for k, v in members(text).items() if k not in changes]
-        except ValueError:
-            pass  # A client takes the last of two members with one name, as all readers do.
-        else:
-            return b"{" + b",".join([*kept, added] if added else kept) + b"}"
     if not added:
         return raw
     empty = not text[1:-1].strip()
     return text[:-1] + (b"" if empty else b",") + added + b"}"
+
+
+def _rebuilt(text: bytes, changes: Mapping[str, bytes | None]) -> bytes:
+    try:
+        kept = _RAW_MEMBERS.decode(text)
+    except (ValueError, RecursionError):
+        scanned = {k: v for k, v in members(text).items() if k not in changes}
+        scanned |= {k: v for k, v in changes.items() if v is not None}
+        return b"{%s}" % b",".join(b"%s:%s" % (encode(k), v) for k, v in scanned.items())
+    for name, value in changes.items():
+        kept.pop(name, None)
+        if value is not None:
+            kept[name] = msgspec.Raw(value)
+    return msgspec.json.encode(kept)
 
 
 def members(raw: bytes) -> dict[str, bytes]:
@@ -140,7 +153,7 @@ def members(raw: bytes) -> dict[str, bytes]:
         ValueError: it is no JSON object.
     """
     try:
-        found = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+        found = _RAW_MEMBERS.decode(raw)
     except (ValueError, RecursionError):
         return _scan(as_utf8(raw).decode("utf-8", "surrogateescape"))
     return {name: bytes(value) for name, value in found.items()}

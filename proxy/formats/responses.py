@@ -185,8 +185,9 @@ class Responses:
         except ValueError:
             parts = {}
         if decode_object(b'{"type":%s}' % parts.get("type", b"null")).get("type") in _ENDS:
-            inner = parts.get("response", b"null")
-            return with_members(answer, {"response": self.with_facts(inner, plan_tokens, facts)})
+            inner = parts.get("response")
+            changed = None if inner is None else self.with_facts(inner, plan_tokens, facts)
+            return answer if changed is None else with_members(answer, {"response": changed})
         return without_guideline(
             answer, plan_tokens, prompt="input_tokens", output="output_tokens", facts=facts
         )

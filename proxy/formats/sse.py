@@ -3,19 +3,21 @@
 Sources: OpenAI API reference, "Chat completions: streaming", and the HTML standard, "Server-sent events".
 """
 
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 from proxy.formats.generated import generated_text, in_unicode, shown_text
 from proxy.formats.lenient import an_object, decode_object, encode, finite, is_json, mended, objects
 from proxy.pricing.prices import Usage
-from proxy.pricing.reported import NOTHING_REPORTED, Reported, read_usage
+from proxy.pricing.reported import MOST_TOKENS, NOTHING_REPORTED, Reported, read_usage
 
 DONE = b"[DONE]"
 MAX_EVENT_BYTES = 16 * 2**20
 _BOM = b"\xef\xbb\xbf"
 _LOWEST_LOGPROB = -9999.0
 """OpenAI's and vLLM's number for a token that is very unlikely."""
+_TOKEN_MEMBERS = {"token", "logprob", "bytes", "top_logprobs"}
 
 
 async def events(pieces: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
@@ -29,21 +31,22 @@ async def events(pieces: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
     """
     data: list[bytes] = []
     size = 0
-    async for line in _lines(pieces):
-        if line.startswith(b"data:"):
-            data.append(line[5:].removeprefix(b" "))
-            size += len(line)
-            if size > MAX_EVENT_BYTES:
-                raise ValueError("an event of the stream is larger than 16 MiB")
-        elif not line:
-            if payload := _payload(data):
-                yield payload
-            data, size = [], 0
+    async with aclosing(_lines(pieces)) as lines:
+        async for line in lines:
+            if line.startswith(b"data:"):
+                data.append(line[5:].removeprefix(b" "))
+                size += len(line)
+                if size > MAX_EVENT_BYTES:
+                    raise ValueError("an event of the stream is larger than 16 MiB")
+            elif not line:
+                if payload := _payload(data):
+                    yield payload
+                data, size = [], 0
     if (payload := _payload(data)) == DONE or is_json(payload):  # not an event that was cut
         yield payload
 
 
-async def _lines(pieces: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+async def _lines(pieces: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
     """Yield the lines of a stream, without a byte order mark at its start. The end of the stream ends the last one."""
     begun: list[bytes] = []  # pieces of a line, joined once, so that many small pieces take linear time
     size, at_start, after_cr = 0, True, False
@@ -82,7 +85,6 @@ class Accumulator:
 
     def __init__(self) -> None:
         self.finish_reason: str | None = None
-        self.reported = NOTHING_REPORTED
         self.error: dict[str, Any] | None = None
         self.logprobs: list[dict[str, Any]] = []
         self.chunks = 0
@@ -91,6 +93,8 @@ class Accumulator:
         self._calls: dict[object, _Call] = {}
         self._last_call: object = None
         self._open: set[int] = set()
+        self._earlier = NOTHING_REPORTED
+        self._last_usage: dict[str, Any] = {}
         self._usage_is_final = False
 
     def add(self, data: bytes) -> dict[str, Any]:
@@ -100,18 +104,24 @@ class Accumulator:
             self.error = (
                 chunk["error"] if isinstance(chunk["error"], dict) else {"message": str(chunk["error"])}
             )
-        choices = objects(chunk.get("choices"))
-        for choice in choices:
+        for choice in objects(chunk.get("choices")):
             self._add_choice(choice)
-        # Moonshot puts the usage into the last choice.
-        for usage in (chunk.get("usage"), *(choice.get("usage") for choice in choices)):
-            self._add_usage(read_usage(usage))
+            if choice.get("usage"):  # Moonshot puts the usage into the last choice
+                self._add_usage(choice["usage"])
+        if chunk.get("usage"):
+            self._add_usage(chunk["usage"])
         return chunk
 
-    def _add_usage(self, reported: Reported) -> None:
-        if reported != NOTHING_REPORTED:
-            self.reported = self.reported.merged(reported)
-            self._usage_is_final = self.complete
+    def _add_usage(self, usage: object) -> None:
+        if not isinstance(usage, dict):
+            return
+        # vLLM reports a usage in every chunk. Reading all of them would take most of the time.
+        if not _grows(self._last_usage, usage):
+            if read_usage(usage) == NOTHING_REPORTED:
+                return
+            self._earlier = self.reported
+        self._last_usage = usage
+        self._usage_is_final = True
 
     def _add_choice(self, choice: dict[str, Any]) -> None:
         given = choice.get("index")
@@ -119,17 +129,20 @@ class Accumulator:
         self._open.add(index)
         delta = choice["delta"] if isinstance(choice.get("delta"), dict) else an_object(choice.get("message"))
         text = choice.get("text")
+        calls = objects(delta.get("tool_calls"))
         generated = generated_text(delta) + (text if isinstance(text, str) else "")
         if generated:
-            self.chunks += max(1, len(objects(delta.get("tool_calls"))))
+            self._usage_is_final = False
+            self.chunks += max(1, len(calls))
             self._generated.append(generated)
-        self._parts.append(shown_text(delta.get("content") or text))
-        for piece in objects(delta.get("tool_calls")):
+            self._parts.append(shown_text(delta.get("content") or text))
+        for piece in calls:
             self._add_tool_call(piece)
         if choice.get("finish_reason"):
             self.finish_reason = mended(str(choice["finish_reason"])[:100])
             self._open.discard(index)
-        self.logprobs += _token_logprobs(choice.get("logprobs"))
+        if choice.get("logprobs"):
+            self.logprobs += _token_logprobs(choice["logprobs"])
 
     def _add_tool_call(self, piece: dict[str, Any]) -> None:
         """Add a piece to its call: by the index, else by the id, else to the last call."""
@@ -141,13 +154,18 @@ class Accumulator:
         self._calls.setdefault(self._last_call, _Call()).add(piece)
 
     @property
+    def reported(self) -> Reported:
+        """What all usages so far say together."""
+        return self._earlier.merged(read_usage(self._last_usage))
+
+    @property
     def usage(self) -> Usage | None:
         """The usage that was reported last, or None."""
         return self.reported.usage
 
     @property
     def final_usage(self) -> Usage | None:
-        """The usage that was reported at the end of the answer, or None. An earlier one may not cover all of it."""
+        """The usage, or None if text came after it: some vendors report the prompt alone at the beginning."""
         return self.usage if self._usage_is_final else None
 
     @property
@@ -215,13 +233,34 @@ class _Call:
         return {"id": mended(self._id), "type": "function", "function": function}
 
 
+def _grows(last: dict[str, Any], usage: dict[str, Any]) -> bool:
+    """Whether a usage has plain counts that are not less than those of the last one."""
+    return last.keys() == usage.keys() and all(
+        type(old) is type(usage[name]) is int and 0 <= old <= usage[name] <= MOST_TOKENS
+        for name, old in last.items()
+    )
+
+
 def _token_logprobs(logprobs: object) -> list[dict[str, Any]]:
     """Return the entries of tokens, each with a number or None as its log-probability."""
+    entries = logprobs.get("content") if isinstance(logprobs, dict) else None
+    if isinstance(entries, list) and all(map(_is_plain, entries)):
+        return entries
     return [
         _token_logprob(entry)
         | {"top_logprobs": [_token_logprob(top) for top in _tokens(entry.get("top_logprobs"))]}
         for entry in _tokens(an_object(logprobs).get("content"))
     ]
+
+
+def _is_plain(entry: object) -> bool:
+    """Whether an entry is like most: it needs no change."""
+    if not isinstance(entry, dict) or entry.keys() != _TOKEN_MEMBERS or entry["top_logprobs"] != []:
+        return False
+    token, value, code = entry["token"], entry["logprob"], entry["bytes"]
+    has_bytes = code is None or (isinstance(code, list) and all(type(b) is int for b in code))
+    is_token = isinstance(token, str) and token.isascii()
+    return has_bytes and is_token and isinstance(value, float) and _LOWEST_LOGPROB <= value <= 0
 
 
 def _tokens(entries: object) -> list[dict[str, Any]]:

@@ -152,6 +152,9 @@ async def _end_relayed_stream(
 ) -> None:
     """Send the chunks that were held back, the last one with usage with the `cope` object, and end the stream."""
     format_ = exchange.request.format
+    await exchange.reply.open(
+        response_headers(exchange.request_log, final=False)
+    )  # no chunk may have been sent
     finals = [i for i, (_, chunk) in enumerate(held_back) if format_.is_final_chunk(chunk)]
     for i, (data, chunk) in enumerate(held_back):
         if i not in finals[-1:]:

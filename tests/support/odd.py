@@ -22,9 +22,9 @@ ODD: dict[str, Any] = {
     "text": "odd",
     "half character": "x\ud83d",
     "empty list": [],
-    "list": ["odd", 1, None, {"odd": 1}],
+    "list": ["odd", 1, None, {"type": ["odd"], "text": 1}],
     "empty object": {},
-    "object": {"odd": {"odd": [1]}},
+    "object": {"type": {"odd": [1]}, "text": ["odd"], "odd": 1},
 }
 """One value of each kind that servers have sent in the place of another."""
 MISSING = object()
@@ -113,6 +113,7 @@ def _chunk(delta: Any, finish: str | None = None, **more: Any) -> dict[str, Any]
 CHAT_STREAM = [
     _chunk({"role": "assistant", "content": "", "reasoning_content": "Hm."}),
     _chunk({"content": "Hi there"}),
+    _chunk({"content": [{"type": "thinking", "thinking": "Hm."}, {"type": "text", "text": "Hi"}]}),
     _chunk({"tool_calls": [{"index": 0, **_CALL}]}),
     _chunk({}, "stop"),
     {**_chunk({}), "choices": [], "usage": _USAGE},

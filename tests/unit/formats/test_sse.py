@@ -159,16 +159,20 @@ def test_generated_text_is_counted(delta):
     assert total.text in ("", "one two")
 
 
-def test_usage_before_the_end():
-    """A usage that comes before the end of the answer does not settle a stream that is cut."""
-    begun = {
-        "choices": [{"delta": {"content": "one"}}],
-        "usage": {"prompt_tokens": 9, "completion_tokens": 1},
-    }
-    ended = {
-        "choices": [{"delta": {}, "finish_reason": "stop"}],
-        "usage": {"prompt_tokens": 9, "completion_tokens": 5},
-    }
-    assert added(begun).final_usage is None
-    assert added(begun, ended).final_usage.completion_tokens == 5
-    assert added(ended, {"choices": [], "usage": {"total_tokens": 0}}).final_usage.completion_tokens == 5
+def test_usage_before_text():
+    """A usage does not settle text that comes after it, and later zeros do not replace it."""
+    usage = {"prompt_tokens": 9, "completion_tokens": 1}
+    begun = {"choices": [{"delta": {"role": "assistant"}}], "usage": usage}
+    text = {"choices": [{"delta": {"content": "one two"}}]}
+    last = {"choices": [], "usage": {**usage, "completion_tokens": 5}}
+    zeros = {"choices": [], "usage": {"total_tokens": 0}}
+    assert added(begun).final_usage.completion_tokens == 1
+    assert added(begun, text).final_usage is None
+    assert added(begun, text, last, zeros).final_usage.completion_tokens == 5
+
+
+def test_usage_within_a_choice():
+    """Moonshot reports the usage in the last choice."""
+    usage = {"prompt_tokens": 9, "completion_tokens": 5}
+    last = {"choices": [{"delta": {}, "finish_reason": "stop", "usage": usage}]}
+    assert added(last).final_usage.completion_tokens == 5
