@@ -5,6 +5,7 @@ Every failure is reported with its traceback, so a programming error shows in th
 
 import asyncio
 import logging
+import traceback
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
@@ -24,7 +25,13 @@ Report = Callable[[TaskKind, Exception], None]
 
 def log_failure(kind: TaskKind, error: Exception) -> None:
     """Log a failed vote or detection."""
-    log.warning("a vote or a detection (%s) failed", kind, exc_info=error)
+    log.warning("a vote or a detection (%s) failed with %s", kind, described(error))
+
+
+def described(error: Exception) -> str:
+    """Return the type of an error and the place of it. Its message is left out, because it may quote a text."""
+    places = traceback.format_tb(error.__traceback__, limit=-6)
+    return "\n".join([type(error).__name__, *places])
 
 
 class Guarded:

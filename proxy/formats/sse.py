@@ -71,7 +71,7 @@ async def _lines(pieces: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
 
 def _payload(data: list[bytes]) -> bytes:
     payload = b"\n".join(data)
-    return DONE if payload.strip() == DONE else payload
+    return DONE if payload.lstrip().startswith(DONE) else payload  # as OpenAI's SDK reads it
 
 
 class Accumulator:

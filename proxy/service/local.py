@@ -8,7 +8,7 @@ from proxy import metrics
 from proxy.cascade import tasks
 from proxy.cascade.engine import decide
 from proxy.cascade.fields import small_body, unserved
-from proxy.cascade.guard import Report, safe_detect, safe_estimator
+from proxy.cascade.guard import Report, described, safe_detect, safe_estimator
 from proxy.cascade.plan_cache import goes_on, page_of
 from proxy.cascade.protocols import Estimator, SmallRequest
 from proxy.cascade.types import (
@@ -98,7 +98,7 @@ def _reporter(exchange: Exchange) -> Report:
     request_id = exchange.request.id
 
     def report(kind: TaskKind, error: Exception) -> None:
-        log.warning("%s: a vote or a detection (%s) failed", request_id, kind, exc_info=error)
+        log.warning("%s: a vote or a detection (%s) failed with %s", request_id, kind, described(error))
         metrics.VOTE_FAILURES.labels(kind).inc()
 
     return report

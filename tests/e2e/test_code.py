@@ -57,7 +57,7 @@ def test_attacking_answer_is_wrong(sandboxed, small_server, large_server, tmp_pa
 
 
 def test_broken_audit_ends_nothing(make_proxy, small_server, large_server):
-    """An answer of a shape that nobody foresaw is logged, and the next audit is made."""
+    """An answer of a shape that nobody foresaw cannot be compared, and the next audit is made."""
     proxy = make_proxy(
         sandbox={"enabled": True},
         audit={"share": 1.0, "budget_usd": 1},
@@ -67,10 +67,10 @@ def test_broken_audit_ends_nothing(make_proxy, small_server, large_server):
     strange = {"index": 0, "message": {"role": "assistant", "content": 5}, "finish_reason": "stop"}
     large_server.script({"reply": [{"extra": {"choices": [strange]}}, {"content": RIGHT[0]}]})
     broken, audited = ask(proxy), ask(proxy)
-    rows = wait_until(lambda: proxy.rows("SELECT request_id, agreed FROM audits"), "the second audit")
-    assert [tuple(row.values()) for row in rows] == [(audited.cope["request_id"], 1)]
-    assert f"the audit of {broken.cope['request_id']} failed" in proxy.output()
-    assert "TypeError" in proxy.output()
+    select = "SELECT request_id, agreed FROM audits"
+    wait_until(lambda: len(proxy.rows(select)) == 2, "the second audit")
+    verdicts = dict(row.values() for row in proxy.rows(select))
+    assert verdicts == {broken.cope["request_id"]: None, audited.cope["request_id"]: 1}
     assert "add one" not in proxy.output()
 
 

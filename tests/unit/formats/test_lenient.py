@@ -103,6 +103,25 @@ def test_members_are_replaced(answer, old, blank):
     assert {k: v for k, v in after.items() if k != "cope"} == {k: before[k] for k in after if k != "cope"}
 
 
+DEEP = b"[" * 200_000 + b"]" * 200_000
+
+
+@pytest.mark.parametrize(
+    ("raw", "changes", "changed"),
+    [
+        (b'{"a": "cope"}', {"cope": None}, b'{"a":"cope"}'),
+        (b'{"a": 1}', {"cope": None}, b'{"a": 1}'),
+        (b'{"cope": ' + DEEP + b"}", {"cope": b"1"}, b'{"cope": ' + DEEP + b',"cope":1}'),
+        (b'{"cope": ' + DEEP + b"}", {"cope": None}, b'{"cope": ' + DEEP + b"}"),
+        (b'{"a" 1, "cope"}', {"cope": b"1"}, b'{"a" 1, "cope","cope":1}'),
+    ],
+    ids=["a value of that name", "nothing to remove", "too deep", "too deep to remove", "no JSON"],
+)
+def test_unusual_objects(raw, changes, changed):
+    """What cannot be taken apart gets the member at its end."""
+    assert with_members(raw, changes) == changed
+
+
 @pytest.mark.parametrize("raw", [b"[]", b"7", b"", b'"text"', b"no JSON"])
 def test_no_object(raw):
     """Something else stays as it is."""

@@ -60,7 +60,7 @@ def test_any_lines_and_cuts(data):
     for payload in payloads:
         for field in data.draw(st.lists(noise, max_size=2)):
             whole += field + data.draw(end)
-        blanks = data.draw(st.sampled_from([b"", b" ", b"\t"])) if payload == DONE else b""
+        blanks = data.draw(st.sampled_from([b"", b" ", b"\t", b";"])) if payload == DONE else b""
         whole += b"data:" + data.draw(st.sampled_from([b"", b" "])) + payload + blanks + data.draw(end) * 2
     cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=4)))
     pieces = [whole[a:b] for a, b in zip([0, *cuts], [*cuts, len(whole)], strict=True)]

@@ -8,7 +8,9 @@ import sys
 import pytest
 from hypothesis import strategies as st
 
-from proxy.pricing.tokens import hides_reasoning, unpack_ranks
+from proxy.pricing.tokens import _count as pieces_count
+from proxy.pricing.tokens import _encoding as encoding_of
+from proxy.pricing.tokens import count_text, hides_reasoning, unpack_ranks
 
 counts = st.integers(0, 10**9)
 
@@ -55,3 +57,33 @@ def test_ranks_are_unpacked_once(tmp_path):
 def test_hidden_reasoning(model, body, hidden):
     """Reasoning models, and requests that ask for reasoning, may generate hidden tokens."""
     assert hides_reasoning(model, body) is hidden
+
+
+def test_tokenizer_panics_count_bytes():
+    """A text that the tokenizer panics on has its bytes as an upper limit."""
+    text = " " * 1_000_000
+    assert pieces_count(encoding_of("o200k_base"), text) == len(text)
+
+
+class Failing:
+    """A tokenizer that fails."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def encode_ordinary(self, _):
+        raise self.error
+
+
+def test_failing_tokenizer_counts_bytes():
+    """So has a text that it refuses; an interrupt is not swallowed."""
+    assert pieces_count(Failing(ValueError("no")), "é\ud83d") == 5
+    with pytest.raises(KeyboardInterrupt):
+        pieces_count(Failing(KeyboardInterrupt()), "a")
+
+
+def test_long_texts_are_cut():
+    """The count of a text in pieces is near that of the text, and not below it."""
+    text = "The quick brown fox, 漢字 and 12,345 numbers.\n" * 5000
+    whole = len(encoding_of("o200k_base").encode_ordinary(text))
+    assert whole <= count_text("gpt-4o", text) <= whole + len(text) // 50_000 + 1

@@ -93,6 +93,33 @@ def test_no_answer(large_server, use, body):
     assert (record.estimated, record.cost) == (False, 0)
 
 
+def test_deeply_nested_answer(large_server):
+    """An answer that is nested deeper than the proxy reads is passed on, and its text is counted."""
+    deep = '{"choices": ' + "[" * 100_000 + "]" * 100_000 + "}"
+    large_server.script({"reply": {"raw_body": deep}})
+    result, record = settled(large_server, completed)
+    assert result == deep.encode()
+    assert record.estimated
+
+
+def test_heartbeat_in_text(large_server):
+    """An event in plain text, which no client can read, is dropped from a stream."""
+    chunk = 'data: {"choices": [{"delta": {"content": "hi"}, "finish_reason": "stop"}]}\n\n'
+    large_server.script({"reply": {"raw_body": f"data: ping\n\n{chunk}data: 7\n\ndata: [DONE]\n\n"}})
+    chunks, record = settled(large_server, streamed)
+    assert [list(c) for c in chunks] == [["choices"], []]
+    assert (record.error, record.finish_reason) == (None, "stop")
+
+
+def test_reasoning_of_broken_stream(large_server):
+    """The reasoning of a stream that breaks off is counted like its text."""
+    thought = 'data: {"choices": [{"delta": {"reasoning_content": "step by step "}}]}\n\n' * 10
+    large_server.script({"reply": {"raw_body": thought}})
+    error, record = settled(large_server, streamed)
+    assert error.code == "upstream_broken"
+    assert (record.estimated, record.usage.completion_tokens >= 30) == (True, True)
+
+
 def test_truncated_answer(large_server):
     """An upstream that closes the connection within its answer may bill it."""
     large_server.script({"reply": {"raw_body": "{}", "headers": {"content-length": "999"}}})
