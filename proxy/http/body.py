@@ -130,6 +130,7 @@ def decode(raw: bytes, format_: Format, default_model: str) -> dict[str, Any]:
         raise bad_request(
             "You must provide a model parameter, a string.", param="model", code="missing_required_parameter"
         )
+    _check_entries(body)
     format_.check(body)
     return body
 

@@ -60,7 +60,7 @@ async def serve_objects(path: str, scope: Scope, receive: Receive, send: Send) -
     method = str(scope.get("method"))
     try:
         if method == "OPTIONS":
-            await reply.empty({"allow": ", ".join(["OPTIONS", *OBJECTS[path]])})
+            await reply.empty({"allow": _allowed(path)})
             return
         serve = _serve(path, method)
         caller = await authenticator(scope["litestar_app"]).caller(scope["headers"])
@@ -82,7 +82,7 @@ async def serve_objects(path: str, scope: Scope, receive: Receive, send: Send) -
 def _serve(path: str, method: str) -> Serve:
     methods = OBJECTS[path]
     if method not in methods:
-        allowed = ", ".join(methods)
+        allowed = _allowed(path)
         raise ApiError(
             405,
             f"Method {method} is not allowed here; use {allowed}.",
@@ -90,6 +90,10 @@ def _serve(path: str, method: str) -> Serve:
             headers={"allow": allowed},
         )
     return methods[method]
+
+
+def _allowed(path: str) -> str:
+    return ", ".join(["OPTIONS", *OBJECTS[path]])
 
 
 async def _read(

@@ -47,9 +47,6 @@ class Reserved:
     remaining: int | None
 
 
-_SHARED = ("global", "tag", "key")
-"""Scopes with many clients. A session or a user can lock out only itself."""
-
 ReservationOutcome = Reserved | BudgetExceededError | None
 """`None`: not decided yet. The reservation fits once others release theirs."""
 
@@ -164,14 +161,11 @@ def _decide(
 
 
 def _share(ref: BudgetRef, budget: LockedBudget, held: int) -> int:
-    """Return the most that one call may reserve now of a budget that others share, so that it locks nobody out.
+    """Return the most that one call may reserve now, so that it locks no other key out of the global budget.
 
-    A call gets half of what is free at most. All calls of a key together hold no more of the global budget than they
-    leave free.
+    A call gets half of what is free at most. All calls of a key together hold no more than they leave free.
     """
-    if ref.scope not in _SHARED:
-        return budget.available
-    return max(0, budget.available - (held if ref.scope == "global" else 0)) // 2
+    return max(0, budget.available - held) // 2 if ref.scope == "global" else budget.available
 
 
 def reservation_row(

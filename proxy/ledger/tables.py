@@ -291,7 +291,7 @@ class StoredCompletionRow(Base):
         Index("ix_chat_completions_created_at", "created_at"),
     )
 
-    id: Mapped[str] = mapped_column(String(128), primary_key=True)
+    id: Mapped[str] = mapped_column(Text(128), primary_key=True)
     key_id: Mapped[str | None]
     created_at: Mapped[datetime]
     model: Mapped[str | None]
@@ -312,8 +312,8 @@ class OwnedObjectRow(Base):
     __tablename__ = "owned_objects"
     __table_args__ = (Index("ix_owned_objects_created_at", "created_at"),)
 
-    key_id: Mapped[str] = mapped_column(String(32), primary_key=True)
-    id: Mapped[str] = mapped_column(String(128), primary_key=True)
+    key_id: Mapped[str] = mapped_column(Text(32), primary_key=True)
+    id: Mapped[str] = mapped_column(Text(128), primary_key=True)
     created_at: Mapped[datetime]
 
 

@@ -96,7 +96,7 @@ def test_framework_errors_have_openais_shape(proxy):
     """404 and 405 look like OpenAI's."""
     with proxy.http() as http:
         error_of(http.get("/v1/nothing"), 404)
-        error_of(http.get("/v1/chat/completions"), 405)
+        error_of(http.put("/v1/chat/completions"), 405)
         error_of(http.post("/v1/models", json={}), 405)
 
 

@@ -267,10 +267,10 @@ def test_wrong_methods_name_right_ones(proxy, ann):
     """A method that an object does not have is a 405 with those that it has."""
     http = proxy.http(headers={"authorization": f"Bearer {ann.api_key}"})
     for method, path, allowed in (
-        ("PUT", "/v1/responses/resp_1", "GET, DELETE"),
-        ("GET", "/v1/responses/resp_1/cancel", "POST"),
-        ("PATCH", "/v1/chat/completions/c1", "GET, POST, DELETE"),
-        ("GET", "/v1/responses/compact", "POST"),
+        ("PUT", "/v1/responses/resp_1", "OPTIONS, GET, DELETE"),
+        ("GET", "/v1/responses/resp_1/cancel", "OPTIONS, POST"),
+        ("PATCH", "/v1/chat/completions/c1", "OPTIONS, GET, POST, DELETE"),
+        ("GET", "/v1/responses/compact", "OPTIONS, POST"),
     ):
         answer = http.request(method, path)
         assert (answer.status_code, answer.headers["allow"]) == (405, allowed)

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.backends.apis.openai import OpenAI
 from proxy.backends.output_limit import OutputLimitName
 from proxy.config.schema import Upstream
 from proxy.formats.base import OUTPUT_LIMITS
@@ -30,6 +31,21 @@ OTHER_ERRORS = [
     {"error": {"message": "Invalid value for 'temperature'"}},
     "",
 ]  # fmt: skip
+
+
+API = OpenAI(OWN, "sk-1")
+
+
+def refusal(error, status=400):
+    """Return the error of an upstream as the proxy reads it."""
+    raw = (
+        error
+        if isinstance(error, bytes)
+        else error.encode()
+        if isinstance(error, str)
+        else json.dumps(error).encode()
+    )
+    return API.error(status, {}, raw)
 
 
 def body(name, model="m"):
@@ -73,26 +89,26 @@ def test_other_bodies_stay():
 @pytest.mark.parametrize("status", [400, 422])
 def test_refusals_are_read(refused, error, status):
     """The words of several vendors say that the upstream does not know the name."""
-    raw = error.encode() if isinstance(error, str) else json.dumps(error).encode()
+    read = refusal(error, status)
     names = OutputLimitName(OWN)
-    other = names.renamed_after(CHAT, body(refused), status, raw)
+    other = names.renamed_after(CHAT, body(refused), read)
     assert other == body(NEW if refused == OLD else OLD)
-    assert names.renamed_after(CHAT, body(refused), 500, raw) is None
-    assert names.renamed_after("/completions", body(refused), status, raw) is None
+    assert names.renamed_after(CHAT, body(refused), refusal(error, 500)) is None
+    assert names.renamed_after("/completions", body(refused), read) is None
     fixed = OutputLimitName(Upstream(output_limit_field=OLD))
-    assert fixed.renamed_after(CHAT, body(refused), status, raw) is None
+    assert fixed.renamed_after(CHAT, body(refused), read) is None
 
 
 @pytest.mark.parametrize("error", OTHER_ERRORS)
 def test_other_errors_stay(error):
     """An error about the value, the model or another field is the client's."""
-    assert OutputLimitName(OWN).renamed_after(CHAT, body(OLD), 400, json.dumps(error).encode()) is None
+    assert OutputLimitName(OWN).renamed_after(CHAT, body(OLD), refusal(error)) is None
 
 
 @given(st.binary(max_size=5000), st.sampled_from(OUTPUT_LIMITS))
 def test_any_error_is_read(raw, name):
     """No error body is a failure of the proxy."""
-    OutputLimitName(OWN).renamed_after(CHAT, body(name), 400, raw)
+    OutputLimitName(OWN).renamed_after(CHAT, body(name), refusal(raw))
 
 
 def test_refusals_are_remembered():

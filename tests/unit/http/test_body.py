@@ -110,7 +110,7 @@ def test_cut_emojis_are_repaired(parts):
     escaped = "".join(parts)
     wanted = "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in json.loads(f'"{escaped}"'))
     try:
-        got = decode(chat(escaped), Chat())["messages"][0]["content"]
+        got = decode(chat(escaped), Chat(), "cope")["messages"][0]["content"]
     except ApiError as e:
         assert "surrogate" in e.message  # noqa: PT017  (not every text can be repaired, and the words say why)
         assert r"\\ud83d\uDE00" in escaped
@@ -149,5 +149,5 @@ def test_long_lists_are_refused(entries):
     name = "metadata" if isinstance(entries, dict) else "models"
     body = {"model": "cope", "messages": [{"role": "user", "content": "hi"}], name: entries}
     with pytest.raises(ApiError) as e:
-        decode(json.dumps(body).encode(), Chat())
+        decode(json.dumps(body).encode(), Chat(), "cope")
     assert (e.value.status, e.value.param) == (400, name)

@@ -129,7 +129,7 @@ class MoneyMachine(RuleBasedStateMachine):
         except BudgetExceededError:
             assert available < least, "blocked although there was money left"
             return multiple()
-        parts = [self.available([ref]) // (2 if ref.scope in ("global", "key") else 1) for ref in refs]
+        parts = [self.available([ref]) // (2 if ref.scope == "global" else 1) for ref in refs]
         assert reserved.amount == min(amount, max(least, min(parts)))
         assert reserved.remaining == available - reserved.amount
         self.open[reservation.id] = Open(reservation.id, reserved.amount, self.names(refs), process)

@@ -217,7 +217,7 @@ def test_overrun_closes_the_budget(url):
 
 
 def test_absurd_call_locks_nobody_out(url):
-    """However much a call asks for, half of a shared budget stays free; a session's own budget it may use up."""
+    """However much a call asks for, half of the global budget stays free; its own budgets it may use up."""
 
     async def work(engine):
         async with writing(engine) as writer:
@@ -225,7 +225,7 @@ def test_absurd_call_locks_nobody_out(url):
             absurd = await reserve(writer, "a", 10**12, everybody, least=1)
             again = await reserve(writer, "b", 10**12, everybody, least=1)
             honest = await reserve(writer, "c", 90, everybody, least=1)
-            own = await reserve(writer, "d", 10**12, budget("session", "s", 700), least=1)
+            own = await reserve(writer, "d", 10**12, budget("key", "k", 700), least=1)
         return absurd, again, honest, own
 
     assert [r.amount for r in run(url, work)] == [500, 250, 90, 700]
