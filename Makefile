@@ -20,7 +20,8 @@ test: .venv/.ready .venv-vllm/.ready .venv-clients/.ready ## Lint, types, and ev
 	  { echo "installing bubblewrap"; apt-get update -qq && apt-get install -y -qq bubblewrap; }
 	$(MAKE) lint
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest -n 2 --dist loadfile -m "not engine"
+	$(BIN)/coverage run -m pytest -m engine
 	$(MAKE) coverage
 
 # The money and the verdicts are covered whole, the rest to nine tenths.

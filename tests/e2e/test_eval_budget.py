@@ -36,7 +36,7 @@ def test_unpaid_guideline_skips_item(bench, small_server, large_server):
     """It would look like one that needs no guideline."""
     proxy, data = bench
     data.write_text(json.dumps(ITEMS[0]) + "\n")
-    done = evaluate(proxy, data, "--max-usd", "0.003")
+    done = evaluate(proxy, data, "--max-usd", "0.0033")
     assert len(large_server.chats()) == 1
     assert "left out" in done.stderr
     assert done.returncode == 1

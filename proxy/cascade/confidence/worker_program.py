@@ -16,6 +16,7 @@ from typing import Any
 
 _MEMORY = 2 * 2**30
 _SECONDS = 1
+_WARM_UP_SECONDS = 10
 _DRAFTS = {
     "http://json-schema.org/draft-04/schema",
     "http://json-schema.org/draft-06/schema",
@@ -31,12 +32,15 @@ def equal() -> Question:
     """Return a function that compares two LaTeX answers. Their order does not matter."""
     from math_verify import LatexExtractionConfig, parse, verify  # noqa: PLC0415  (large, and only for this)
 
-    @lru_cache(maxsize=1024)
-    def parsed(answer: str) -> list[Any]:
+    def read(answer: str, seconds: int) -> list[Any]:
         found: list[Any] = parse(
-            f"${answer}$", [LatexExtractionConfig()], fallback_mode="no_fallback", parsing_timeout=_SECONDS
+            f"${answer}$", [LatexExtractionConfig()], fallback_mode="no_fallback", parsing_timeout=seconds
         )
         return found
+
+    @lru_cache(maxsize=1024)
+    def parsed(answer: str) -> list[Any]:
+        return read(answer, _SECONDS)
 
     def check(one: str, other: str) -> bool:
         a, b = parsed(one), parsed(other)
@@ -44,6 +48,8 @@ def equal() -> Question:
             verify(a, b, timeout_seconds=_SECONDS) or verify(b, a, timeout_seconds=_SECONDS)
         )
 
+    # The first comparison loads more of SymPy, which takes seconds on a busy machine. No question should pay for that.
+    verify(read("x+1", _WARM_UP_SECONDS), read("1+x", _WARM_UP_SECONDS), timeout_seconds=_WARM_UP_SECONDS)
     return check
 
 
