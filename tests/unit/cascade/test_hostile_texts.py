@@ -15,7 +15,8 @@ from proxy.cascade.tasks import detect, with_kind
 from proxy.cascade.toolcalls import with_calls
 from proxy.cascade.types import Behaviour, Sample, Task, TaskKind
 from proxy.pricing.prices import Usage
-from proxy.pricing.tokens import count_prompt, count_text, prompt_bound
+from proxy.pricing.bounds import body_bound
+from proxy.pricing.tokens import count_prompt, count_text
 from tests.support.hostile import SCHEMAS, in_places, texts
 
 TOOLS = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]
@@ -121,8 +122,8 @@ def test_tokenizer_never_panics(unit):
     """A text that the tokenizer cannot read in one piece has a count, and a bound that is not below it."""
     body = {"messages": [{"role": "user", "content": unit * LONG}]}
     count = count_prompt("gpt-4o", body)
-    assert count <= prompt_bound("gpt-4o", body)
-    assert prompt_bound("unknown-model", body) >= LONG
+    assert count <= body_bound("gpt-4o", body)
+    assert body_bound("unknown-model", body) >= LONG
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
