@@ -14,8 +14,8 @@ from proxy.cascade.plan_cache import goes_on, page_of
 from proxy.cascade.tasks import detect, with_kind
 from proxy.cascade.toolcalls import with_calls
 from proxy.cascade.types import Behaviour, Sample, Task, TaskKind
-from proxy.pricing.prices import Usage
 from proxy.pricing.bounds import body_bound
+from proxy.pricing.prices import Usage
 from proxy.pricing.tokens import count_prompt, count_text
 from tests.support.hostile import SCHEMAS, in_places, texts
 
