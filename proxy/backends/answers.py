@@ -11,15 +11,14 @@ import aiohttp
 from proxy.backends.apis import Api
 from proxy.backends.error_bodies import (
     VendorError,
-    decoded,
     described,
-    encoded,
     error_in_answer,
     is_answering,
     says_error,
 )
 from proxy.errors import upstream_broken, upstream_invalid
 from proxy.formats.converted import as_complete, as_events
+from proxy.formats.lenient import decode_object, encode
 from proxy.formats.sse import DONE, MAX_EVENT_BYTES
 
 HOLD_S = 0.5
@@ -176,8 +175,7 @@ async def _as_stream(
     raw = api.read(bytes(body))
     if found := error_in_answer(raw):
         raise api.error_inside(found, response.headers)
-    answer = decoded(raw)
-    events = list(as_events(path, answer)) if isinstance(answer, dict) else []
+    events = list(as_events(path, decode_object(raw)))
     if not events:
         raise upstream_invalid()
     return UpstreamResponse(headers=api.response_headers(response.headers), held=[*events, DONE])
@@ -187,8 +185,8 @@ async def _put_together(api: Api, path: str, response: aiohttp.ClientResponse, r
     events = []
     generated = False
     async for data in api.events(_once(raw)):
-        event = decoded(data)
-        if not isinstance(event, dict):
+        event = decode_object(data)
+        if not event:
             continue
         if says_error(event):
             # After some text this was no refusal: the text may be billed.
@@ -198,7 +196,7 @@ async def _put_together(api: Api, path: str, response: aiohttp.ClientResponse, r
     answer = as_complete(path, events)
     if answer is None:
         raise upstream_broken()
-    return encoded(answer)
+    return encode(answer)
 
 
 async def _once(raw: bytes) -> AsyncIterator[bytes]:
@@ -219,15 +217,15 @@ async def _hold_back(api: Api, response: aiohttp.ClientResponse, reader: EventRe
                 raise api.error_inside(error_in_answer(words) or VendorError(), response.headers)
             return held if data is None else [*held, data]
         until = until or time.monotonic() + HOLD_S
-        event = decoded(data)
-        if isinstance(event, dict):
+        event = decode_object(data)
+        if event:
             readable = True
             if says_error(event):
                 raise api.error_inside(described(event), response.headers)
         else:
             words = words or data
         held.append(data)
-        if isinstance(event, dict) and not _is_beginning(event):
+        if event and not _is_beginning(event):
             return held
 
 
@@ -246,12 +244,12 @@ def _checked(api: Api, path: str, data: bytes, failed: Callable[[int], None]) ->
     """Return an event as it is, or an error event in the form of its endpoint and without the proxy's key."""
     if (b'"choices"' in data or b"response." in data) and b"error" not in data and b'"base_resp"' not in data:
         return data
-    event = decoded(data)
-    if not isinstance(event, dict) or not (says_error(event) or event.get("type") == "response.failed"):
+    event = decode_object(data)
+    if not (says_error(event) or event.get("type") == "response.failed"):
         return data
     error = api.error_inside(described(event), {})
     failed(error.status)
-    return encoded(_error_event(path, event, error.body()["error"], api.hidden))
+    return encode(_error_event(path, event, error.body()["error"], api.hidden))
 
 
 def _error_event(

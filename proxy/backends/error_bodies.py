@@ -7,22 +7,18 @@ problem details (RFC 9457), plain text, and web pages.
 """
 
 import codecs
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-import msgspec
-
 from proxy.backends.error_statuses import status_of
+from proxy.formats.lenient import decode, encode
 
 MOST_MESSAGE = 1000
 """The longest message in characters that is passed on."""
 MOST_NAME = 100
 """The longest type, code or parameter in characters."""
-MOST_LENIENT_BYTES = 2**20
 _DEEPEST = 5
-_NO_JSON = object()
 
 _ANSWERS = ("choices", "output", "data", "usage", "delta", "item", "part", "candidates", "content", "text")
 """Members of answers and of their events. An object with one of them is an error only if it says so."""
@@ -56,8 +52,11 @@ class VendorError:
 
 def read_error(raw: bytes) -> VendorError:
     """Read the body of a response that is known to be an error."""
-    body = decoded(raw)
-    return _from_text(raw) if body is _NO_JSON else described(body)
+    try:
+        body = decode(raw)
+    except ValueError:
+        return _from_text(raw)
+    return described(body)
 
 
 def error_in_answer(raw: bytes) -> VendorError | None:
@@ -68,11 +67,13 @@ def error_in_answer(raw: bytes) -> VendorError | None:
     """
     start = raw.removeprefix(codecs.BOM_UTF8).lstrip()[:1]
     if start not in (b"{", b"["):
-        text = decoded(raw) if start == b'"' else None
-        return described(text) if isinstance(text, str) else _from_text(raw)
+        return read_error(raw) if start == b'"' else _from_text(raw)
     if b'"usage"' in raw and not any(mark in raw for mark in (b'"error"', b'"base_resp"', b'"detail"')):
         return None  # an ordinary answer, which is not decoded here
-    body = decoded(raw)
+    try:
+        body = decode(raw)
+    except ValueError:
+        return None  # nested too deeply to be read, or cut: the format decides
     first = body[0] if isinstance(body, list) and body else body
     return described(body) if isinstance(first, Mapping) and says_error(first) else None
 
@@ -125,28 +126,6 @@ def is_answering(body: Mapping[str, Any]) -> bool:
     return bool(body.get("output")) or bool(body.get("data")) or bool(body.get("delta"))
 
 
-def decoded(raw: bytes) -> Any:
-    """Return the JSON value of a body, read as leniently as vendors write, or a marker if it is no JSON."""
-    raw = raw.removeprefix(codecs.BOM_UTF8)
-    try:
-        return msgspec.json.decode(raw)
-    except (ValueError, RecursionError):
-        pass
-    try:
-        text = raw.decode("utf-8", "replace") if len(raw) <= MOST_LENIENT_BYTES else ""
-        return json.loads(text, strict=False)
-    except (ValueError, RecursionError):
-        return _NO_JSON
-
-
-def encoded(value: Any) -> bytes:
-    """Return a JSON value as bytes, also if a text in it has lone surrogates."""
-    try:
-        return msgspec.json.encode(value)
-    except ValueError:
-        return json.dumps(value).encode()
-
-
 def _from_text(raw: bytes) -> VendorError:
     text = raw[: 16 * MOST_MESSAGE].decode("utf-8", "replace").removeprefix("\ufeff").strip()
     if not text.startswith("<"):
@@ -165,7 +144,7 @@ def described(body: Any) -> VendorError:
     layers = list(_layers(body, 0))
     message = next((w for value in (body, *layers) if (w := _words(value, 0))), None)
     if message is None and body and isinstance(body, Mapping):
-        message = encoded(body)[: 4 * MOST_MESSAGE].decode("utf-8", "replace")
+        message = encode(body)[: 4 * MOST_MESSAGE].decode("utf-8", "replace")
     codes = [layer.get(name) for layer in layers for name in _CODES]
     names = [layer.get(name) for layer in layers for name in (*_CODES, *_TYPES)]
     statuses = (status_of(value) for value in (*filter(_is_number, codes), *names))

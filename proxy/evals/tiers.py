@@ -7,8 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
-import msgspec
-
 from proxy.backends.session import open_session
 from proxy.backends.small_pool import SmallPool
 from proxy.backends.upstream import Upstream
@@ -22,6 +20,7 @@ from proxy.evals.record import Answer, Record, key_of
 from proxy.evals.run_budget import RunBudget
 from proxy.formats.base import CallLimits
 from proxy.formats.chat import Chat
+from proxy.formats.lenient import decode_object
 from proxy.pricing.prices import Price
 from proxy.pricing.tokens import hides_reasoning
 from proxy.service.state import upstream_apis
@@ -122,9 +121,7 @@ class Tiers:
         ) as call:
             self._sent.add(key)
             try:
-                choice = msgspec.json.decode(await complete(call, limits.within(sent, limits.asked)))[
-                    "choices"
-                ][0]
+                choice = decode_object(await complete(call, limits.within(sent, limits.asked)))["choices"][0]
                 message = dict(with_calls(choice["message"], sent.get("tools")))
             except (LookupError, TypeError, ValueError, AttributeError) as e:
                 raise upstream_invalid() from e

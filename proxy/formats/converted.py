@@ -3,13 +3,11 @@
 Some upstreams ignore `stream`, in either direction. The client gets what it has asked for nevertheless.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from proxy.cascade.types import Json
+from proxy.formats.lenient import encode
 
 _TEXTS = ("content", "refusal", "reasoning", "reasoning_content")
 _ENDS = ("response.completed", "response.incomplete", "response.failed")
@@ -21,9 +19,9 @@ def as_events(path: str, answer: Json) -> Iterator[bytes]:
     An object that is no such answer has none.
     """
     if path != "/responses":
-        yield from map(_encoded, _chunks(answer))
+        yield from map(encode, _chunks(answer))
     elif isinstance(answer.get("output"), list) or answer.get("status") == "failed":
-        yield from map(_encoded, _response_events(answer))
+        yield from map(encode, _response_events(answer))
 
 
 def as_complete(path: str, events: Sequence[Json]) -> dict[str, Any] | None:
@@ -170,13 +168,6 @@ def _item_events(index: int, item: Json) -> Iterator[dict[str, Any]]:
             "type": "response.function_call_arguments.done", **at, "name": item.get("name"), "arguments": text,
         }  # fmt: skip
     yield {"type": "response.output_item.done", "output_index": index, "item": item}
-
-
-def _encoded(event: Json) -> bytes:
-    try:
-        return msgspec.json.encode(event)
-    except ValueError:  # a lone surrogate
-        return json.dumps(event).encode()
 
 
 def _dicts(value: Any) -> list[Mapping[str, Any]]:

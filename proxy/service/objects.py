@@ -6,11 +6,9 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-import msgspec
-from msgspec import Struct
-
 from proxy.config.schema import LargeModel, Settings
 from proxy.errors import ApiError, not_found, upstream_invalid
+from proxy.formats.lenient import decode_object
 from proxy.ids import now
 from proxy.ledger.keys import ApiKey
 from proxy.service.pages import Query
@@ -84,7 +82,7 @@ async def ask_upstream(
     upstream = state.upstreams[model.upstream]
     async with upstream.send(method, path, model.id, urlencode(query or {}, doseq=True), body) as response:
         raw = await response.read()
-    if raw and not _is_object(raw):
+    if raw and not decode_object(raw):
         raise upstream_invalid()
     return response.headers, raw
 
@@ -103,28 +101,9 @@ async def relay_stream(state: AppState, model: LargeModel, path: str, query: Que
         await reply.open(response.headers)
         try:
             async for data in response.events():
-                await reply.event(data.replace(b"\n", b" "), _event_name(data))
+                kind = decode_object(data).get("type")
+                usable = isinstance(kind, str) and kind.isascii() and kind.isprintable()
+                await reply.event(data.replace(b"\n", b" "), kind if usable else None)
         except ValueError as e:
             raise upstream_invalid() from e
     await reply.close()
-
-
-def _is_object(raw: bytes) -> bool:
-    try:
-        msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return False
-    return True
-
-
-class _Event(Struct):
-    type: str | None = None
-
-
-def _event_name(data: bytes) -> str | None:
-    """Return the type of an event, or `None` if it has none that can be a name."""
-    try:
-        kind = msgspec.json.decode(data, type=_Event).type
-    except msgspec.MsgspecError:
-        return None
-    return kind if kind and kind.isprintable() else None

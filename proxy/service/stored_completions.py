@@ -12,6 +12,7 @@ import msgspec
 
 from proxy.config.schema import LargeModel
 from proxy.errors import ApiError, bad_request, database_unavailable
+from proxy.formats.lenient import decode_object
 from proxy.ids import now
 from proxy.ledger.database import DatabaseError
 from proxy.ledger.stored_completions import (
@@ -197,7 +198,7 @@ async def _read(state: AppState, stored: StoredCompletion) -> dict[str, Any] | N
         if e.status == 404:
             return None
         raise
-    return msgspec.json.decode(raw, type=dict[str, Any])
+    return decode_object(raw)
 
 
 def _completion(stored: StoredCompletion) -> dict[str, Any]:
