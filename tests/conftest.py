@@ -35,6 +35,16 @@ def large_server() -> Iterator[StandIn]:
 
 
 @pytest.fixture(autouse=True)
+def _same_environment() -> Iterator[None]:
+    """Take back what a command that ran in this process has set, such as the path of its config."""
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys() - {"PYTEST_CURRENT_TEST"}:
+        del os.environ[name]
+    os.environ.update({k: v for k, v in before.items() if k != "PYTEST_CURRENT_TEST"})
+
+
+@pytest.fixture(autouse=True)
 def _fresh_stand_ins(request: pytest.FixtureRequest) -> None:
     for name in ("small_server", "large_server"):
         if name in request.fixturenames:

@@ -69,8 +69,6 @@ async def complete(call: PaidCall, body: Mapping[str, Any]) -> bytes:
         if call.usage is None and call.counted is None:
             call.counted = await used_by_now(call, body)
         raise
-    except (aiohttp.ClientError, OSError) as e:
-        raise upstream_broken() from e
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from proxy.pricing.tokens import _count as pieces_count
 from proxy.pricing.tokens import _encoding as encoding_of
-from proxy.pricing.tokens import count_text, hides_reasoning, unpack_ranks
+from proxy.pricing.tokens import count_prompt, count_text, hides_reasoning, unpack_ranks
 
 counts = st.integers(0, 10**9)
 
@@ -87,3 +87,9 @@ def test_long_texts_are_cut():
     text = "The quick brown fox, 漢字 and 12,345 numbers.\n" * 5000
     whole = len(encoding_of("o200k_base").encode_ordinary(text))
     assert whole <= count_text("gpt-4o", text) <= whole + len(text) // 50_000 + 1
+
+
+def test_odd_parts_count_nothing():
+    """A part that is no object has no text to count."""
+    body = {"messages": [{"role": "user", "content": ["x" * 100, {"type": "text", "text": "hi"}]}]}
+    assert 0 < count_prompt("gpt-4o", body) < 20

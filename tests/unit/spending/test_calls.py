@@ -74,7 +74,7 @@ def test_missing_usage_is_counted(large_server, use):
     assert 0 < record.usage.completion_tokens <= LIMITS.asked
 
 
-@pytest.mark.parametrize("body", ["[]", "{}"])
+@pytest.mark.parametrize("body", ["[]", "{}", '{"choices": ['])
 def test_invalid_answer(large_server, body):
     """An answer in another form may be billed, so it costs the worst case."""
     large_server.script({"reply": {"raw_body": body}})
@@ -118,6 +118,14 @@ def test_reasoning_of_broken_stream(large_server):
     error, record = settled(large_server, streamed)
     assert error.code == "upstream_broken"
     assert (record.estimated, record.usage.completion_tokens >= 30) == (True, True)
+
+
+def test_failed_stream(large_server):
+    """A stream that fails before any text costs nothing."""
+    failed = 'data: {"choices": [{"index": 0, "delta": {}, "finish_reason": "failed"}]}\n\ndata: [DONE]\n\n'
+    large_server.script({"reply": {"raw_body": failed}})
+    _, record = settled(large_server, streamed)
+    assert (record.cost, record.estimated) == (0, False)
 
 
 def test_truncated_answer(large_server):
