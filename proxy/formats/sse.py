@@ -20,6 +20,11 @@ _LOWEST_LOGPROB = -9999.0
 _TOKEN_MEMBERS = {"token", "logprob", "bytes", "top_logprobs"}
 
 
+def event_name(kind: object) -> str | None:
+    """Return the type of an event if it can be the name of one, else None. A name may not break the line."""
+    return kind if isinstance(kind, str) and kind.isascii() and kind.isprintable() else None
+
+
 async def events(pieces: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
     """Yield the payload of each `data:` event, `[DONE]` included. Comments are dropped.
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from proxy.cascade.types import Json
 from proxy.formats.lenient import decode_object
+from proxy.formats.sse import event_name
 from proxy.service.reply import Reply
 from proxy.service.request import ModelRequest
 from proxy.service.request_log import RequestLog
@@ -39,9 +40,7 @@ async def send_event(exchange: Exchange, data: bytes, name: Any = None) -> None:
     if not exchange.request.format.events_are_named:
         await exchange.reply.event(data)
         return
-    name = name or decode_object(data).get("type")
-    usable = isinstance(name, str) and name.isascii() and name.isprintable()
-    await exchange.reply.event(data, name if usable else None)
+    await exchange.reply.event(data, event_name(name or decode_object(data).get("type")))
 
 
 async def end_stream(exchange: Exchange) -> None:

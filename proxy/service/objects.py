@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 from proxy.config.schema import LargeModel, Settings
 from proxy.errors import ApiError, not_found, upstream_invalid
 from proxy.formats.lenient import decode_object
+from proxy.formats.sse import event_name
 from proxy.ids import now
 from proxy.ledger.keys import ApiKey
 from proxy.service.pages import Query
@@ -101,9 +102,7 @@ async def relay_stream(state: AppState, model: LargeModel, path: str, query: Que
         await reply.open(response.headers)
         try:
             async for data in response.events():
-                kind = decode_object(data).get("type")
-                usable = isinstance(kind, str) and kind.isascii() and kind.isprintable()
-                await reply.event(data.replace(b"\n", b" "), kind if usable else None)
+                await reply.event(data.replace(b"\n", b" "), event_name(decode_object(data).get("type")))
         except ValueError as e:
             raise upstream_invalid() from e
     await reply.close()
