@@ -18,6 +18,8 @@ test: .venv/.ready .venv-vllm/.ready .venv-clients/.ready ## Lint, types, and ev
 	  { echo "installing PostgreSQL"; apt-get update -qq && apt-get install -y -qq postgresql; }
 	@command -v bwrap >/dev/null || \
 	  { echo "installing bubblewrap"; apt-get update -qq && apt-get install -y -qq bubblewrap; }
+	@command -v chromium >/dev/null || \
+	  { echo "installing Chromium"; apt-get update -qq && apt-get install -y -qq chromium; }
 	$(MAKE) lint
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n 2 --dist loadfile -m "not engine"

@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from proxy.cli.options import config_option, console, settings_of, with_database
-from proxy.ledger.requests import RequestDetails, get_request, list_requests
+from proxy.ledger.requests import RequestDetails, RequestFilter, get_request, list_requests
 from proxy.pricing.money import format_usd
 
 
@@ -24,7 +24,7 @@ def requests() -> None:
 def requests_list(config: str | None, limit: int, session: str | None) -> None:
     """List requests, newest first."""
     rows = with_database(
-        settings_of(config), lambda engine: list_requests(engine, limit=limit, session=session)
+        settings_of(config), lambda engine: list_requests(engine, RequestFilter(session=session), limit=limit)
     )
     table = Table()
     for name in ("id", "time (UTC)", "task", "stage", "sure", "status", "cost USD", "ms"):

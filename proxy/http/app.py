@@ -18,6 +18,7 @@ from proxy.config.loading import config_path, load, with_engine
 from proxy.errors import ApiError, bad_request, database_unavailable, internal_error
 from proxy.http import admin, neighbours, spend
 from proxy.http.cors import cors
+from proxy.http.dashboard.pages import dashboard
 from proxy.http.dependencies import DEPENDENCIES, set_state
 from proxy.http.head import with_head
 from proxy.http.health import live, ready
@@ -58,6 +59,7 @@ def create_app() -> Litestar:
             metrics,
             spend.router,
             admin.router,
+            dashboard,
         ],
         lifespan=[running],
         dependencies=DEPENDENCIES,

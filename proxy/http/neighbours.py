@@ -26,6 +26,9 @@ from proxy.http.dependencies import app_state, authenticator
 UNCHECKED = ("/health/",)
 """Paths that tell nobody anything, and that load balancers and containers call in their own ways."""
 
+FORMS = ("/dashboard/sign-in", "/dashboard/sign-out")
+"""Paths whose bodies are forms. They are checked like others, but for the type of the body."""
+
 FORWARDED = frozenset(
     {
         *("forwarded", "via", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "x-original-forwarded-for"),
@@ -55,9 +58,9 @@ def middleware(app: ASGIApp) -> ASGIApp:
             if await authenticator(litestar).anonymous(headers):
                 server = app_state(litestar).settings.server
                 client = scope["client"]
-                require_neighbour(
-                    server, str(scope.get("method")), None if client is None else client[0], headers
-                )
+                # The form that takes a key is the only body that is not JSON.
+                method = "GET" if scope["path"] in FORMS else str(scope.get("method"))
+                require_neighbour(server, method, None if client is None else client[0], headers)
         await app(scope, receive, send)
 
     return checked
@@ -77,9 +80,7 @@ def require_neighbour(
     Raises:
         ApiError: 403 for another host, origin, site or machine, 415 for a body that is not JSON.
     """
-    given: dict[str, list[str]] = {}
-    for name, value in headers:
-        given.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1").strip())
+    given = _given(headers)
     hosts = [host.lower() for host in given.get("host", ())]
     _check_hosts(server, hosts)
     _check_origins(server, given, hosts)
@@ -87,6 +88,16 @@ def require_neighbour(
         _check_direct(given, client)
     if method not in _BODILESS:
         _check_types(given.get("content-type", ()))
+
+
+def require_own_page(server: Server, headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """Check that a form comes from a page of this proxy, so that no other site can fill it in for a person.
+
+    Raises:
+        ApiError: 403 for another origin or site.
+    """
+    given = _given(headers)
+    _check_origins(server, given, [host.lower() for host in given.get("host", ())])
 
 
 def _check_hosts(server: Server, hosts: Sequence[str]) -> None:
@@ -138,6 +149,13 @@ def _check_types(types: Iterable[str]) -> None:
                 "it. Send `Content-Type: application/json`.",
                 code="unsupported_media_type",
             )
+
+
+def _given(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, list[str]]:
+    given: dict[str, list[str]] = {}
+    for name, value in headers:
+        given.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1").strip())
+    return given
 
 
 def _name_of(host: str) -> str:

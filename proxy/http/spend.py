@@ -13,6 +13,7 @@ from proxy.ledger import reports
 from proxy.ledger import requests as ledger_requests
 from proxy.ledger import unsettled as ledger_unsettled
 from proxy.ledger.reports import By
+from proxy.ledger.requests import RequestFilter
 from proxy.ledger.time_ranges import time_range
 from proxy.pricing.money import format_usd
 from proxy.service.state import AppState
@@ -31,7 +32,7 @@ async def spend(
     limit: int = 1000,
 ) -> dict[str, object]:
     """Sum the spend by day, model, tier, stage, task, key, session, user or tag."""
-    await _flush(app)
+    await flush(app)
     try:
         first, last = time_range(since, until, month, now(), app.zone)
     except ValueError as e:
@@ -60,15 +61,19 @@ async def spend_requests(
     limit: int = 50,
     session: str | None = None,
     before: str | None = None,
+    user: str | None = None,
+    task: str | None = None,
+    stage: int | None = None,
+    model: str | None = None,
+    failed: bool | None = None,
 ) -> dict[str, object]:
-    """List requests, newest first."""
-    await _flush(app)
+    """List requests, newest first. Every other parameter narrows the list."""
+    await flush(app)
+    wanted = RequestFilter(
+        key_id=caller.key_id, session=session, user=user, task=task, stage=stage, model=model, failed=failed
+    )
     rows = await ledger_requests.list_requests(
-        app.database,
-        limit=_in_range(limit, "limit", 1000),
-        before=before,
-        key_id=caller.key_id,
-        session=session,
+        app.database, wanted, limit=_in_range(limit, "limit", 1000), before=before
     )
     return {"object": "list", "data": [usd_fields(row) for row in rows]}
 
@@ -76,7 +81,7 @@ async def spend_requests(
 @get("/requests/{request_id:str}")
 async def spend_request(app: AppState, caller: Caller, request_id: str) -> dict[str, object]:
     """Return one request with its stages and calls."""
-    await _flush(app)
+    await flush(app)
     found = await ledger_requests.get_request(app.database, request_id, key_id=caller.key_id)
     if found is None:
         raise not_found(f"No request {request_id[:60]!r} in the ledger.", code="request_not_found")
@@ -84,7 +89,7 @@ async def spend_request(app: AppState, caller: Caller, request_id: str) -> dict[
     return fields
 
 
-async def _flush(app: AppState) -> None:
+async def flush(app: AppState) -> None:
     """Wait briefly for this process's rows, so that a client sees the request that it has just made."""
     with suppress(TimeoutError):
         async with asyncio.timeout(FLUSH_S):

@@ -106,6 +106,14 @@ async def find_key(engine: AsyncEngine, token: str) -> ApiKey | None:
     return _key(row) if old and hmac.compare_digest(row.previous_sha256, digest) else None
 
 
+async def get_key(engine: AsyncEngine, key_id: str) -> tuple[ApiKey, str] | None:
+    """Return a key and the digest of its secret, or `None`. The digest changes when the key gets a new secret."""
+    async with engine.connect() as connection:
+        await connection.execution_options(readonly=True)
+        row = (await connection.execute(select(KeyRow.__table__).where(KeyRow.id == key_id))).one_or_none()
+    return None if row is None else (_key(row), row.secret_sha256)
+
+
 async def list_keys(engine: AsyncEngine) -> list[ApiKey]:
     """List all keys, oldest first."""
     async with engine.connect() as connection:

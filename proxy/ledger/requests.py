@@ -1,10 +1,11 @@
 """Requests in the ledger, with their stages, calls and plans. Amounts are nano-USD."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from proxy.ledger.tables import CallRow, PlanRow, RequestRow, StageRow
@@ -55,24 +56,58 @@ class RequestDetails(msgspec.Struct, frozen=True):
     plans: list[PlanView]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestFilter:
+    """Which requests to list. `None` admits all. `failed` admits those with an error status, or those without."""
+
+    key_id: str | None = None
+    session: str | None = None
+    user: str | None = None
+    task: str | None = None
+    stage: int | None = None
+    model: str | None = None
+    status: int | None = None
+    failed: bool | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+EVERY_REQUEST = RequestFilter()
+_EQUAL = ("key_id", "session", "user", "task", "stage", "model", "status")
+_FIRST_ERROR = 400
+
+
 async def list_requests(
-    engine: AsyncEngine,
-    *,
-    limit: int,
-    before: str | None = None,
-    key_id: str | None = None,
-    session: str | None = None,
+    engine: AsyncEngine, wanted: RequestFilter = EVERY_REQUEST, *, limit: int, before: str | None = None
 ) -> list[RequestSummary]:
     """List requests, newest first. `before` is the last id of the previous page."""
-    query = select(RequestRow.__table__).order_by(RequestRow.id.desc()).limit(limit)
-    for column, value in ((RequestRow.key_id, key_id), (RequestRow.session, session)):
-        if value is not None:
-            query = query.where(column == value)
+    query = _matching(select(RequestRow.__table__), wanted).order_by(RequestRow.id.desc()).limit(limit)
     if before is not None:
         query = query.where(RequestRow.id < before)
     async with engine.connect() as connection:
         await connection.execution_options(readonly=True)
         return [_summary(row) for row in await connection.execute(query)]
+
+
+async def recent_costs(engine: AsyncEngine, wanted: RequestFilter, *, limit: int) -> list[tuple[int, int]]:
+    """Return cost and baseline of the newest requests that have a baseline."""
+    query = _matching(select(*RequestRow.__table__.c["cost_nano", "baseline_nano"]), wanted)
+    query = query.where(RequestRow.baseline_nano.is_not(None)).order_by(RequestRow.id.desc()).limit(limit)
+    async with engine.connect() as connection:
+        await connection.execution_options(readonly=True)
+        return [(cost, baseline) for cost, baseline in await connection.execute(query)]
+
+
+def _matching(query: Select[Any], wanted: RequestFilter) -> Select[Any]:
+    for name in _EQUAL:
+        if (value := getattr(wanted, name)) is not None:
+            query = query.where(getattr(RequestRow, name) == value)
+    if wanted.failed is not None:
+        failed = RequestRow.status >= _FIRST_ERROR
+        query = query.where(failed if wanted.failed else ~failed)
+    if wanted.since is not None:
+        query = query.where(RequestRow.started_at >= wanted.since)
+    return query if wanted.until is None else query.where(RequestRow.started_at < wanted.until)
 
 
 async def get_request(

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from proxy.ledger import reports, retention
-from proxy.ledger.requests import get_request, list_requests
+from proxy.ledger.requests import RequestFilter, get_request, list_requests
 from tests.support.ledger import NOW, UTC_ZONE, call, request, run, write
 
 
@@ -49,7 +49,7 @@ def test_key_sees_own_requests(url):
 
     async def work(engine):
         await write(engine, request("r1", key_id="ann"), request("r2", key_id="bob"))
-        listed = [r.id for r in await list_requests(engine, limit=9, key_id="ann")]
+        listed = [r.id for r in await list_requests(engine, RequestFilter(key_id="ann"), limit=9)]
         return listed, await get_request(engine, "r2", key_id="ann")
 
     assert run(url, work) == (["r1"], None)

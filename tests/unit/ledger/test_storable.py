@@ -16,7 +16,7 @@ from proxy.ledger.budgets import list_budgets, remaining
 from proxy.ledger.journal import REJECTED
 from proxy.ledger.keys import create_key, find_key, list_keys, revoke_key
 from proxy.ledger.rebuild import rebuild
-from proxy.ledger.requests import get_request, list_requests
+from proxy.ledger.requests import RequestFilter, get_request, list_requests
 from proxy.ledger.reservations import reservation_row
 from proxy.ledger.rows import request_row
 from proxy.ledger.tables import Base
@@ -216,7 +216,7 @@ def test_any_text_can_be_searched_for(url):
 
     async def work(engine):
         for text in [*SPECIAL, "x" * 2**20]:
-            assert await list_requests(engine, limit=1, session=text) == []
+            assert await list_requests(engine, RequestFilter(session=text), limit=1) == []
             await list_requests(engine, limit=1, before=text)
             assert await get_request(engine, text) is None
             assert await find_key(engine, text) is None

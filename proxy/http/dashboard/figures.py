@@ -1,0 +1,173 @@
+"""The figures of the pages, computed from the reports of the ledger."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from proxy.http.dashboard.charts import Bar
+from proxy.ledger import reports
+from proxy.ledger.budgets import BudgetView
+from proxy.ledger.database import Database
+from proxy.ledger.reports import By, SpendRow
+from proxy.ledger.requests import CallView, RequestDetails, RequestFilter, recent_costs
+from proxy.stats import bootstrap
+
+RANGES = {"today": "today", "7 days": "6d", "30 days": "29d", "90 days": "89d", "all": None}
+"""The choices of a page, each with its start as `proxy.ledger.time_ranges` reads it."""
+DEFAULT_RANGE = "7 days"
+MOST_SAMPLED = 500
+"""How many of the newest requests the interval of the saving is computed from."""
+_FEWEST_SAMPLED = 20
+_LOCAL_STAGES = ("1", "2")
+MOST_BARS = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saving:
+    """What was paid beside what the large model alone would have cost, in nano-USD.
+
+    Attributes:
+        spent: the cost of all calls.
+        baseline: the estimated cost of the large model alone.
+        low: the low end of a 95 % interval of the share saved, or None if there are too few requests.
+        high: its high end.
+        sampled: how many requests the interval was computed from.
+    """
+
+    spent: int
+    baseline: int
+    low: float | None = None
+    high: float | None = None
+    sampled: int = 0
+
+    @property
+    def saved(self) -> int:
+        """The difference. It is negative if the cascade cost more."""
+        return self.baseline - self.spent
+
+    @property
+    def share(self) -> float | None:
+        """The saved share of the baseline, or None without a baseline."""
+        return self.saved / self.baseline if self.baseline else None
+
+
+async def saving(database: Database, total: SpendRow, wanted: RequestFilter) -> Saving:
+    """Return the saving of a range, with a bootstrap interval over its newest requests."""
+    costs = await recent_costs(database, wanted, limit=MOST_SAMPLED)
+    if len(costs) < _FEWEST_SAMPLED or not sum(baseline for _, baseline in costs):
+        return Saving(spent=total.cost, baseline=total.baseline, sampled=len(costs))
+    low, high = await asyncio.to_thread(bootstrap.interval, costs, bootstrap.ratio)
+    return Saving(spent=total.cost, baseline=total.baseline, low=1 - high, high=1 - low, sampled=len(costs))
+
+
+def answered_locally(stages: Sequence[SpendRow]) -> float | None:
+    """Return the share of answered requests that stages 1 and 2 answered, or None if none was answered."""
+    answered = sum(row.requests for row in stages if row.group)
+    local = sum(row.requests for row in stages if row.group in _LOCAL_STAGES)
+    return local / answered if answered else None
+
+
+def shown_by(row: SpendRow, by: By) -> bool:
+    """Return True if a group has a baseline, so that a saving can be shown."""
+    return by not in ("model", "tier") and row.baseline > 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetState:
+    """A budget with its use. `exhausted` is when it ends at the present rate, or None if that is not in its window."""
+
+    budget: BudgetView
+    share: float
+    projected: int | None
+    exhausted: datetime | None
+
+
+def budget_state(budget: BudgetView, now: datetime, zone: ZoneInfo) -> BudgetState:
+    """Return the use of a budget, and its forecast if its window turns.
+
+    The forecast takes the mean rate since the window began. A window that began less than an hour ago has none.
+    """
+    used = budget.spent + budget.unsettled
+    share = (used + budget.reserved) / budget.limit if budget.limit else 1.0
+    end = _window_end(budget, zone)
+    elapsed = (now - budget.window_start).total_seconds()
+    if end is None or not budget.window_start <= now < end or elapsed < 3600:
+        return BudgetState(budget=budget, share=share, projected=None, exhausted=None)
+    rate = used / elapsed
+    projected = int(rate * (end - budget.window_start).total_seconds())
+    exhausted = None
+    if rate > 0 and used < budget.limit < projected:
+        exhausted = budget.window_start + timedelta(seconds=budget.limit / rate)
+    return BudgetState(budget=budget, share=share, projected=projected, exhausted=exhausted)
+
+
+def is_current(budget: BudgetView, now: datetime, zone: ZoneInfo) -> bool:
+    """Return True unless the window of a budget has ended."""
+    end = _window_end(budget, zone)
+    return end is None or now < end
+
+
+def _window_end(budget: BudgetView, zone: ZoneInfo) -> datetime | None:
+    local = budget.window_start.astimezone(zone)
+    match budget.window:
+        case "day":
+            return local + timedelta(days=1)
+        case "week":
+            return local + timedelta(days=7)
+        case "month":
+            return (local.replace(day=1) + timedelta(days=32)).replace(day=1)
+        case _:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class StageVotes:
+    """The votes of a stage: each answer, shortened, with the number of samples that gave it."""
+
+    stage: int
+    votes: list[tuple[str, int]]
+    without: int
+    """Samples that gave no valid vote, or were not finished."""
+
+
+def votes(details: RequestDetails) -> dict[int, StageVotes]:
+    """Group the votes of each stage that was sampled, the largest group first."""
+    found = {}
+    for stage in details.stages:
+        cast = [
+            c
+            for c in details.calls
+            if c.stage == stage.stage and c.sample is not None and c.role == "executor"
+        ]
+        groups = Counter(c.vote for c in cast if c.vote is not None)
+        found[int(stage.stage)] = StageVotes(
+            int(stage.stage), groups.most_common(), sum(c.vote is None for c in cast)
+        )
+    return found
+
+
+def bars(details: RequestDetails) -> list[Bar]:
+    """Return the first calls of a request as bars on its own time."""
+    calls = sorted(details.calls, key=lambda c: (c.started_at, c.id))[:MOST_BARS]
+    start = details.request.started_at
+    return [
+        Bar(_call_label(c), max(0, int((c.started_at - start).total_seconds() * 1000)), c.latency_ms)
+        for c in calls
+    ]
+
+
+def _call_label(call: CallView) -> str:
+    sample = "" if call.sample is None else f" {call.sample}"
+    return f"{call.stage} {call.tier} {call.role}{sample}"
+
+
+async def spend_by(
+    database: Database, by: By, zone: ZoneInfo, wanted: RequestFilter, limit: int | None = None
+) -> list[SpendRow]:
+    """Return the report of a group for the viewer's range and key."""
+    return await reports.spend(
+        database, by=by, zone=zone, since=wanted.since, until=wanted.until, key_id=wanted.key_id, limit=limit
+    )
