@@ -73,9 +73,11 @@ def test_every_link_works(proxy, keys):
         answer = client.get(path)
         assert answer.status_code == 200, path
         policy = answer.headers["content-security-policy"]
-        assert policy.startswith("default-src 'none'") and "script" not in policy
+        assert policy.startswith("default-src 'none'")
+        assert "script" not in policy
         if answer.headers["content-type"].startswith("text/html"):
-            assert HOSTILE not in answer.text and HOSTILE_HEADER not in answer.text, path
+            assert HOSTILE not in answer.text, path
+            assert HOSTILE_HEADER not in answer.text, path
             waiting += links(answer.text)
         elif "svg" in answer.headers["content-type"]:
             xml.dom.minidom.parseString(answer.content)
@@ -152,7 +154,15 @@ def test_sign_in_ends_with_the_key(proxy):
 
 @pytest.mark.parametrize(
     "target",
-    ["//evil.example", "https://evil.example/dashboard", "/v1/spend", "/dashboard\\..\\x", "javascript:1", "/dashboardx", ""],
+    [
+        "//evil.example",
+        "https://evil.example/dashboard",
+        "/v1/spend",
+        "/dashboard\\..\\x",
+        "javascript:1",
+        "/dashboardx",
+        "",
+    ],
 )
 def test_sign_in_stays_here(proxy, keys, target):
     """The form leads to pages of the dashboard only, whatever its link says."""
@@ -182,7 +192,9 @@ def test_search_finds_requests(proxy, keys):
 
     assert found() == ids
     assert found(session=HOSTILE_HEADER, user=HOSTILE, stage="3", result="answered") == ids
-    assert not found(session="other") and not found(stage="1") and not found(result="failed")
+    assert not found(session="other")
+    assert not found(stage="1")
+    assert not found(result="failed")
     (key, own), _ = keys.items()
     assert found(key=key.split("-")[2]) == {own}
     assert own in client.get("/dashboard/requests", params={"id": f" {own} "}).text

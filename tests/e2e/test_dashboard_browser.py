@@ -52,7 +52,9 @@ def test_pages_in_chromium(proxy, chromium, width, scheme):
     with chromium.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme) as context:
         page = context.new_page()
         problems = []
-        page.on("console", lambda message: problems.append(message.text))
+        page.on(
+            "console", lambda message: message.type in ("error", "warning") and problems.append(message.text)
+        )
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("dialog", lambda dialog: (problems.append(dialog.message), dialog.dismiss()))
         page.goto(f"{proxy.url}/dashboard/spend")

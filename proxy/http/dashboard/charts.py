@@ -14,6 +14,7 @@ from proxy.pricing.money import NANO_PER_USD
 SPENT, SAVED = "#3b6fd4", "#2f9e6e"
 _HIDDEN = "transparent"
 _LONGEST_LABEL = 32
+_MOST_DAY_LABELS = 15
 _BOTH_THEMES = """
 {{ id }} text { fill: #333 !important; } {{ id }} .axis .line, {{ id }} .guide { stroke: #bbb !important; }
 @media (prefers-color-scheme: dark) {
@@ -33,8 +34,12 @@ class Bar:
 
 def money_by_day(days: Sequence[str], spent: Sequence[int], saved: Sequence[int]) -> bytes:
     """Draw stacked columns of nano-USD, one column a day."""
-    chart = pygal.StackedBar(height=260, x_label_rotation=40, **_options(SPENT, SAVED))
-    chart.x_labels = list(days)
+    chart = pygal.StackedBar(
+        height=260,
+        **{**_options(SPENT, SAVED), "show_minor_x_labels": False},
+        x_labels_major_every=1 + len(days) // _MOST_DAY_LABELS,
+    )
+    chart.x_labels = [day[5:] for day in days]
     chart.value_formatter = _usd
     chart.add("spent", [amount / NANO_PER_USD for amount in spent])
     chart.add("saved", [max(0, amount) / NANO_PER_USD for amount in saved])
@@ -75,8 +80,8 @@ def _options(*colors: str) -> dict[str, object]:
     )
     css = ("file://style.css", "file://graph.css", f"inline:{_BOTH_THEMES}")
     return {
-        "style": style, "css": css, "js": (), "width": 900, "legend_at_bottom": True, "legend_box_size": 12,
-        "show_minor_x_labels": True, "no_data_text": "nothing in this range", "margin": 8,
+        "style": style, "css": css, "js": (), "width": 900, "legend_at_bottom": True, "legend_box_size": 12, "truncate_label": -1,
+        "no_data_text": "nothing in this range", "margin": 8,
     }  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -18,9 +18,10 @@ from proxy.stats import bootstrap
 RANGES = {"today": "today", "7 days": "6d", "30 days": "29d", "90 days": "89d", "all": None}
 """The choices of a page, each with its start as `proxy.ledger.time_ranges` reads it."""
 DEFAULT_RANGE = "7 days"
-MOST_SAMPLED = 500
-"""How many of the newest requests the interval of the saving is computed from."""
-_FEWEST_SAMPLED = 20
+MOST_READ = 500
+"""The most requests that the interval of a saving is computed from."""
+_FEWEST = {"requests": 20, "days": 7}
+"""The fewest units that an interval is computed from."""
 _LOCAL_STAGES = ("1", "2")
 MOST_BARS = 60
 
@@ -34,14 +35,14 @@ class Saving:
         baseline: the estimated cost of the large model alone.
         low: the low end of a 95 % interval of the share saved, or None if there are too few requests.
         high: its high end.
-        sampled: how many requests the interval was computed from.
+        units: the units that the interval was computed over, such as "30 days".
     """
 
     spent: int
     baseline: int
     low: float | None = None
     high: float | None = None
-    sampled: int = 0
+    units: str = ""
 
     @property
     def saved(self) -> int:
@@ -54,13 +55,24 @@ class Saving:
         return self.saved / self.baseline if self.baseline else None
 
 
-async def saving(database: Database, total: SpendRow, wanted: RequestFilter) -> Saving:
-    """Return the saving of a range, with a bootstrap interval over its newest requests."""
-    costs = await recent_costs(database, wanted, limit=MOST_SAMPLED)
-    if len(costs) < _FEWEST_SAMPLED or not sum(baseline for _, baseline in costs):
-        return Saving(spent=total.cost, baseline=total.baseline, sampled=len(costs))
+async def saving(database: Database, days: Sequence[SpendRow], wanted: RequestFilter) -> Saving:
+    """Return the saving of a range, with a bootstrap interval.
+
+    The interval is over requests if there are few, otherwise over days. A long range has too many requests to read, and
+    requests of one day are alike.
+    """
+    total = reports.total(days)
+    plain = Saving(spent=total.cost, baseline=total.baseline)
+    if not total.baseline:
+        return plain
+    if total.requests <= MOST_READ:
+        units, costs = "requests", await recent_costs(database, wanted, limit=MOST_READ)
+    else:
+        units, costs = "days", [(day.cost, day.baseline) for day in days]
+    if len(costs) < _FEWEST[units]:
+        return plain
     low, high = await asyncio.to_thread(bootstrap.interval, costs, bootstrap.ratio)
-    return Saving(spent=total.cost, baseline=total.baseline, low=1 - high, high=1 - low, sampled=len(costs))
+    return replace(plain, low=1 - high, high=1 - low, units=f"{len(costs)} {units}")
 
 
 def answered_locally(stages: Sequence[SpendRow]) -> float | None:

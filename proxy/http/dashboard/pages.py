@@ -50,7 +50,6 @@ async def overview(app: AppState, caller: Caller, range_: Range = figures.DEFAUL
     await flush(app)
     wanted = _wanted(app, caller, range_)
     days = await figures.spend_by(app.database, "day", app.zone, wanted)
-    total = reports.total(days)
     stages = await figures.spend_by(app.database, "stage", app.zone, wanted)
     kinds = await figures.spend_by(app.database, "task", app.zone, wanted)
     return page(
@@ -59,8 +58,8 @@ async def overview(app: AppState, caller: Caller, range_: Range = figures.DEFAUL
             **_common(app, caller, "overview"),
             "range": range_,
             "ranges": figures.RANGES,
-            "total": total,
-            "saving": await figures.saving(app.database, total, wanted),
+            "total": reports.total(days),
+            "saving": await figures.saving(app.database, days, wanted),
             "local": figures.answered_locally(stages),
             "days": days,
             "stages": stages,
