@@ -266,7 +266,7 @@ def test_wanted_is_exact(ballot, more, threshold, inclusive):
 
 
 @given(ballots())
-def test_a_text_is_returned(ballot):
+def test_texts_are_returned(ballot):
     """If the leading group has a text, the client gets it, even if a program is likelier."""
     winner = ESTIMATOR.standing(ballot, len(ballot.samples)).winner
     groups = ballot.groups()

@@ -22,7 +22,7 @@ POLICY = Policy(
     plans="none",
     plan_max_tokens=96,
     plan_temperature=0.8,
-    early_stop=False,
+    early_stop=True,
     stop_error=0.0,
     speculate_from=2.0,
 )
@@ -68,7 +68,7 @@ def decided(small, policy=POLICY, log=None):
 def test_forms_take_turns():
     """Even samples are texts and odd ones are programs. Each prompt differs from the others only at its end."""
     small = Small(["\\boxed{42}"] * 2, "")
-    outcome = decided(small)
+    outcome = decided(small, replace(POLICY, early_stop=False))
     assert [prompts.PROGRAM_FORM in asked for asked in small.asked] == [False, True, False, True]
     assert all(asked.startswith("What is 6 times 7?\n\n") for asked in small.asked)
     assert (outcome.confidence, outcome.sample.text) == (1.0, "\\boxed{42}")
@@ -81,7 +81,7 @@ def test_words_state_the_result():
     assert isinstance(outcome, Accepted)
     assert (outcome.sample.text, outcome.confidence) == ("It is \\boxed{42.0}.", 0.25)
     assert log.vote(1, outcome.sample.index) == "42"
-    assert [("The result is 42." in asked) for asked in small.asked] == [False] * 4 + [True]
+    assert [("The result is 42." in asked) for asked in small.asked] == [False] * (len(small.asked) - 1) + [True]
 
 
 @pytest.mark.parametrize("words", ["\\boxed{43}", "", PROGRAMS, "I do not know."])
@@ -90,23 +90,32 @@ def test_other_words_are_refused(words):
     log = CascadeLog()
     outcome = decided(Small(["\\boxed{1}", "\\boxed{2}"], words), log=log)
     assert isinstance(outcome, Unsure)
-    assert (outcome.best.text, outcome.confidence) == ("\\boxed{1}", 0.125)
+    assert (outcome.best.text, outcome.confidence) == ("\\boxed{1}", 0.0)
     assert not log.stages[0].accepted
 
 
 def test_refused_programs_are_not_worded():
     """Below the threshold nothing is worded, and a program is still never the answer."""
     small = Small(["\\boxed{1}", "\\boxed{2}"], "\\boxed{42}")
-    outcome = decided(small, replace(POLICY, stages=(StagePolicy(0.5, 0.4), StagePolicy(0.5, 0.8))))
-    assert len(small.asked) == 4
+    outcome = decided(small, replace(POLICY, stages=(StagePolicy(0.5, 0.4),) * 2))
+    assert not any("The result is" in asked for asked in small.asked)
     assert isinstance(outcome, Unsure)
     assert not is_program(outcome.best.index)
+
+
+def test_full_ballots_are_worded():
+    """A ballot that is held in full has the outcome at every threshold: the words, and the confidence in them."""
+    small = Small(["\\boxed{1}", "\\boxed{2}"], "\\boxed{42}")
+    policy = replace(POLICY, early_stop=False, stages=(StagePolicy(2.0, 0.4),) * 2)
+    outcome = decided(small, policy)
+    assert isinstance(outcome, Unsure)
+    assert (outcome.best.text, outcome.confidence) == ("\\boxed{42}", 0.25)
 
 
 def test_early_stop_across_forms():
     """A text and a program that agree end a ballot of four."""
     small = Small(["\\boxed{42}"] * 2, "")
-    outcome = decided(small, replace(POLICY, early_stop=True, stages=(StagePolicy(0.5, 0.4),) * 2))
+    outcome = decided(small, replace(POLICY, stages=(StagePolicy(0.5, 0.4),) * 2))
     assert isinstance(outcome, Accepted)
     assert len(small.asked) == 2
 
