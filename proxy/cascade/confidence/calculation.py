@@ -4,6 +4,8 @@
 """
 
 import ast
+import contextlib
+import io
 import math
 from collections.abc import Sequence
 from decimal import Decimal
@@ -24,6 +26,7 @@ _WRITES = {
     *("Fraction", "Decimal", "int", "float", "complex", "str", "bool", "tuple", "list", "set", "frozenset"),
     *("print", "round", "abs"),
 }
+_DEFINES = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign)
 _WORKS = (
     *(ast.AugAssign, ast.Compare, ast.BoolOp, ast.For, ast.While, ast.comprehension),
     *(ast.Subscript, ast.Lambda),
@@ -33,7 +36,8 @@ _WORKS = (
 def calculated(source: str) -> str | None:
     """Run a program and return the text of its value. It is `None` if it computes nothing, or no result.
 
-    The program defines `solve()`. A function with another name counts if it is the last one that can be called so.
+    The program defines `solve()`. A function with another name counts if it is the last one that can be called so. If it
+    returns nothing, the one line that it prints is its value.
 
     Raises:
         Exception: whatever the program raises.
@@ -42,12 +46,18 @@ def calculated(source: str) -> str | None:
     if not computes(tree):
         return None
     namespace: dict[str, Any] = {"__name__": "candidate"}
-    exec(compile(tree, "candidate.py", "exec"), namespace)  # noqa: S102  (this is the sandbox)
+    # Models append calls and checks with made-up results, which must not end the program.
+    definitions = ast.Module([node for node in tree.body if isinstance(node, _DEFINES)], [])
+    exec(compile(definitions, "candidate.py", "exec"), namespace)  # noqa: S102  (this is the sandbox)
     functions = [
         node.name for node in tree.body if isinstance(node, ast.FunctionDef) and not _required(node.args)
     ]
     name = _NAMED if _NAMED in functions else next(reversed(functions), None)
-    return None if name is None else written(namespace[name]())
+    if name is None:
+        return None
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        value = namespace[name]()
+    return written(printed.getvalue() if value is None else value)
 
 
 def computes(tree: ast.Module) -> bool:
@@ -137,7 +147,7 @@ def _of_text(value: str) -> str | None:
     """Return a result that a program wrote as text, with Python's powers in the form of mathematics."""
     text = value.strip().replace("**", "^")
     short = 0 < len(text) <= _MOST_CHARACTERS and len(text.split()) <= _MOST_WORDS
-    return text if short else None
+    return text if short and "\n" not in text else None
 
 
 def _of_parts(parts: Sequence[str | None], *, ordered: bool) -> str | None:

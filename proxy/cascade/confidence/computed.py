@@ -18,6 +18,7 @@ from proxy.cascade.protocols import Runner
 from proxy.cascade.types import Ballot, Program, Sample, Standing, Task
 
 _INSIDE = Path(calculation.__file__).read_text()
+_FENCE = "```"
 _FRESH = ""
 """The label of a group that has no votes yet."""
 
@@ -42,7 +43,7 @@ class ComputedEstimator:
         """Return the group with an equivalent result, else a new one, or `None` if the sample has no result."""
         if not is_program(sample.index):
             return await self._texts.vote(task, sample, groups)
-        source = None if cut_off(sample) else source_of(sample.text)
+        source = source_of(_closed(sample.text) if cut_off(sample) else sample.text)
         if source is None:
             return None
         behaviour = await self._runner.run(program(source))
@@ -111,6 +112,12 @@ def program(source: str) -> Program:
     # The value is computed while the program is loaded, where it has more time than a probe.
     run = f"VALUE = calculated({source!r})\n\ndef shown():\n    return VALUE\n"
     return Program((f"{_INSIDE}\n\n{run}",), (), ("shown()",))
+
+
+def _closed(text: str) -> str:
+    """Return a text that was cut off up to the end of its last closed code block. What follows is no program."""
+    parts = text.split(_FENCE)
+    return _FENCE.join(parts[: (len(parts) - 1) // 2 * 2]) + _FENCE if len(parts) > 2 else ""
 
 
 def label_of(outcome: str) -> str | None:

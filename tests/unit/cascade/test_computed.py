@@ -8,7 +8,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.cascade.confidence.calculation import calculated, computes, written
@@ -135,6 +135,10 @@ OTHER_SHAPES = [
     body("def total_eggs():\n    return 6 * 7"),
     body("def half(x):\n    return x / 2\n\ndef answer(day=2):\n    return half(day * 42)"),
     body("import sys\nif __name__ == '__main__':\n    sys.exit(1)\ndef solve():\n    return 6 * 7"),
+    body("def solve():\n    print(6 * 7)"),
+    body(
+        "def solve():\n    return 6 * 7\n\ndef check():\n    assert solve() == 43\n\ncheck()\nraise ValueError"
+    ),
     "~~~\n" + body("def solve() -> int:\n    '''Count.'''\n    return 6 * 7"),
 ]
 
@@ -146,7 +150,7 @@ def test_programs_in_any_shape():
 
 NO_PROGRAM = [
     "The answer is \\boxed{42}.", "", "42", "```js\nfunction solve() { return 6 * 7 }\n```", body("x = 6 * 7"),
-    body("def solve(n):\n    return n * 2"), body("def solve():\n    return 6 *"), body("def solve():\n    print(6 * 7)"),
+    body("def solve(n):\n    return n * 2"), body("def solve():\n    return 6 *"), body("def solve():\n    print(6 * 7, '\\n')\n    print(7)"),
     body("async def solve():\n    return 6 * 7"), body("solve = 6 * 7"), "(" * 5000, body("def f():\n  " + "-" * 9000 + "1"),
 ]  # fmt: skip
 
@@ -154,7 +158,18 @@ NO_PROGRAM = [
 def test_no_program_no_vote():
     """A sample that is asked for a program votes with its program alone."""
     assert voted(*NO_PROGRAM) == [None] * len(NO_PROGRAM)
-    assert voted(returns("6 * 7"), finish="length") == [None]
+
+
+CUT = body("def solve():\n    total = 6 * 7\n    return total")
+
+
+def test_cut_programs_never_vote():
+    """Wherever a sample was cut off, it has the vote of the complete program or none."""
+    assert voted(*(CUT[:end] for end in range(len(CUT) - 2)), finish="length") == [None] * (len(CUT) - 2)
+    assert (
+        voted(CUT, CUT + "\nIt retur", CUT + "\n```python\ndef solve():\n    re", finish="length")
+        == ["42"] * 3
+    )
 
 
 def test_texts_and_programs_agree():
@@ -189,6 +204,7 @@ def differ(one, other):
     return abs(a - b) > abs(max(a, b, key=abs)) * Fraction(1, 10**11)
 
 
+@settings(max_examples=50, deadline=None)  # algebra in another process
 @given(NUMBERS, NUMBERS)
 def test_different_numbers_never_join(one, other):
     """Whatever their types: two values are one vote only if they are equal but for the rounding of floats."""
@@ -197,6 +213,7 @@ def test_different_numbers_never_join(one, other):
         assert not asyncio.run(equivalent(*labels))
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.lists(st.integers(-2000, 2000), min_size=1, max_size=3), min_size=2, max_size=2))
 def test_different_sets_never_join(pair):
     """Lists of results are one vote only if they hold the same numbers, such as 1 and 234, and not 1234."""

@@ -81,7 +81,9 @@ def test_words_state_the_result():
     assert isinstance(outcome, Accepted)
     assert (outcome.sample.text, outcome.confidence) == ("It is \\boxed{42.0}.", 0.25)
     assert log.vote(1, outcome.sample.index) == "42"
-    assert [("The result is 42." in asked) for asked in small.asked] == [False] * (len(small.asked) - 1) + [True]
+    assert [("The result is 42." in asked) for asked in small.asked] == [False] * (len(small.asked) - 1) + [
+        True
+    ]
 
 
 @pytest.mark.parametrize("words", ["\\boxed{43}", "", PROGRAMS, "I do not know."])
