@@ -11,7 +11,7 @@ from functools import partial
 from proxy.cascade import prompts
 from proxy.cascade.fields import small_body
 from proxy.cascade.guideline import GuidelineRequest
-from proxy.cascade.kinds import KINDS
+from proxy.cascade.kinds import answer_form
 from proxy.cascade.prompts import Messages
 from proxy.cascade.protocols import Estimator, LargePlanner, SmallRequest, SmallTier
 from proxy.cascade.sampling import Verdict, draw
@@ -26,6 +26,7 @@ from proxy.cascade.types import (
     Task,
     Unsure,
 )
+from proxy.cascade.wording import in_words
 from proxy.errors import NoBudgetError
 from proxy.records import Stage, StageRecord
 
@@ -71,7 +72,7 @@ async def decide(
     """
     messages = task.body["messages"]
     tools = prompts.tools_text(task.body)
-    form = KINDS[task.kind].answer_form
+    form = partial(answer_form, task.kind, estimator)
     fields = small_body(task.body, max_output_tokens)
     goals: dict[int, str] = {}
 
@@ -80,7 +81,7 @@ async def decide(
             goal := kept.goal or await _goal(small, policy, messages, tools, index)
         ):
             goals[index] = goal
-        prompt = prompts.execution_request(messages, form, goal=goals.get(index), guideline=None)
+        prompt = prompts.execution_request(messages, form(index), goal=goals.get(index), guideline=None)
         body = fields | {"messages": prompt, "temperature": policy.stages[0].temperature}
         return await small.generate(SmallRequest(1, "executor", index, body))
 
@@ -92,7 +93,10 @@ async def decide(
         if may_plan and kept.guideline is None and 1 - chance >= policy.speculate_from:
             request.start()
 
-    stage = partial(_stage, task=task, policy=policy, estimator=estimator, cascade_log=cascade_log)
+    worded = partial(in_words, task=task, policy=policy, estimator=estimator, small=small, fields=fields)
+    stage = partial(
+        _stage, task=task, policy=policy, estimator=estimator, in_words=worded, cascade_log=cascade_log
+    )
     try:
         first = await stage(1, sample=with_own_goal, on_odds=plan_ahead)
         chosen = _sample_with_the_goal(first, goals)
@@ -113,7 +117,7 @@ async def decide(
     cascade_log.plans.append(Plan(kind="guideline", text=guideline, stage=2, chosen=True))
 
     async def with_guideline(index: int) -> Sample:
-        prompt = prompts.execution_request(messages, form, goal=goals.get(chosen), guideline=guideline)
+        prompt = prompts.execution_request(messages, form(index), goal=goals.get(chosen), guideline=guideline)
         body = fields | {"messages": prompt, "temperature": policy.stages[1].temperature}
         return await small.generate(SmallRequest(2, "executor", index, body))
 
@@ -174,6 +178,7 @@ async def _stage(
     policy: Policy,
     estimator: Estimator,
     sample: Sampler,
+    in_words: Callable[[Stage, Verdict], Awaitable[Verdict]],
     cascade_log: CascadeLog,
     on_odds: Callable[[float], None] = lambda _: None,
 ) -> Verdict:
@@ -190,6 +195,7 @@ async def _stage(
         stop_error=policy.stop_error,
         on_odds=on_odds,
     )
+    verdict = await in_words(stage, verdict)
     cascade_log.verdicts[stage], ballot = verdict, verdict.ballot
     sizes = [len(g) for g in ballot.groups().values()]
     cascade_log.stages.append(

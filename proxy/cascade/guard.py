@@ -39,6 +39,7 @@ class Guarded:
 
     def __init__(self, inner: Estimator, report: Report, seconds: float | None = VOTE_SECONDS) -> None:
         self.default_thresholds = inner.default_thresholds
+        self.forms = inner.forms
         self._inner = inner
         self._report = report
         self._seconds = seconds

@@ -14,6 +14,7 @@ from proxy.cascade.confidence.agent import AgentEstimator
 from proxy.cascade.confidence.behaviour import behaviour_estimator
 from proxy.cascade.confidence.choice import ChoiceEstimator
 from proxy.cascade.confidence.code import CodeEstimator
+from proxy.cascade.confidence.computed import computed_estimator
 from proxy.cascade.confidence.mathematics import MathEstimator
 from proxy.cascade.confidence.open import OpenEstimator
 from proxy.cascade.confidence.structured import StructuredEstimator
@@ -43,7 +44,11 @@ class Kind:
 
 _WITHOUT_TOOLS: Mapping[TaskKind, Kind] = MappingProxyType(
     {
-        TaskKind.MATH: Kind(estimator=MathEstimator(), answer_form=prompts.MATH_FORM),
+        TaskKind.MATH: Kind(
+            estimator=MathEstimator(),
+            estimator_with_runner=computed_estimator,
+            answer_form=prompts.MATH_FORM,
+        ),
         TaskKind.CHOICE: Kind(estimator=ChoiceEstimator(), answer_form=prompts.CHOICE_FORM),
         TaskKind.CODE: Kind(
             estimator=CodeEstimator(),
@@ -74,3 +79,9 @@ def estimator_for(task: Task, runner: Runner | None) -> Estimator:
     if runner is None or kind.estimator_with_runner is None:
         return kind.estimator
     return kind.estimator_with_runner(task, runner) or kind.estimator
+
+
+def answer_form(kind: TaskKind, estimator: Estimator, index: int) -> str:
+    """Return the sentence that asks for the form of the sample with this index."""
+    forms = estimator.forms or (KINDS[kind].answer_form,)
+    return forms[index % len(forms)]

@@ -19,6 +19,12 @@ WITH_GUIDELINE = "Guideline: {guideline}"
 WITH_PLAN = "Answer now, in exactly the form asked for above."
 """Without this sentence a small model replies to the plan: its answer is longer, and in another form."""
 MATH_FORM = "Reason step by step, then put the final answer within \\boxed{}."
+PROGRAM_FORM = (
+    "Do not answer in words. Write a short Python function solve() without arguments that calculates the result step by "
+    "step and returns it. Use only the standard library. Write only the code, in one Python block."
+)
+WORDED = "The result is {result}. Answer with it in one or two sentences, and put it within \\boxed{{}}."
+"""For a result that only programs have computed. The client gets an answer in words."""
 CHOICE_FORM = 'Reason briefly, then end with "The answer is (X)", X being the letter of your choice.'
 JUDGE = (
     "Judge the answer above, which another assistant gave: is it correct, and as helpful as a very good one? Write only "
@@ -50,9 +56,12 @@ def execution_request(
 ) -> Messages:
     """Return the messages for a small executor: the task, its plans and the form of the answer.
 
-    The form is not repeated if the last message already contains it.
+    The form is not repeated if the last message already contains it. A program is asked for instead of the form of
+    mathematics, not beside it.
     """
     asked = messages[-1].get("content") if messages else None
+    if form == PROGRAM_FORM and isinstance(asked, str) and asked.endswith(MATH_FORM):
+        messages = [*messages[:-1], {**messages[-1], "content": asked.removesuffix(MATH_FORM).rstrip()}]
     return appended(
         messages,
         _lines(

@@ -17,6 +17,10 @@ class Estimator(Protocol):
     default_thresholds: tuple[float, float]
     """The thresholds of stages 1 and 2 if the config sets none. Each estimator has its own scale."""
 
+    forms: tuple[str, ...]
+    """The sentences that ask for the form of the answer, which the samples take in turn. Only answers in the first form
+    go to clients, and the others vote. Without any, all samples have the form of their kind."""
+
     async def vote(self, task: Task, sample: Sample, groups: Sequence[str]) -> str | None:
         """Return the group of a sample: one of `groups`, a new label, or `None` if the sample joins no group.
 

@@ -3,6 +3,7 @@
 from typing import Literal
 
 from proxy.cascade.kinds import KINDS
+from proxy.cascade.protocols import Runner
 from proxy.cascade.types import Policy, StagePolicy, TaskKind
 from proxy.config.controls import Controls
 from proxy.config.schema import Cascade, Thresholds
@@ -28,6 +29,11 @@ def thresholds(cascade: Cascade, kind: TaskKind, defaults: tuple[float, float]) 
 
 def _number(threshold: float | Literal["never"]) -> float:
     return NEVER if threshold == "never" else threshold
+
+
+def runner_for(cascade: Cascade, kind: TaskKind, sandbox: Runner | None) -> Runner | None:
+    """Return the sandbox for the votes of a task kind, or `None` if its answers are compared as texts."""
+    return None if kind is TaskKind.MATH and not cascade.programs else sandbox
 
 
 def policy(cascade: Cascade, kind: TaskKind, defaults: tuple[float, float], controls: Controls) -> Policy:

@@ -234,6 +234,8 @@ class Cascade(Section, frozen=True, kw_only=True):
     plans: Plans | None = None
     """Plans to write before answering: `all`, `goals` (no guideline, so no stage 2) or `none`.
     Unset: a default per task kind, which docs/evaluation.md explains."""
+    programs: bool = True
+    """Ask for every second answer to mathematics as a program, if there is a sandbox. Its result votes beside the texts."""
     plan_max_tokens: Positive = 96
     """Longest goal or guideline in tokens."""
     early_stop: bool = True

@@ -11,10 +11,12 @@ from proxy.cascade import prompts, tasks
 from proxy.cascade.engine import CascadeLog, decide
 from proxy.cascade.fields import unserved
 from proxy.cascade.guard import safe_estimator
+from proxy.cascade.protocols import Estimator
 from proxy.cascade.sampling import Verdict
 from proxy.cascade.types import Json, KeptPlans, Policy, Unsure
+from proxy.cascade.wording import is_answer
 from proxy.config.controls import Controls
-from proxy.config.policy import NEVER, policy
+from proxy.config.policy import NEVER, policy, runner_for
 from proxy.errors import ConfigError, NoBudgetError
 from proxy.evals.items import Item
 from proxy.evals.record import Answer
@@ -27,12 +29,16 @@ Grader = Callable[[Item, Json], Awaitable[float]]
 
 
 class Drawn(msgspec.Struct, frozen=True):
-    """One sample of a ballot: its vote, its score (0..1), its tokens and their mean log-probability."""
+    """One sample of a ballot: its vote, its score (0..1), its tokens and their mean log-probability.
+
+    `answers` is False for a sample that only votes, such as a program in mathematics. Its score is then 0.
+    """
 
     vote: str | None
     score: float
     tokens: int
     logprob: float | None
+    answers: bool = True
 
 
 class Vote(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,7 +75,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
         task: the item's task kind.
         detected: the task kind that the proxy detects.
         usual: the default thresholds of the estimator.
-        single: the mean score of one plain sample of the small model.
+        single: the mean score of one plain sample of the small model that is an answer for a client.
         plain: the vote of n samples without a plan.
         first: the vote of stage 1.
         second: the vote of stage 2, or `None` if the large planner wrote no guideline.
@@ -127,7 +133,8 @@ async def run(item: Item, tiers: Tiers, grade: Grader, samples: int | None) -> T
         raise ValueError(f"{item.id}: the small model cannot serve it: {reason}")
     settings = tiers.settings
     # Grading always runs code. The config says whether the vote does too.
-    estimator = safe_estimator(task, tiers.runner if settings.sandbox.enabled else None)
+    sandbox = tiers.runner if settings.sandbox.enabled else None
+    estimator = safe_estimator(task, runner_for(settings.cascade, item.task, sandbox))
     # Nothing is accepted or stopped early, so that one run has the outcome at every threshold.
     everything = replace(
         policy(
@@ -170,15 +177,16 @@ async def run(item: Item, tiers: Tiers, grade: Grader, samples: int | None) -> T
         guided = await tiers.call_large(item.id, with_plan, output)
 
     async def vote(of: CascadeLog, stage: Stage, sampler: Sampler) -> Vote:
-        return await _vote(item, of.verdicts[stage], grade, sampler.small_cost.get(stage, 0))
+        return await _vote(item, of.verdicts[stage], estimator, grade, sampler.small_cost.get(stage, 0))
 
     votes = [await vote(plain.result(), 1, plainly), await vote(log, 1, planning)]
+    singles = [s.score for s in votes[0].samples if s.answers]
     return Trial(
         item=item.id,
         task=item.task,
         detected=detected.kind,
         usual=estimator.default_thresholds,
-        single=sum(s.score for s in votes[0].samples) / len(votes[0].samples),
+        single=sum(singles) / len(singles),
         plain=votes[0],
         first=votes[1],
         second=await vote(log, 2, planning) if 2 in log.verdicts else None,
@@ -188,14 +196,20 @@ async def run(item: Item, tiers: Tiers, grade: Grader, samples: int | None) -> T
     )
 
 
-async def _vote(item: Item, verdict: Verdict, grade: Grader, cost: int) -> Vote:
+async def _vote(item: Item, verdict: Verdict, estimator: Estimator, grade: Grader, cost: int) -> Vote:
     winner, ballot = verdict.standing.winner, verdict.ballot
     by_index = sorted(zip(ballot.samples, ballot.votes, strict=True), key=lambda pair: pair[0].index)
     return Vote(
         confidence=verdict.standing.low,
         score=0.0 if winner is None else await grade(item, winner.message),
         samples=[
-            Drawn(vote, await grade(item, one.message), one.usage.completion_tokens, one.logprob)
+            Drawn(
+                vote=vote,
+                score=await grade(item, one.message) if is_answer(estimator, one) else 0.0,
+                tokens=one.usage.completion_tokens,
+                logprob=one.logprob,
+                answers=is_answer(estimator, one),
+            )
             for one, vote in by_index
         ],
         cost=cost,

@@ -21,7 +21,7 @@ from proxy.cascade.types import (
     TaskKind,
     Unsure,
 )
-from proxy.config.policy import policy
+from proxy.config.policy import policy, runner_for
 from proxy.errors import (
     SmallRefusedError,
     SmallUnavailableError,
@@ -147,7 +147,8 @@ async def _run_cascade(exchange: Exchange, task: Task) -> Accepted | Unsure:
     owner = exchange.request.key_id, exchange.request.controls.session, exchange.route.large.name
     page = page_of(owner, task.kind, task.body)
     kept = state.plans.find(page) if goes_on(task.kind, task.body) else KeptPlans()
-    estimator = safe_estimator(task, state.sandbox, _reporter(exchange))
+    runner = runner_for(settings.cascade, task.kind, state.sandbox)
+    estimator = safe_estimator(task, runner, _reporter(exchange))
     how = policy(settings.cascade, task.kind, estimator.default_thresholds, exchange.request.controls)
     audited = _draw_audit(exchange)
     if audited:

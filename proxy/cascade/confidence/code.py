@@ -17,6 +17,7 @@ class CodeEstimator:
     """
 
     default_thresholds = (0.75, 0.5)
+    forms: tuple[str, ...] = ()
 
     async def vote(self, task: Task, sample: Sample, groups: Sequence[str]) -> str | None:
         """Return a label for the program of a sample, or `None` if it has none that parses."""

@@ -17,6 +17,7 @@ class OpenEstimator:
     """
 
     default_thresholds = (0.85, 0.85)
+    forms: tuple[str, ...] = ()
 
     async def vote(self, task: Task, sample: Sample, groups: Sequence[str]) -> str | None:
         """Return a unique label for every sample."""

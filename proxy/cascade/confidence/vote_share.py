@@ -9,6 +9,7 @@ from proxy.cascade.types import Ballot, Standing
 class VoteShare:
     """The part that estimators by vote share have in common. Each of them adds `vote` and its default thresholds."""
 
+    forms: tuple[str, ...] = ()
     lone_may_win: ClassVar[bool] = True
     """Whether a sample without a vote may be returned as the answer."""
 

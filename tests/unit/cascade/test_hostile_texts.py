@@ -156,6 +156,7 @@ class Broken:
     """An estimator with a programming error, or without an end."""
 
     default_thresholds = (0.5, 0.5)
+    forms = ()
 
     def __init__(self, endless=False):
         self.endless = endless

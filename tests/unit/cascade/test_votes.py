@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from proxy.cascade.confidence.behaviour import BehaviourEstimator
 from proxy.cascade.confidence.code import CodeEstimator
+from proxy.cascade.confidence.computed import ComputedEstimator
 from proxy.cascade.confidence.open import RUN, OpenEstimator, lowest_run
 from proxy.cascade.confidence.structured import StructuredEstimator
 from proxy.cascade.confidence.votes import odds, reaches, share_standing, votes_needed, votes_wanted
@@ -37,6 +38,7 @@ ESTIMATORS = {
     "code": CodeEstimator(),
     "behaviour": BehaviourEstimator(Sandbox(), shown=False),
     "behaviour, with examples": BehaviourEstimator(Sandbox(), shown=True),
+    "computed": ComputedEstimator(Sandbox()),
     "open": OpenEstimator(),
 }
 
