@@ -10,7 +10,7 @@ import msgspec
 from proxy.cascade import prompts
 from proxy.cascade.confidence.canonical import dumps, parse
 from proxy.cascade.confidence.choice import letter
-from proxy.cascade.confidence.examples import specification
+from proxy.cascade.confidence.specification import specification
 from proxy.cascade.confidence.mathematics import equivalent, final_answer, normalised
 from proxy.cascade.confidence.program import source_of
 from proxy.cascade.protocols import Runner

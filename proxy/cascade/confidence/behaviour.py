@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from proxy.cascade.confidence.examples import Specification, specification
+from proxy.cascade.confidence.specification import Specification, specification
 from proxy.cascade.confidence.program import source_of, vote_of
 from proxy.cascade.confidence.vote_share import VoteShare
 from proxy.cascade.confidence.votes import cut_off, least_votes, share, share_standing
@@ -71,6 +71,6 @@ def behaviour_estimator(task: Task, runner: Runner) -> BehaviourEstimator | None
 
 def program(wanted: Specification, source: str) -> Program:
     """Return the program to run for an answer. The answer is a complete program, or the body of the request's function."""
-    complete = f"{wanted.before}\n{source}\n{wanted.entry}"
-    body = f"{wanted.opened}{source}\n\n{wanted.entry}"
+    complete = f"{wanted.before}\n{source}\n{wanted.after}"
+    body = f"{wanted.opened}{source}\n\n{wanted.after}"
     return Program((complete, body) if wanted.opened else (complete,), wanted.checks, wanted.probes)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.cascade.confidence.behaviour import BehaviourEstimator
-from proxy.cascade.confidence.examples import specification
+from proxy.cascade.confidence.specification import specification
 from proxy.cascade.confidence.program import program_label
 from proxy.cascade.kinds import estimator_for
 from proxy.cascade.types import Ballot, Sample, Task, TaskKind

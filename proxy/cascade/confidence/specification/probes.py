@@ -1,0 +1,129 @@
+"""Make calls that tell programs apart: the given arguments, values near them, and limits of their types."""
+
+import itertools
+import random
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from proxy.cascade.confidence.specification.literals import can_be_written
+from proxy.cascade.confidence.specification.records import LONGEST, MOST_PROBES, Arguments
+
+_GREATEST = 10**6
+_LONGEST_VALUE = 60
+"""The limits of what is made. Right programs of different speed have to finish alike."""
+
+
+def written(entry: str, arguments: Arguments) -> str | None:
+    """Return a call as source, or `None` if an argument has no literal or is too long."""
+    values = (*arguments.given, *(v for _, v in arguments.named))
+    if not all(map(can_be_written, values)):
+        return None
+    parts = [*map(repr, arguments.given), *(f"{name}={value!r}" for name, value in arguments.named)]
+    call = f"{entry}({', '.join(parts)})"
+    return call if len(call) <= LONGEST else None
+
+
+def probes(
+    entry: str, arguments: Sequence[Arguments], rng: random.Random, numbers: Sequence[int] = ()
+) -> Iterator[str]:
+    """Yield calls with the given arguments, then with changed ones.
+
+    `numbers` are those of the request's text, at which functions often behave differently.
+    """
+    seen: set[str] = set()
+    changed = (_changed(rng.choice(arguments), rng, numbers) for _ in range(5 * MOST_PROBES) if arguments)
+    # Half of the places are for changed ones, even if the request has many examples.
+    for candidate in itertools.chain(arguments[: MOST_PROBES // 2], changed):
+        call = written(entry, candidate)
+        if call is not None and call not in seen:
+            seen.add(call)
+            yield call
+        if len(seen) == MOST_PROBES:
+            return
+
+
+def _changed(arguments: Arguments, rng: random.Random, numbers: Sequence[int]) -> Arguments:
+    values = [*arguments.given, *(v for _, v in arguments.named)]
+    if not values:
+        return arguments
+    for index in rng.sample(range(len(values)), rng.randint(1, len(values))):
+        values[index] = _mutated(values[index], rng, numbers)
+    count = len(arguments.given)
+    names = [name for name, _ in arguments.named]
+    return Arguments(tuple(values[:count]), tuple(zip(names, values[count:], strict=True)))
+
+
+def _mutated(value: Any, rng: random.Random, numbers: Sequence[int]) -> Any:
+    """Return a value of the same type, near the given one or at a limit of its type."""
+    match value:
+        case bool():
+            return not value
+        case int():
+            near = [value + 1, value - 1, -value, 0, 1, 2, value * 2, value * 3 + 1, value + 10, abs(value) // 2]
+            chosen = rng.choice([*near, *numbers[:6]])
+            return chosen if abs(chosen) <= max(_GREATEST, abs(value) + 10) else value
+        case float():
+            return rng.choice([value + 0.5, -value, 0.0, value * 2, float(round(value)), value / 3])
+        case str():
+            return rng.choice(_strings(rng))(value)[: max(_LONGEST_VALUE, len(value))]
+        case bytes():
+            return rng.choice([value[::-1], value + value, b"", value[: len(value) // 2]])[:_LONGEST_VALUE]
+        case list() | tuple():
+            return type(value)(_resized(list(value), rng, numbers))
+        case set() | frozenset():
+            return type(value)(_resized(sorted(value, key=repr), rng, numbers))
+        case dict():
+            return {
+                k: (_mutated(v, rng, numbers) if rng.random() < 0.5 else v)
+                for k, v in value.items()
+                if rng.random() < 0.8
+            }
+        case _:
+            return value
+
+
+def _strings(rng: random.Random) -> list[Callable[[str], str]]:
+    return [
+        lambda s: s[::-1],
+        lambda s: s + s,
+        lambda _: "",
+        str.swapcase,
+        str.upper,
+        lambda s: s[: len(s) // 2],
+        lambda s: s[1:],
+        lambda s: "".join(rng.sample(s, len(s))),
+        lambda s: s + rng.choice("abc XYZ019,"),
+        lambda s: s + s[:1],
+        lambda s: s + s[::-1],
+        lambda s: _replaced(s, rng),
+    ]
+
+
+def _replaced(text: str, rng: random.Random) -> str:
+    if not text:
+        return text
+    at, source = rng.randrange(len(text)), rng.randrange(len(text))
+    return text[:at] + text[source] + text[at + 1 :]
+
+
+def _resized(values: list[Any], rng: random.Random, numbers: Sequence[int]) -> list[Any]:
+    if not values:
+        return values
+    match rng.randrange(9):
+        case 0:
+            return values[::-1]
+        case 1:
+            return values[: len(values) // 2]
+        case 2 if len(values) <= _LONGEST_VALUE // 2:
+            return values + values
+        case 3:
+            return rng.sample(values, len(values))
+        case 4:
+            return []
+        case 5:
+            return [*values, rng.choice(values)]
+        case 6:
+            return values[1:]
+        case _:
+            out = [_mutated(v, rng, numbers) if rng.random() < 0.5 else v for v in values]
+            return out
