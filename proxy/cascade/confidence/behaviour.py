@@ -38,12 +38,8 @@ class BehaviourEstimator(VoteShare):
         wanted, source = specification(task.text), source_of(sample.text)
         if wanted is None or source is None or cut_off(sample):
             return None
-        behaviour = await self._runner.run(program(wanted, source))
-        if not behaviour.passed or all(outcome.startswith("!") for outcome in behaviour.outcomes):
-            return None
-        if all(map(_SILENT.fullmatch, behaviour.outcomes)):
-            return await vote_of(sample.text)
-        return f"{wanted.entry[:40]} {digest(chr(0).join(behaviour.outcomes))}"
+        vote = await vote_on(wanted, source, self._runner)
+        return await vote_of(sample.text) if vote == "" else vote
 
     def standing(self, ballot: Ballot, total: int) -> Standing:
         """See `Estimator.standing`. A sample without a vote may be returned, with confidence 0."""
@@ -67,6 +63,21 @@ def behaviour_estimator(task: Task, runner: Runner) -> BehaviourEstimator | None
     """Return the estimator of a task if its programs can be run, or `None` if the request shows nothing to call."""
     wanted = specification(task.text)
     return None if wanted is None else BehaviourEstimator(runner, shown=bool(wanted.checks))
+
+
+async def vote_on(wanted: Specification, source: str, runner: Runner) -> str | None:
+    """Return a label for the behaviour of a program.
+
+    It is `None` if the program fails an example or every probe, and "" if its behaviour cannot be observed.
+    """
+    behaviour = await runner.run(program(wanted, source))
+    if not behaviour.passed or all(outcome.startswith("!") for outcome in behaviour.outcomes):
+        return None
+    if all(map(_SILENT.fullmatch, behaviour.outcomes)):
+        return ""
+    # Programs that fail at the same input fail alike, whatever error they raise.
+    outcomes = ("!" if o.startswith("!") and o != "!too long" else o for o in behaviour.outcomes)
+    return f"{wanted.entry[:40]} {digest(chr(0).join(outcomes))}"
 
 
 def program(wanted: Specification, source: str) -> Program:

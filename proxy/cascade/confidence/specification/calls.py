@@ -46,7 +46,9 @@ def called_in_text(text: str, parser: Parser) -> Iterator[str]:
 
 
 def check_of(call: str, wanted: Any) -> str:
-    """Return the assertion that a call returns a value."""
+    """Return the assertion that a call returns a value. A text states a float to the digits that it writes."""
+    if isinstance(wanted, float):
+        return f"assert math.isclose(\n{call}\n, {wanted!r}, rel_tol=1e-6, abs_tol=1e-9)"
     return f"assert (\n{call}\n) == (\n{wanted!r}\n)"
 
 

@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from proxy.cascade.confidence.specification.domain import Domain
 from proxy.cascade.confidence.specification.literals import can_be_written
 from proxy.cascade.confidence.specification.records import LONGEST, MOST_PROBES, Arguments
 
@@ -16,25 +17,31 @@ _LONGEST_VALUE = 60
 def written(entry: str, arguments: Arguments) -> str | None:
     """Return a call as source, or `None` if an argument has no literal or is too long."""
     values = (*arguments.given, *(v for _, v in arguments.named))
-    if not all(map(can_be_written, values)):
-        return None
-    parts = [*map(repr, arguments.given), *(f"{name}={value!r}" for name, value in arguments.named)]
+    return _written(entry, arguments) if all(map(can_be_written, values)) else None
+
+
+def _written(entry: str, arguments: Arguments) -> str | None:
+    parts = [repr(v) for v in arguments.given]
+    parts += [f"{name}={value!r}" for name, value in arguments.named]
     call = f"{entry}({', '.join(parts)})"
     return call if len(call) <= LONGEST else None
 
 
 def probes(
-    entry: str, arguments: Sequence[Arguments], rng: random.Random, numbers: Sequence[int] = ()
+    entry: str, arguments: Sequence[Arguments], rng: random.Random, domain: Domain
 ) -> Iterator[str]:
-    """Yield calls with the given arguments, then with changed ones.
-
-    `numbers` are those of the request's text, at which functions often behave differently.
-    """
+    """Yield calls with the given arguments, then with changed ones that the request allows."""
     seen: set[str] = set()
-    changed = (_changed(rng.choice(arguments), rng, numbers) for _ in range(5 * MOST_PROBES) if arguments)
     # Half of the places are for changed ones, even if the request has many examples.
-    for candidate in itertools.chain(arguments[: MOST_PROBES // 2], changed):
-        call = written(entry, candidate)
+    given = [a for a in arguments if written(entry, a) is not None][: MOST_PROBES // 2]
+    allowed = Domain(
+        domain.least if all(Domain(domain.least, True, ()).allows(a.given) for a in given) else None,
+        domain.empty or not all(Domain(None, False, ()).allows(v) for a in given for v in a.given),
+        domain.numbers,
+    )
+    changed = (_changed(rng.choice(given), rng, allowed) for _ in range(3 * MOST_PROBES) if given)
+    for candidate in itertools.chain(given, changed):
+        call = _written(entry, candidate)
         if call is not None and call not in seen:
             seen.add(call)
             yield call
@@ -42,39 +49,43 @@ def probes(
             return
 
 
-def _changed(arguments: Arguments, rng: random.Random, numbers: Sequence[int]) -> Arguments:
+def _changed(arguments: Arguments, rng: random.Random, domain: Domain) -> Arguments:
     values = [*arguments.given, *(v for _, v in arguments.named)]
     if not values:
         return arguments
-    for index in rng.sample(range(len(values)), rng.randint(1, len(values))):
-        values[index] = _mutated(values[index], rng, numbers)
+    always = int(rng.random() * len(values))
+    for index, value in enumerate(values):
+        if index == always or rng.random() < 0.4:
+            changed = _mutated(value, rng, domain)
+            values[index] = changed if domain.allows(changed) else value
     count = len(arguments.given)
     names = [name for name, _ in arguments.named]
     return Arguments(tuple(values[:count]), tuple(zip(names, values[count:], strict=True)))
 
 
-def _mutated(value: Any, rng: random.Random, numbers: Sequence[int]) -> Any:
+def _mutated(value: Any, rng: random.Random, domain: Domain) -> Any:
     """Return a value of the same type, near the given one or at a limit of its type."""
     match value:
         case bool():
             return not value
         case int():
             near = [value + 1, value - 1, -value, 0, 1, 2, value * 2, value * 3 + 1, value + 10, abs(value) // 2]
-            chosen = rng.choice([*near, *numbers[:6]])
+            chosen = rng.choice([*near, *domain.numbers[:6]])
             return chosen if abs(chosen) <= max(_GREATEST, abs(value) + 10) else value
         case float():
-            return rng.choice([value + 0.5, -value, 0.0, value * 2, float(round(value)), value / 3])
+            near = [value + 0.5, -value, 0.0, value * 2, float(round(value)), value / 3]
+            return rng.choice(near) if abs(value) < _GREATEST else -value
         case str():
             return rng.choice(_strings(rng))(value)[: max(_LONGEST_VALUE, len(value))]
         case bytes():
             return rng.choice([value[::-1], value + value, b"", value[: len(value) // 2]])[:_LONGEST_VALUE]
         case list() | tuple():
-            return type(value)(_resized(list(value), rng, numbers))
+            return type(value)(_resized(list(value), rng, domain))
         case set() | frozenset():
-            return type(value)(_resized(sorted(value, key=repr), rng, numbers))
+            return type(value)(_resized(sorted(value, key=repr), rng, domain))
         case dict():
             return {
-                k: (_mutated(v, rng, numbers) if rng.random() < 0.5 else v)
+                k: (_mutated(v, rng, domain) if rng.random() < 0.5 else v)
                 for k, v in value.items()
                 if rng.random() < 0.8
             }
@@ -92,7 +103,8 @@ def _strings(rng: random.Random) -> list[Callable[[str], str]]:
         lambda s: s[: len(s) // 2],
         lambda s: s[1:],
         lambda s: "".join(rng.sample(s, len(s))),
-        lambda s: s + rng.choice("abc XYZ019,"),
+        # Brackets and digits alone stay what they are.
+        lambda s: s + rng.choice(s + "abc XYZ019," if not s or any(map(str.isalpha, s)) else s),
         lambda s: s + s[:1],
         lambda s: s + s[::-1],
         lambda s: _replaced(s, rng),
@@ -106,7 +118,7 @@ def _replaced(text: str, rng: random.Random) -> str:
     return text[:at] + text[source] + text[at + 1 :]
 
 
-def _resized(values: list[Any], rng: random.Random, numbers: Sequence[int]) -> list[Any]:
+def _resized(values: list[Any], rng: random.Random, domain: Domain) -> list[Any]:
     if not values:
         return values
     match rng.randrange(9):
@@ -125,5 +137,5 @@ def _resized(values: list[Any], rng: random.Random, numbers: Sequence[int]) -> l
         case 6:
             return values[1:]
         case _:
-            out = [_mutated(v, rng, numbers) if rng.random() < 0.5 else v for v in values]
+            out = [_mutated(v, rng, domain) if rng.random() < 0.5 else v for v in values]
             return out

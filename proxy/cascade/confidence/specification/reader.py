@@ -5,9 +5,11 @@ import random
 import re
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import Any
 
 from proxy.cascade.confidence.specification import bridge, shown_tests, signature
 from proxy.cascade.confidence.specification.calls import called_in_text, check_of, stated_calls
+from proxy.cascade.confidence.specification.domain import domain_of
 from proxy.cascade.confidence.specification.labelled import Pair, labelled, table_rows
 from proxy.cascade.confidence.specification.literals import Parser
 from proxy.cascade.confidence.specification.probes import probes, written
@@ -21,7 +23,7 @@ from proxy.cascade.confidence.specification.records import (
     Specification,
 )
 from proxy.cascade.confidence.specification.signature import bound
-from proxy.cascade.confidence.specification.typed import made_inputs, numbers_in
+from proxy.cascade.confidence.specification.typed import made_inputs
 
 _HEAD, _TAIL = 4000, 8000
 """How many characters at each end of a request are read."""
@@ -31,7 +33,15 @@ _OTHER_FORMS = str.maketrans(
 )
 _ESCAPED = (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&amp;", "&"))
 _IMPORT = re.compile(r"^(?:from [\w.]+ import [^\n(]+|import [\w., ]+)$", re.MULTILINE)
-_LINKED = re.compile(r"\b(?:ListNode|TreeNode|Node)\b")
+_LINKED = re.compile(r"\b(?:ListNode|TreeNode|Node)\b|\blinked list|\bbinary tree|链表|二叉树", re.IGNORECASE)
+"""Values that no literal writes."""
+_SEVERAL = re.compile(
+    r"\b(?:in|with) any (?:valid )?order|also (?:a )?(?:valid|accepted|correct)|any (?:of them|valid|one of)|multiple (?:valid )?(?:answers"
+    r"|solutions)|more than one (?:answer|solution)|不考虑.{0,8}顺序|任意顺序|任意一|任何|也是.{0,12}(?:正确|有效|符合|满足)",
+    re.IGNORECASE,
+)
+"""Words by which a right program may return something else than the example."""
+_IN_PLACE = re.compile(r"in[- ]place|not return anything|原地|就地", re.IGNORECASE)
 
 
 def specification(text: str) -> Specification | None:
@@ -49,15 +59,16 @@ def _specification(shown: str) -> Specification | None:
     if signature.foreign(text):
         return None
     wanted = _wanted(text, parser)
-    if wanted is None or (wanted.at >= 0 and _LINKED.search(text, wanted.at, wanted.at + 300)):
+    if wanted is None or _LINKED.search(text):
         return None
     examples = list(_examples(text, wanted, parser))
     rng = random.Random(shown.encode(errors="surrogatepass"))  # noqa: S311
+    domain = domain_of(text)
     arguments = [e.arguments for e in examples if e.arguments is not None]
     if not arguments:
-        arguments = list(made_inputs(wanted, text, parser, rng))
+        arguments = list(made_inputs(wanted, text, domain, parser, rng))
     entry = _entry(wanted)
-    calls = tuple(probes(entry, arguments, rng, numbers_in(text)))
+    calls = tuple(probes(entry, arguments, rng, domain))
     if not calls:
         return None
     checks = dict.fromkeys(e.check for e in examples if e.check and len(e.check) <= LONGEST)
@@ -118,13 +129,22 @@ def _examples(text: str, wanted: Signature, parser: Parser) -> Iterator[Example]
         placed = _placed(arguments, wanted)
         call = written(_entry(wanted), placed) if placed else None
         if placed is not None and call is not None:
-            yield Example(placed, check_of(call, outcome[0]) if outcome else "")
+            yield Example(placed, _check(text, call, placed, outcome))
+
+
+def _check(text: str, call: str, arguments: Arguments, outcome: tuple[Any] | None) -> str:
+    """Return the assertion for an example in prose, or "" if a right program may return something else."""
+    if outcome is None or _SEVERAL.search(text):
+        return ""
+    if _IN_PLACE.search(text) and isinstance(outcome[0], list) and arguments.given:
+        changed = f"_given = {arguments.given!r}\n_value = {call.partition('(')[0]}(*_given)\n"
+        return f"{changed}assert (_given[0] if _value is None else _value) == {outcome[0]!r}"
+    return check_of(call, outcome[0])
 
 
 def _renamed(example: Example, wanted: Signature) -> Example:
-    call = written(bridge.ADAPTED, example.arguments) if example.arguments else None
-    _, equal, outcome = example.check.rpartition(") == (\n")
-    return Example(example.arguments, f"assert (\n{call}\n) == (\n{outcome}" if call and equal else "")
+    """Return an example that calls the function by the name under which it is searched for."""
+    return Example(example.arguments, example.check.replace(f"{wanted.name}(", f"{bridge.ADAPTED}("))
 
 
 def _placed(arguments: Arguments, wanted: Signature) -> Arguments | None:

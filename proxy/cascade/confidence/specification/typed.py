@@ -7,15 +7,14 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from proxy.cascade.confidence.specification.domain import Domain
 from proxy.cascade.confidence.specification.literals import Parser, value_of
 from proxy.cascade.confidence.specification.records import Arguments, Parameter, Signature
 
 Maker = Callable[[random.Random], Any]
 
 MOST_INPUTS = 10
-_NUMBER = re.compile(r"(?<![\w.])-?\d{1,6}(?![\w.]*\w)")
 _QUOTED = re.compile(r"(?<!\w)\"([^\"\n\\]{1,40})\"|(?<!\w)'([^'\n\\]{1,40})'(?!\w)")
-_POSITIVE = re.compile(r"\bpositive\b|non-?negative|natural number|正整数|非负", re.IGNORECASE)
 _NOUN = re.compile(
     r"(?:(?P<many>lists?|arrays?|sequences?|vectors?|collections?) of (?:(?P<inner>lists?|arrays?|tuples?) of )?)?"
     r"(?:(?:non-empty|sorted|unsorted|given|positive|negative|non-negative|natural|unique|distinct|input|binary|decimal"
@@ -62,9 +61,11 @@ _WORDS = {
 }
 
 
-def made_inputs(signature: Signature, text: str, parser: Parser, rng: random.Random) -> Iterator[Arguments]:
+def made_inputs(
+    signature: Signature, text: str, domain: Domain, parser: Parser, rng: random.Random
+) -> Iterator[Arguments]:
     """Yield inputs for a function. Yield none if the type of a parameter is unknown."""
-    maker = Values(text)
+    maker = Values(text, domain)
     parameters = signature.parameters
     if parameters is None:
         described = list(_described(text))
@@ -80,23 +81,18 @@ def made_inputs(signature: Signature, text: str, parser: Parser, rng: random.Ran
     if len(known) < len(required) or not known:
         return
     for _ in range(MOST_INPUTS):
-        given = tuple(m(rng) for p, m in known if not p.by_name)
-        yield Arguments(given, tuple((p.name, m(rng)) for p, m in known if p.by_name))
-
-
-def numbers_in(text: str) -> list[int]:
-    """Return the first numbers of a text."""
-    return list(dict.fromkeys(int(m[0]) for m in itertools.islice(_NUMBER.finditer(text), 8)))
+        made = [(p, m(rng)) for p, m in known]
+        if all(domain.allows(v) for _, v in made):
+            given = tuple(v for p, v in made if not p.by_name)
+            yield Arguments(given, tuple((p.name, v) for p, v in made if p.by_name))
 
 
 class Values:
     """Makers of random values for annotations. The text's own numbers and strings are among the values."""
 
-    def __init__(self, text: str) -> None:
-        seen = numbers_in(text)
-        self._ints = [0, 1, 2, 3, 4, 5, 7, 8, 10, 12, 16, 25, 31, 100, *seen]
-        if not _POSITIVE.search(text):
-            self._ints += [-1, -2, -7]
+    def __init__(self, text: str, domain: Domain) -> None:
+        ints = [0, 1, 2, 3, 4, 5, 7, 8, 10, 12, 16, 25, 31, 100, -1, -2, -7, *domain.numbers]
+        self._ints = list(filter(domain.allows, ints)) or ints
         quoted = [m[1] or m[2] for m in itertools.islice(_QUOTED.finditer(text), 8)]
         self._strings = ["", "a", "abcab", "Hello World", "12321", "aAbB cC", "racecar", "The quick, brown fox!", *quoted]
 
