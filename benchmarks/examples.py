@@ -172,15 +172,35 @@ def main() -> None:
             found.append(specification(item["prompt"]))
             times.append(1000 * (time.perf_counter() - began))
         judged = [f for f in found if f is not None]
-        print(f"{path.stem}: {len(items)} prompts, {sum(times) / len(times):.2f} ms, at most {max(times):.1f} ms")
-        print("   judged", share(len(judged), len(items)), " stated", share(sum(bool(f.checks) for f in judged), len(items)))
+        print(
+            f"{path.stem}: {len(items)} prompts, {sum(times) / len(times):.2f} ms, at most {max(times):.1f} ms"
+        )
+        print(
+            "   judged",
+            share(len(judged), len(items)),
+            " stated",
+            share(sum(bool(f.checks) for f in judged), len(items)),
+        )
         if given.run:
             out = asyncio.run(measure(items[: given.run], Sandbox()))
-            print("   satisfied", share(out["satisfied"], out["stated"]), " vote", share(out["voted"], out["could vote"]))
+            print(
+                "   satisfied",
+                share(out["satisfied"], out["stated"]),
+                " vote",
+                share(out["voted"], out["could vote"]),
+            )
             print("   other right solutions alike", share(out["alike"], out["others"]))
-            for key, name in (("wrong", "wrong"), *((f"wrong {n}", f"wrong, {n} examples") for n in range(4))):
+            for key, name in (
+                ("wrong", "wrong"),
+                *((f"wrong {n}", f"wrong, {n} examples") for n in range(4)),
+            ):
                 if out[key]:
-                    print(f"   {name}: passing", share(out[f"{key} passing"], out[key]), " alike", share(out[f"{key} alike"], out[key]))
+                    print(
+                        f"   {name}: passing",
+                        share(out[f"{key} passing"], out[key]),
+                        " alike",
+                        share(out[f"{key} alike"], out[key]),
+                    )
 
 
 if __name__ == "__main__":

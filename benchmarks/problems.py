@@ -43,7 +43,11 @@ def leetcode(folder: Path, name: str) -> Iterator[Row]:
         if shown is None or not programs:
             continue
         begun = _FIRST_LINES.search(programs[0])
-        asked = "\n\nWrite a Python function." if int(path.parent.name[:4]) % 2 else f"\n\n```python\n{begun[1]}```"
+        asked = (
+            "\n\nWrite a Python function."
+            if int(path.parent.name[:4]) % 2
+            else f"\n\n```python\n{begun[1]}```"
+        )
         whole = [FOR_TEMPLATES + p for p in programs]  # the site imports these for every program
         yield row(f"{name}-{path.parent.name[:4]}", plain(shown[1]) + asked, whole[0], other=whole[1:][-1:])
 
@@ -55,7 +59,9 @@ def codewars(folder: Path) -> Iterator[Row]:
         if len(programs) != 1:
             continue
         try:
-            names = [n.name for n in ast.parse(programs[0].read_text()).body if isinstance(n, ast.FunctionDef)]
+            names = [
+                n.name for n in ast.parse(programs[0].read_text()).body if isinstance(n, ast.FunctionDef)
+            ]
         except SyntaxError:
             continue
         if not names:
@@ -67,7 +73,9 @@ def codewars(folder: Path) -> Iterator[Row]:
 def alpaca(folder: Path) -> Iterator[Row]:
     """Yield tasks that ask for Python."""
     items = json.loads((folder / "data/new_codealpaca.json").read_text())
-    asked = [i for i in items if re.search(r"python", i["instruction"], re.IGNORECASE) and "def " in i["output"]]
+    asked = [
+        i for i in items if re.search(r"python", i["instruction"], re.IGNORECASE) and "def " in i["output"]
+    ]
     for number, item in enumerate(asked[:: max(1, len(asked) // _MOST_ALPACA)]):
         yield row(f"alpaca-{number}", f"{item['instruction']}\n{item['input']}".strip(), item["output"])
 

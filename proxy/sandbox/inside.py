@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 SECONDS_LOAD, SECONDS_CHECK, SECONDS_PROBE = 2.0, 3.0, 0.25
 """Processor time, so that a busy machine does not change the report on a program."""
-SECONDS_PROBES = 2.0
+SECONDS_PROBES = 1.0
 MOST_CHARACTERS, MOST_PRINTED, MOST_YIELDED = 2000, 1000, 100
 
 # System calls that start processes, reach the network, take memory that no limit counts, or gain privileges. The numbers are

@@ -14,7 +14,7 @@ FOR_TEMPLATES = (
 
 _TYPING = re.compile(r"\b(?:List|Dict|Tuple|Set|Optional|Union|Any|Callable|Iterable|Iterator|Sequence)\b")
 
-_SEARCH = '''
+_SEARCH = """
 def {adapted}(*given, **named):
     function = _function_of_request({name!r}, len(given) + len(named))
     value = function(*given, **named)
@@ -56,7 +56,7 @@ def _function_of_request(name, count):
 
 
 {check}
-'''
+"""
 
 
 def search(name: str) -> str:

@@ -14,7 +14,10 @@ from proxy.cascade.confidence.specification.signature import bound
 _MOST_CALLS = 60
 _CALL = re.compile(r"(?<![\w.])([A-Za-z_]\w*+)\(")
 _IN_CODE = re.compile(r"(?:>>>|\.\.\.|\bassert\w*|\bdef|\bself\.)[^\n]*+$")
-_FOLLOWED = re.compile(r"[`)]{0,3}+[ \t]{0,8}+(?:#[ \t]*+)?(?:={1,3}>?|-+>|→|⇒|➞|⟶|➜|(?:returns?|should|gives?|equals?|yields?|evaluates|is)\b|返回)")
+_FOLLOWED = re.compile(
+    r"[`)]{0,3}+[ \t]{0,8}+(?:#[ \t]*+)?(?:={1,3}>?|-+>|→|⇒|➞|⟶|➜"
+    r"|(?:returns?|should|gives?|equals?|yields?|evaluates|is)\b|返回)"
+)
 
 
 def stated_calls(text: str, signature: Signature, parser: Parser) -> Iterator[Example]:
@@ -41,8 +44,23 @@ def called_in_text(text: str, parser: Parser) -> Iterator[str]:
     """Yield the names of calls that are followed by an outcome: the text may name its function only there."""
     for match in itertools.islice(_CALL.finditer(text), _MOST_CALLS):
         end = closing(text, match.end() - 1)
-        if end > 0 and _FOLLOWED.match(text, end) and _arguments(in_python(text[match.start() : end]), parser) is not None:
+        if (
+            end > 0
+            and _FOLLOWED.match(text, end)
+            and _arguments(in_python(text[match.start() : end]), parser) is not None
+        ):
             yield match[1]
+
+
+def calls_of_any(text: str, parser: Parser) -> Iterator[Arguments]:
+    """Yield the arguments of the outermost calls in a text, whatever they call."""
+    at = 0
+    for match in itertools.islice(_CALL.finditer(text), _MOST_CALLS):
+        end = closing(text, match.end() - 1) if match.start() >= at else -1
+        given = _arguments(in_python(text[match.start() : end]), parser) if end > 0 else None
+        if given is not None:
+            at = end
+            yield given
 
 
 def check_of(call: str, wanted: Any) -> str:

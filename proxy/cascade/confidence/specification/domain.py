@@ -7,7 +7,9 @@ from typing import Any
 
 _LEAST = re.compile(r"(?<![\w.])(-?\d{1,9}+)\s{0,2}+(<=?|≤)\s{0,2}+([A-Za-z_|][\w.\[\]|(), ]{0,40}+)")
 _LENGTH = re.compile(r"len|size|count\b|\|", re.IGNORECASE)
-_NOT_EMPTY = re.compile(r"\bnon-?\s?empty|at least one (?:element|item|character|number|word|integer)|非空", re.IGNORECASE)
+_NOT_EMPTY = re.compile(
+    r"\bnon-?\s?empty|at least one (?:element|item|character|number|word|integer)|非空", re.IGNORECASE
+)
 _POSITIVE = re.compile(r"\bpositive (?:integer|number|int\b|value|whole)|正整数", re.IGNORECASE)
 _NOT_NEGATIVE = re.compile(r"\bnon-?\s?negative|\bnatural number|非负", re.IGNORECASE)
 _NUMBER = re.compile(r"(?<![\w.])-?\d{1,6}+(?![\w.]*\w)")
@@ -46,7 +48,8 @@ class Domain:
 
 def domain_of(text: str) -> Domain:
     """Return the inputs that a request allows."""
-    numbers, lengths = [], []
+    numbers: list[int] = []
+    lengths: list[int] = []
     for match in itertools.islice(_LEAST.finditer(text), 12):
         least = int(match[1]) + (match[2] == "<")
         (lengths if _LENGTH.search(match[3]) else numbers).append(least)

@@ -18,7 +18,7 @@ _LABEL = re.compile(
     rf"(?:(?:sample|example|test|the|for|beispiel|exemple|ejemplo|样例|示例)[ \t_]{{1,2}}+)?"
     rf"(?:(?P<input>{_INPUT})|(?P<output>{OUTPUT}))(?:[ \t]?\d{{1,2}}+)?[`*_\"]{{0,3}}+"
     rf"(?:[ \t]{{0,3}}+\([^()\n]{{1,20}}+\))?[ \t]{{0,3}}+"
-    rf"(?P<sign>[:：=]|-{{1,2}}>|(?=\r?\n))[ \t]{{0,3}}+[`*_]{{0,3}}+",
+    rf"(?P<sign>[:=]|-{{1,2}}>|(?=\r?\n))[ \t]{{0,3}}+[`*_]{{0,3}}+",
     re.IGNORECASE | re.MULTILINE,
 )
 _FENCE = re.compile(r"\s{0,20}+(?:```\w{0,12}+[ \t]*+\n?)?+\s{0,20}+[`*]{0,3}+")

@@ -10,7 +10,9 @@ from typing import Any
 
 from proxy.cascade.confidence.specification.records import LONGEST, Arguments
 
-_NUMBER = re.compile(r"[-+]?(?:\d[\d_]{0,60}+(?:\.\d{1,60}+)?+|\.\d{1,60}+)(?:[eE][-+]?\d{1,3}+)?+(?![\w.]*\w)")
+_NUMBER = re.compile(
+    r"[-+]?(?:\d[\d_]{0,60}+(?:\.\d{1,60}+)?+|\.\d{1,60}+)(?:[eE][-+]?\d{1,3}+)?+(?![\w.]*\w)"
+)
 _WORD = re.compile(r"(?:[Tt]rue|TRUE|[Ff]alse|FALSE|None|none|null|nil|NULL)\b")
 _PREFIXED = re.compile(r"[bBrRuU]{1,2}(?=[\"'])")
 _FOREIGN = re.compile(
@@ -102,7 +104,7 @@ def closing(text: str, start: int) -> int:
         if quote:
             if c == "\\":
                 i += 1
-            elif c == quote or c == "\n":
+            elif c in (quote, "\n"):
                 quote = ""
         elif c in "\"'":
             quote = c

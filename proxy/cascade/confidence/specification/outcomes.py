@@ -7,7 +7,7 @@ from proxy.cascade.confidence.specification.literals import Parser, skip, value_
 
 OUTPUT = (
     r"(?:(?:expected|sample|correct)[ _]?)?(?:outputs?|results?|return(?:s|ed)?(?: values?)?|answer|expected)"
-    r"|Ausgabe|Ergebnis|Rückgabe(?:wert)?|sortie|résultat|salida|resultado|saída|uscita|risultato|uitvoer|wyjście|çıktı"
+    r"|Ausgabe|Ergebnis|Rückgabe(?:wert)?|sortie|résultat|salida|resultado|saída|uscita|risultato|uitvoer|wyjście|ç\u0131kt\u0131"
     r"|вывод|выход(?:ные данные)?|результат|(?:期望|预期)?输出|輸出|返回值?|结果|出力|戻り値|출력|결과"
 )
 _VERB = (
@@ -25,7 +25,8 @@ _FILLER = (
     r"|die Liste|le|la|el|il|liste|lista|valeur|valor)\s{1,3}+){0,3}+"
 )
 _SAYS = re.compile(
-    rf"[`'\"*_)\]]{{0,3}}+(?:\s{{0,20}}+[,;]?)(?:\n[ \t]{{0,20}}+(?=\#|//|-|=|→|⇒|➞|[Oo]utput|[Rr]eturns|[`]{{0,2}}[Ss]hould))?+"
+    rf"[`'\"*_)\]]{{0,3}}+(?:\s{{0,20}}+[,;]?)"
+    rf"(?:\n[ \t]{{0,20}}+(?=\#|//|-|=|→|⇒|➞|[Oo]utput|[Rr]eturns|[`]{{0,2}}[Ss]hould))?+"
     rf"[ \t]{{0,20}}+(?:\#|//)?[ \t]{{0,20}}+"
     rf"(?:{_MAY}(?:{_VERB})(?!\w)|{_SIGN}|应该?返回|返回|等于|输出|得到|结果为|应为|为|は|が|を返す)"
     rf"\s{{0,3}}+(?:{_MAY}(?:{_VERB}|{OUTPUT})(?!\w)\s{{0,3}}+)?+(?:{_SIGN})?+\s{{0,3}}+{_FILLER}[`*]{{0,3}}+",
@@ -33,14 +34,16 @@ _SAYS = re.compile(
 )
 _COMMENT = re.compile(rf"[ \t]{{1,20}}+(?:\#|//)[ \t]{{0,4}}+(?:{OUTPUT})?[ \t:=]{{0,4}}+", re.IGNORECASE)
 _AFTER = re.compile(
-    r"[`'\"*_)\]]{0,4}+[ \t]{0,20}+(?:$|[\n|,;!?。；、，（(#]|\.(?!\d)|//|--|–|—|:\s|</"
-    r"|(?:because|zurück\w{0,5}|ausgeben|aus|sein|since|as|for|when|if|and|while|where|given|with|weil|da|denn|und|für|wenn|porque|ya que|y|para|si|pues"
+    r"[`'\"*_)\]]{0,4}+[ \t]{0,20}+(?:$|[\n|,;!?、(#]|\.(?!\d)|//|--|—|:\s|</"
+    r"|(?:because|zurück\w{0,5}|ausgeben|aus|sein|since|as|for|when|if|and|while|where|given|with"
+    r"|weil|da|denn|und|für|wenn|porque|ya que|y|para|si|pues"
     r"|parce|car|et|pour|perché|e|per|потому|так как|и|для)\b|因为|因為|当)",
     re.IGNORECASE,
 )
 _SUM = re.compile(r"[-+*/%^().\d \t]{1,80}+=[ \t]{0,4}+")
 _DISPUTED = re.compile(
-    r"\b(?:instead|but (?:it )?(?:should|must|expected|i expect)|rather than|wrong|incorrect|statt|sondern|au lieu|en vez|en lugar|вместо)\b|而不是|而非",
+    r"\b(?:instead|but (?:it )?(?:should|must|expected|i expect)|rather than|wrong|incorrect"
+    r"|statt|sondern|au lieu|en vez|en lugar|вместо)\b|而不是|而非",
     re.IGNORECASE,
 )
 _BROKEN = re.compile(

@@ -27,9 +27,7 @@ def _written(entry: str, arguments: Arguments) -> str | None:
     return call if len(call) <= LONGEST else None
 
 
-def probes(
-    entry: str, arguments: Sequence[Arguments], rng: random.Random, domain: Domain
-) -> Iterator[str]:
+def probes(entry: str, arguments: Sequence[Arguments], rng: random.Random, domain: Domain) -> Iterator[str]:
     """Yield calls with the given arguments, then with changed ones that the request allows."""
     seen: set[str] = set()
     # Half of the places are for changed ones, even if the request has many examples.
@@ -39,7 +37,8 @@ def probes(
         domain.empty or not all(Domain(None, False, ()).allows(v) for a in given for v in a.given),
         domain.numbers,
     )
-    changed = (_changed(rng.choice(given), rng, allowed) for _ in range(3 * MOST_PROBES) if given)
+    least = _least(given)
+    changed = (_changed(rng.choice(given), rng, allowed, least) for _ in range(3 * MOST_PROBES) if given)
     for candidate in itertools.chain(given, changed):
         call = _written(entry, candidate)
         if call is not None and call not in seen:
@@ -49,7 +48,21 @@ def probes(
             return
 
 
-def _changed(arguments: Arguments, rng: random.Random, domain: Domain) -> Arguments:
+def _least(given: Sequence[Arguments]) -> list[int | None]:
+    """Return the least number for each argument, if it is a natural number in each of several examples.
+
+    Many right programs never end on others. Numbers in lists are left alone, because their signs often matter.
+    """
+    out: list[int | None] = []
+    for values in zip(*([*a.given, *(v for _, v in a.named)] for a in given), strict=False):
+        naturals = len(values) > 1 and all(type(v) is int and v >= 0 for v in values)
+        out.append(min(1, *values) if naturals else None)
+    return out
+
+
+def _changed(
+    arguments: Arguments, rng: random.Random, domain: Domain, least: Sequence[int | None]
+) -> Arguments:
     values = [*arguments.given, *(v for _, v in arguments.named)]
     if not values:
         return arguments
@@ -57,7 +70,9 @@ def _changed(arguments: Arguments, rng: random.Random, domain: Domain) -> Argume
     for index, value in enumerate(values):
         if index == always or rng.random() < 0.4:
             changed = _mutated(value, rng, domain)
-            values[index] = changed if domain.allows(changed) else value
+            limit = least[index] if index < len(least) else None
+            if domain.allows(changed) and (limit is None or changed >= limit):
+                values[index] = changed
     count = len(arguments.given)
     names = [name for name, _ in arguments.named]
     return Arguments(tuple(values[:count]), tuple(zip(names, values[count:], strict=True)))
@@ -69,12 +84,23 @@ def _mutated(value: Any, rng: random.Random, domain: Domain) -> Any:
         case bool():
             return not value
         case int():
-            near = [value + 1, value - 1, -value, 0, 1, 2, value * 2, value * 3 + 1, value + 10, abs(value) // 2]
+            near = [
+                value + 1,
+                value - 1,
+                -value,
+                0,
+                1,
+                2,
+                value * 2,
+                value * 3 + 1,
+                value + 10,
+                abs(value) // 2,
+            ]
             chosen = rng.choice([*near, *domain.numbers[:6]])
             return chosen if abs(chosen) <= max(_GREATEST, abs(value) + 10) else value
         case float():
-            near = [value + 0.5, -value, 0.0, value * 2, float(round(value)), value / 3]
-            return rng.choice(near) if abs(value) < _GREATEST else -value
+            close = [value + 0.5, -value, 0.0, value * 2, float(round(value)), value / 3]
+            return rng.choice(close) if abs(value) < _GREATEST else -value
         case str():
             return rng.choice(_strings(rng))(value)[: max(_LONGEST_VALUE, len(value))]
         case bytes():
@@ -137,5 +163,4 @@ def _resized(values: list[Any], rng: random.Random, domain: Domain) -> list[Any]
         case 6:
             return values[1:]
         case _:
-            out = [_mutated(v, rng, domain) if rng.random() < 0.5 else v for v in values]
-            return out
+            return [_mutated(v, rng, domain) if rng.random() < 0.5 else v for v in values]

@@ -11,8 +11,9 @@ from proxy.cascade.confidence.specification.records import Arguments
 
 _INTRODUCED = re.compile(
     r"(?<!\w)(?:for|given|if|when|with|on|input|passed|für|bei|pour|si|para|per|se|для|если|当|对于|给定|输入|若|如果)\b"
-    r"[ \t]{0,3}+(?:(?:example|instance|the|an?|input|inputs|list|array|string|number|value|values|is|of|was|are|passed|called"
-    r"|given|with|zum Beispiel|Eingabe|die|der|l'entrée|la|el|entrada|liste|lista|时|:|,)[ \t]{1,3}+){0,5}+[:`*]{0,3}+[ \t]{0,2}+"
+    r"[ \t]{0,3}+(?:(?:example|instance|the|an?|input|inputs|list|array|string|number|value|values|is|of|was|are|passed"
+    r"|called|given|with|zum Beispiel|Eingabe|die|der|l'entrée|la|el"
+    r"|entrada|liste|lista|时|:|,)[ \t]{1,3}+){0,5}+[:`*]{0,3}+[ \t]{0,2}+"
     r"(?=[\"'\[({\d\-]|[A-Za-z_]\w{0,30}(?:\[\])?[ \t]{0,2}[=:][ \t]{0,2}[\"'\[({\d\-TF])",
     re.IGNORECASE,
 )
@@ -28,8 +29,8 @@ _SAYING = (
     r"|devolve|вернуть|возвращает|результат|返回|输出|结果|得到|是|为)"
 )
 _THEN = re.compile(
-    rf"[`'\"*)\]]{{0,3}}+[ \t]{{0,3}}+[,;:，]?\s{{0,3}}+"
-    rf"(?P<said>(?:(?:{_WORD}|{_SAYING})(?![A-Za-zÀ-ÿ])[ \t,:：]{{0,3}}+){{1,9}}+)[`*]{{0,3}}+[ \t]{{0,2}}+",
+    rf"[`'\"*)\]]{{0,3}}+[ \t]{{0,3}}+[,;:]?\s{{0,3}}+"
+    rf"(?P<said>(?:(?:{_WORD}|{_SAYING})(?![A-Za-zÀ-ÿ])[ \t,:]{{0,3}}+){{1,9}}+)[`*]{{0,3}}+[ \t]{{0,2}}+",
     re.IGNORECASE,
 )
 _SAID = re.compile(rf"(?<![A-Za-zÀ-ÿ]){_SAYING}(?![A-Za-zÀ-ÿ])", re.IGNORECASE)
@@ -46,8 +47,9 @@ _FOR = re.compile(
 )
 _LINE = re.compile(
     r"^[ \t>]{0,12}+(?:[-*•][ \t]{1,4}+|\d{1,2}+[.)][ \t]{1,4}+)?"
-    r"(?:(?:examples?|e\.g\.|for example|beispiele?|exemples?|ejemplos?|esempio|exemplo|пример|例如?|示例)[ \t]{0,2}+\d{0,2}+[ \t]{0,2}+"
-    r"[:：.,]?[ \t]{0,3}+)?[`*]{0,3}+(?=[\"'\[({\d\-TFN]|[A-Za-z_]\w{0,30}(?:\[\])?[ \t]{0,2}=)",
+    r"(?:(?:examples?|e\.g\.|for example|beispiele?|exemples?|ejemplos?|esempio|exemplo|пример|例如?|示例)"
+    r"[ \t]{0,2}+\d{0,2}+[ \t]{0,2}+"
+    r"[:.,]?[ \t]{0,3}+)?[`*]{0,3}+(?=[\"'\[({\d\-TFN]|[A-Za-z_]\w{0,30}(?:\[\])?[ \t]{0,2}=)",
     re.IGNORECASE | re.MULTILINE,
 )
 _ARROW = re.compile(r"[`*]{0,3}+[ \t]{0,8}+(?:={1,2}>|-{1,2}>|→|⇒|➞|⟶|⟹|➜|➔|↦)[ \t]{0,8}+[`*]{0,3}+")
@@ -97,4 +99,4 @@ def joined(pairs: list[Pair]) -> list[Pair]:
 
 
 def _closed(text: str, end: int) -> bool:
-    return text[end : end + 1] in ("", "\n", ".", ",", ";", ")", "`", "*", " ", "。", "，")
+    return text[end : end + 1] in ("", "\n", ".", ",", ";", ")", "`", "*", " ")

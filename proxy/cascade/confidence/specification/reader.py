@@ -3,13 +3,14 @@
 import itertools
 import random
 import re
+from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
 from proxy.cascade.confidence.specification import bridge, shown_tests, signature
-from proxy.cascade.confidence.specification.calls import called_in_text, check_of, stated_calls
-from proxy.cascade.confidence.specification.domain import domain_of
+from proxy.cascade.confidence.specification.calls import called_in_text, calls_of_any, check_of, stated_calls
+from proxy.cascade.confidence.specification.domain import Domain, domain_of
 from proxy.cascade.confidence.specification.labelled import Pair, labelled, table_rows
 from proxy.cascade.confidence.specification.literals import Parser
 from proxy.cascade.confidence.specification.probes import probes, written
@@ -29,15 +30,31 @@ _HEAD, _TAIL = 4000, 8000
 """How many characters at each end of a request are read."""
 _MOST_ENDS = 16
 _OTHER_FORMS = str.maketrans(
-    {"‘": "'", "’": "'", "“": '"', "”": '"', "−": "-", "\u00a0": " ", "（": "(", "）": ")", "\r": None, "\0": " "}
+    {
+        **dict.fromkeys("\u2018\u2019", "'"),
+        **dict.fromkeys("\u201c\u201d", '"'),
+        "\u2212": "-",
+        "\u2013": "-",
+        "\uff08": "(",
+        "\uff09": ")",
+        "\uff0c": ", ",
+        "\uff1a": ": ",
+        "\uff1b": "; ",
+        "\u3002": ". ",
+        "\u00a0": " ",
+        "\r": None,
+        "\0": " ",
+    }
 )
+"""Quotes, signs and punctuation of word processors and of Chinese texts, as a program writes them."""
 _ESCAPED = (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&amp;", "&"))
 _IMPORT = re.compile(r"^(?:from [\w.]+ import [^\n(]+|import [\w., ]+)$", re.MULTILINE)
 _LINKED = re.compile(r"\b(?:ListNode|TreeNode|Node)\b|\blinked list|\bbinary tree|链表|二叉树", re.IGNORECASE)
 """Values that no literal writes."""
 _SEVERAL = re.compile(
-    r"\b(?:in|with) any (?:valid )?order|also (?:a )?(?:valid|accepted|correct)|any (?:of them|valid|one of)|multiple (?:valid )?(?:answers"
-    r"|solutions)|more than one (?:answer|solution)|不考虑.{0,8}顺序|任意顺序|任意一|任何|也是.{0,12}(?:正确|有效|符合|满足)",
+    r"\b(?:in|with) any (?:valid )?order|also (?:a )?(?:valid|accepted|correct)|any (?:of them|valid|one of)"
+    r"|multiple (?:valid )?(?:answers|solutions)|more than one (?:answer|solution)|不考虑.{0,8}顺序"
+    r"|任意顺序|任意一|任何|也是.{0,12}(?:正确|有效|符合|满足)",
     re.IGNORECASE,
 )
 """Words by which a right program may return something else than the example."""
@@ -45,9 +62,27 @@ _IN_PLACE = re.compile(r"in[- ]place|not return anything|原地|就地", re.IGNO
 
 
 def specification(text: str) -> Specification | None:
-    """Read a request. Return `None` if it asks for no Python function, or shows no arguments for it."""
+    """Read a request. Return `None` if it asks for no function in Python that can be called with literals.
+
+    Without probes, the request asks for a function and shows no arguments for it.
+    """
     shown = text if len(text) <= _HEAD + _TAIL else f"{text[:_HEAD]}\n\n{text[-_TAIL:]}"
     return _specification(shown)
+
+
+def asked_probes(wanted: Specification, written_calls: str) -> tuple[str, ...]:
+    """Return the calls that the small model wrote when it was asked for inputs, and calls made from them.
+
+    Whatever it writes beside the calls is skipped. Its arguments have to be literals.
+    """
+    parser = Parser()
+    text = written_calls[:_HEAD].translate(_OTHER_FORMS)
+    given = list(dict.fromkeys(calls_of_any(text, parser)))
+    counts = Counter(len(a.given) + len(a.named) for a in given)
+    usual = max(counts, key=counts.__getitem__, default=0)
+    arguments = [a for a in given if usual and len(a.given) + len(a.named) == usual]
+    rng = random.Random(text.encode(errors="surrogatepass"))  # noqa: S311
+    return tuple(probes(wanted.entry, arguments, rng, Domain(None, True, ())))
 
 
 @lru_cache(maxsize=512)
@@ -69,7 +104,7 @@ def _specification(shown: str) -> Specification | None:
         arguments = list(made_inputs(wanted, text, domain, parser, rng))
     entry = _entry(wanted)
     calls = tuple(probes(entry, arguments, rng, domain))
-    if not calls:
+    if not calls and not signature.may_be_asked(wanted, text):
         return None
     checks = dict.fromkeys(e.check for e in examples if e.check and len(e.check) <= LONGEST)
     before, opened = _context(text, wanted, parser)

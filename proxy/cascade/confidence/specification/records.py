@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 MOST_CHECKS = 12
-MOST_PROBES = 24
+MOST_PROBES = 20
 LONGEST = 4000
 """The most characters of one example."""
 

@@ -176,5 +176,3 @@ def _closed(tree: ast.AST, entry: str, before: str, parser: Parser) -> bool:
     made = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     given = {n.arg for n in nodes if isinstance(n, ast.arg)}
     return used <= _ALLOWED | {entry} | made | given
-
-

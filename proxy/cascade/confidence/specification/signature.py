@@ -20,13 +20,18 @@ _QUOTE = r"[`'\"*]{0,3}+"
 _NAMED = (
     # function called `foo`, Funktion namens foo
     re.compile(
-        _FUNCTION + r"[^.\n]{0,60}?(?:\b(?:called|named|namens|genannt|heißt|nommée|appelée|llamada|denominada"
-        r"|chiamata|chamada|под названием|с именем)\b|名为|叫做|名前は)[ \t:]{0,3}+" + _QUOTE + r"([A-Za-z_]\w{0,60}+)"
+        _FUNCTION
+        + r"[^.\n]{0,60}?(?:\b(?:called|named|namens|genannt|heißt|nommée|appelée|llamada|denominada"
+        r"|chiamata|chamada|под названием|\u0441 именем)\b|名为|叫做|名前は)[ \t:]{0,3}+"
+        + _QUOTE
+        + r"([A-Za-z_]\w{0,60}+)"
     ),
     # function `foo(x)`, the method foo(x)
     re.compile(_FUNCTION + r"[ \t:]{0,3}+" + _QUOTE + r"([A-Za-z_]\w{0,60}+)" + _QUOTE + r"[ \t]{0,2}+\("),
     # function `foo` that, function foo_bar
-    re.compile(_FUNCTION + r"[ \t:]{0,3}+(?:[`'\"*]{1,3}+([A-Za-z_]\w{0,60}+)[`'\"*]|([a-z]{1,30}+_\w{1,50}+))"),
+    re.compile(
+        _FUNCTION + r"[ \t:]{0,3}+(?:[`'\"*]{1,3}+([A-Za-z_]\w{0,60}+)[`'\"*]|([a-z]{1,30}+_\w{1,50}+))"
+    ),
     # `foo(x)`, and a `foo` function
     re.compile(r"`([A-Za-z_]\w{0,60}+)(?:\([^`\n]{0,200}+\)[^`\n]{0,60}+`|`\s{1,3}+function)"),
 )
@@ -38,8 +43,13 @@ _FOREIGN = re.compile(
     r"|```(?:java|js|ts|c|cpp|go|rust|php|rb|cs|kt|swift|sql|sh)\b",
     re.MULTILINE,
 )
-_PYTHON = re.compile(r"\bpython|\bpytest\b|^[ \t]*+(?:>>>|def \w|async def \w|assert\b|from \w+ import )", re.I | re.M)
-_ASKS = re.compile(_FUNCTION + r"|\bprogram\b|\bcode\b|\bpython\b|代码|程序|编写|Programm|programme|programa", re.I)
+_PYTHON = re.compile(
+    r"\bpython|\bpytest\b|^[ \t]*+(?:>>>|def \w|async def \w|assert\b|from \w+ import )",
+    re.IGNORECASE | re.MULTILINE,
+)
+_ASKS = re.compile(
+    _FUNCTION + r"|\bprogram\b|\bcode\b|\bpython\b|代码|程序|编写|Programm|programme|programa", re.IGNORECASE
+)
 _KNOWN = frozenset(dir(builtins)) | {"approx", "assertEqual", "isclose", "sqrt", "main", "solution_of"}
 _MOST_CANDIDATES = 30
 
@@ -52,6 +62,11 @@ def foreign(text: str) -> bool:
 def asks_for_function(text: str) -> bool:
     """Return True if a request without a signature asks for a function, or at least for a program."""
     return _ASKS.search(text) is not None
+
+
+def may_be_asked(wanted: Signature, text: str) -> bool:
+    """Return True if a function has arguments that the small model can be asked for."""
+    return wanted.parameters != () and bool(wanted.name or re.search(_FUNCTION, text))
 
 
 def defined(text: str, parser: Parser) -> Signature | None:
@@ -155,7 +170,9 @@ def _parameters(written: str, parser: Parser) -> tuple[Parameter, ...] | None:
     ]
     for a, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
         out.append(
-            Parameter(name=a.arg, annotation=_source(a.annotation), optional=default is not None, by_name=True)
+            Parameter(
+                name=a.arg, annotation=_source(a.annotation), optional=default is not None, by_name=True
+            )
         )
     return tuple(out)
 

@@ -28,9 +28,11 @@ _TAKES = re.compile(
     r"\s{1,3}(?:in |of |the \w{1,12} of )?(?:as (?:its |an? )?(?:inputs?|arguments?|parameters?) )?",
     re.IGNORECASE,
 )
-_HOW_MANY = re.compile(r"(?:\s{0,3},?\s{0,2}(?:and |or )?)?(an?|the|one|two|three|2|3)\s{1,3}(?:given )?", re.IGNORECASE)
+_HOW_MANY = re.compile(
+    r"(?:\s{0,3},?\s{0,2}(?:and |or )?)?(an?|the|one|two|three|2|3)\s{1,3}(?:given )?", re.IGNORECASE
+)
 _DOCUMENTED = re.compile(
-    r"(?:^|[\s`*:])([A-Za-z_]\w{0,40})[`*]{0,3}\s{0,2}(?:\(|:|[-–]|is|as)\s{0,2}[`*]{0,3}"
+    r"(?:^|[\s`*:])([A-Za-z_]\w{0,40})[`*]{0,3}\s{0,2}(?:\(|:|-|is|as)\s{0,2}[`*]{0,3}"
     r"((?:[Ll]ist|[Tt]uple|[Dd]ict|[Ss]et|[Oo]ptional)\[[^\n\]]{1,40}\]+|[A-Za-z][A-Za-z \-]{1,40})"
 )
 _NAMES = {
@@ -38,8 +40,9 @@ _NAMES = {
     " base exp exponent power degree amount step val value num1 num2 n1 n2 max_value min_value total digit digits day month",
     "str": "s st str string text word sentence name char ch pattern substring sub prefix suffix phrase message password str1"
     " str2 s1 s2 string1 string2 word1 word2 line paragraph input_string input_str text1 text2 binary roman email",
-    "List[int]": "arr array nums numbers lst list l li ls xs ys values items data elements seq sequence integers prices heights"
-    " scores ages lst1 lst2 list1 list2 arr1 arr2 nums1 nums2 a_list input_list my_list num_list vec weights stack queue",
+    "List[int]": "arr array nums numbers lst list l li ls xs ys values items data elements seq sequence integers prices"
+    " heights scores ages lst1 lst2 list1 list2 arr1 arr2 nums1 nums2 a_list input_list my_list"
+    " num_list vec weights stack queue",
     "List[str]": "words strings names strs texts sentences lines tokens",
     "List[List[int]]": "matrix grid board mat lists intervals points edges arrays rows matrix1 matrix2",
     "Dict[str, int]": "d dict dictionary mapping dct dict1 dict2 counts my_dict",
@@ -94,7 +97,17 @@ class Values:
         ints = [0, 1, 2, 3, 4, 5, 7, 8, 10, 12, 16, 25, 31, 100, -1, -2, -7, *domain.numbers]
         self._ints = list(filter(domain.allows, ints)) or ints
         quoted = [m[1] or m[2] for m in itertools.islice(_QUOTED.finditer(text), 8)]
-        self._strings = ["", "a", "abcab", "Hello World", "12321", "aAbB cC", "racecar", "The quick, brown fox!", *quoted]
+        self._strings = [
+            "",
+            "a",
+            "abcab",
+            "Hello World",
+            "12321",
+            "aAbB cC",
+            "racecar",
+            "The quick, brown fox!",
+            *quoted,
+        ]
 
     def of(self, annotation: str, parser: Parser) -> Maker | None:
         """Return a maker of values, or `None` if the annotation is unknown."""
@@ -168,7 +181,9 @@ class Values:
                 return lambda rng: set(map(_hashable, _some(of, rng)))
             if name in ("dict", "mapping", "defaultdict", "counter"):
                 value = self._of(parts[1], depth + 1) if len(parts) > 1 else self._named("int", depth)
-                return None if value is None else lambda rng: {_hashable(k): value(rng) for k in _some(of, rng)}
+                return (
+                    None if value is None else lambda rng: {_hashable(k): value(rng) for k in _some(of, rng)}
+                )
         except TypeError:
             return None
         return None
