@@ -77,7 +77,7 @@ def asked_probes(wanted: Specification, written_calls: str) -> tuple[str, ...]:
     """
     parser = Parser()
     text = written_calls[:_HEAD].translate(_OTHER_FORMS)
-    given = list(dict.fromkeys(calls_of_any(text, parser)))
+    given = list(calls_of_any(text, parser))
     counts = Counter(len(a.given) + len(a.named) for a in given)
     usual = max(counts, key=counts.__getitem__, default=0)
     arguments = [a for a in given if usual and len(a.given) + len(a.named) == usual]
