@@ -5,13 +5,14 @@ makes with the `Unsure` returned here.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from proxy.cascade import prompts
 from proxy.cascade.fields import small_body
 from proxy.cascade.guideline import GuidelineRequest
 from proxy.cascade.kinds import answer_form
+from proxy.cascade.inputs import InputsRequest
 from proxy.cascade.prompts import Messages
 from proxy.cascade.protocols import Estimator, LargePlanner, SmallRequest, SmallTier
 from proxy.cascade.sampling import Verdict, draw
@@ -86,6 +87,8 @@ async def decide(
         return await small.generate(SmallRequest(1, "executor", index, body))
 
     request = GuidelineRequest(planner, {**task.body, "messages": prompts.guideline_request(messages, tools)})
+    inputs = InputsRequest(small, task, policy, estimator)
+    task = replace(task, inputs=inputs.result)
     may_plan = policy.plans == "all" and policy.max_stage > 1
 
     def plan_ahead(chance: float) -> None:
@@ -110,6 +113,7 @@ async def decide(
         except NoBudgetError as e:
             return _unsure(1, first, stopped=str(e))
     finally:
+        await inputs.cancel()
         written = await request.cancel()
         cascade_log.guideline = kept.guideline if written is None else written
     if not isinstance(guideline, str):

@@ -11,7 +11,7 @@ from contextlib import nullcontext
 
 from proxy.cascade import tasks
 from proxy.cascade.kinds import KINDS, estimator_for
-from proxy.cascade.protocols import Estimator, Runner
+from proxy.cascade.protocols import AsksInputs, Estimator, Runner
 from proxy.cascade.types import Ballot, Json, Sample, Standing, Task, TaskKind
 
 log = logging.getLogger(__name__)
@@ -40,6 +40,7 @@ class Guarded:
     def __init__(self, inner: Estimator, report: Report, seconds: float | None = VOTE_SECONDS) -> None:
         self.default_thresholds = inner.default_thresholds
         self.forms = inner.forms
+        self.asks_inputs = isinstance(inner, AsksInputs) and inner.asks_inputs
         self._inner = inner
         self._report = report
         self._seconds = seconds

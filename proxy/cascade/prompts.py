@@ -14,6 +14,10 @@ GUIDELINE = (
     "watch for: no code, no list, no calculation, and never the answer or a part of it. If that is plain without being "
     f"told, write only: {NO_PLAN}"
 )
+INPUTS = (
+    "Do not solve this yet. Write five different calls of the function that is asked for, one on each line, with literal "
+    "arguments as in Python. Choose usual inputs and limits. Write no results and no other text."
+)
 WITH_GOAL = "Goal: {goal}"
 WITH_GUIDELINE = "Guideline: {guideline}"
 WITH_PLAN = "Answer now, in exactly the form asked for above."
@@ -44,6 +48,11 @@ Messages = list[dict[str, Any]]
 def goal_request(messages: Sequence[Mapping[str, Any]], tools: str) -> Messages:
     """Return the messages that ask the small planner for a goal."""
     return appended(messages, _lines(tools, GOAL))
+
+
+def inputs_request(messages: Sequence[Mapping[str, Any]]) -> Messages:
+    """Return the messages that ask the small planner for inputs of a function."""
+    return appended(messages, INPUTS)
 
 
 def guideline_request(messages: Sequence[Mapping[str, Any]], tools: str) -> Messages:

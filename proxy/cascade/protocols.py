@@ -5,7 +5,7 @@ The stages and their roles come from COPE, arXiv 2506.11578. Each estimator name
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from proxy.cascade.types import Ballot, Behaviour, Guideline, Json, Program, Sample, Standing, Task
 from proxy.records import Role, Stage
@@ -54,6 +54,13 @@ class Estimator(Protocol):
         A vote share asks for the fewest samples that can end the ballot if all of them join the leading group.
         """
         ...
+
+
+@runtime_checkable
+class AsksInputs(Protocol):
+    """An estimator that may need inputs of a function from the small model: `Task.inputs`."""
+
+    asks_inputs: bool
 
 
 class Runner(Protocol):

@@ -1,8 +1,8 @@
 """The records that flow through the cascade."""
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from typing import Any, Final, Literal
 
@@ -28,12 +28,14 @@ class TaskKind(StrEnum):
 class Task:
     """A chat request as the cascade sees it.
 
-    `body` is the client's decoded request. `text` is the last user message as plain text.
+    `body` is the client's decoded request. `text` is the last user message as plain text. `inputs` returns the calls that
+    the small model wrote when it was asked for inputs of the function, or "". It is `None` if nobody asked.
     """
 
     kind: TaskKind
     body: Json
     text: str
+    inputs: Callable[[], Awaitable[str]] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

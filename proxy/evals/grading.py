@@ -10,9 +10,9 @@ import msgspec
 from proxy.cascade import prompts
 from proxy.cascade.confidence.canonical import dumps, parse
 from proxy.cascade.confidence.choice import letter
-from proxy.cascade.confidence.examples import specification
 from proxy.cascade.confidence.mathematics import equivalent, final_answer, normalised
 from proxy.cascade.confidence.program import source_of
+from proxy.cascade.confidence.specification import specification
 from proxy.cascade.protocols import Runner
 from proxy.cascade.tasks import options
 from proxy.cascade.types import Json, Program, TaskKind

@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 SECONDS_LOAD, SECONDS_CHECK, SECONDS_PROBE = 2.0, 3.0, 0.25
 """Processor time, so that a busy machine does not change the report on a program."""
-SECONDS_PROBES = 2.0
+SECONDS_PROBES = 1.0
 MOST_CHARACTERS, MOST_PRINTED, MOST_YIELDED = 2000, 1000, 100
 
 # System calls that start processes, reach the network, take memory that no limit counts, or gain privileges. The numbers are
@@ -145,11 +145,12 @@ def _called(call: str, namespace: dict[str, Any]) -> str:
     """Make a call and write its value. If it returns None, write its output and its changed arguments."""
     name = call.partition("(")[0]
     function = eval(name, namespace)  # noqa: S307
-    arguments = eval(call, {name: lambda *given: given})  # noqa: S307
+    arguments = eval(call, {name: lambda *given, **named: (given, named)})  # noqa: S307
+    given, named = arguments
     before = _text(arguments)
     printed = io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace", write_through=True)
     with contextlib.redirect_stdout(printed):
-        value = _text(function(*arguments))  # an iterator runs only while it is read
+        value = _text(function(*given, **named))  # an iterator runs only while it is read
     if value != "None":
         return value
     printed.seek(0)

@@ -1,15 +1,13 @@
 """Code that can be run: what a request shows of it, and how samples are compared by what they do."""
 
 import asyncio
-import time
+from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from proxy.cascade.confidence.behaviour import BehaviourEstimator
-from proxy.cascade.confidence.examples import specification
 from proxy.cascade.confidence.program import program_label
+from proxy.cascade.confidence.specification import specification
 from proxy.cascade.kinds import estimator_for
 from proxy.cascade.types import Ballot, Sample, Task, TaskKind
 from proxy.pricing.prices import Usage
@@ -69,48 +67,20 @@ def test_specification_of_request(text, entry, checks):
 
 @pytest.mark.parametrize(
     "text",
-    ["Write a poem.", "Write a function that adds.", "def f(x):\n    '''No idea.'''", "assert len(x) == 3"],
+    [
+        "Write a poem.",
+        "Write a JavaScript function f. f(1) === 2",
+        "Write a Java method.\nInput: 2\nOutput: 4",
+        "assert len(x) == 3",
+        "def f():\n    '''No arguments.'''",
+        "class Stack:\n    def push(self, x): ...\n    def pop(self): ...",
+        "class Solution:\n    def reverse(self, head: Optional[ListNode]) -> Optional[ListNode]:",
+    ],
 )
 def test_nothing_to_call(text):
     """Such code is compared as text."""
     assert specification(text) is None
     assert not isinstance(estimator_for(task(text), Sandbox()), BehaviourEstimator)
-
-
-@given(
-    st.text(max_size=300)
-    | st.lists(
-        st.sampled_from(["def f(", "x", "):", "\n", ">>> ", "f(", ")", "assert ", "==", "'''", "1", "->"]),
-        max_size=30,
-    ).map("".join)
-)
-def test_any_text_is_read(text):
-    """Whatever a client sends, it is a specification or none, and the same one each time."""
-    assert specification(text) == specification(text)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "def f(x):\n" + "f(" * 4000,
-        "def f(x):\n" + "f(1)x=" * 1300,
-        "def f(x):\n (\n" + " a,\n" * 1900,
-        "def f(x):\n" + "f(1) == 1, " * 700,
-        "def f(x):\n" + "a\n" * 4000,
-        "def f(x):\n    '''" + "\n" * 7000,
-        "assert f(1) == 1\n" * 450,
-        ">>> f(1)\n1\n" * 700 + "def f(x):\n",
-        "assert f(" + "[" * 3000 + "]" * 3000 + ") == 1",
-        "assert f(" + "-" * 3900 + "1) == 1",
-        "def f(x: " + "List[" * 900 + "int" + "]" * 900 + "): pass",
-    ],
-    ids=lambda text: text[:24],
-)
-def test_no_text_takes_long(text):
-    """What a hostile client sends is read in bounded time, and without an error."""
-    began = time.process_time()
-    specification(text)
-    assert time.process_time() - began < 5
 
 
 def test_equal_behaviour_votes_alike():
@@ -191,6 +161,69 @@ def test_failed_example_has_no_vote(content):
     assert vote(MBPP, content) is None
 
 
+@pytest.mark.parametrize(
+    ("asked", "right", "wrong"),
+    [
+        (
+            "class Solution:\n    def add(self, a: int, b: int) -> int:\n\nInput: a = 1, b = 2\nOutput: 3",
+            "class Solution:\n    def add(self, a: int, b: int) -> int:\n        return a + b",
+            "class Solution:\n    def add(self, a: int, b: int) -> int:\n        return a * b",
+        ),
+        (
+            "async def add(a: int, b: int) -> int:\n    '''add(1, 2) -> 3'''\n",
+            "async def add(a, b):\n    return a + b",
+            "async def add(a, b):\n    return a - b",
+        ),
+        (
+            "Write a function.\nExample 1:\nInput: a = 1, b = 2\nOutput: 3",
+            "def helper(a):\n    return a\n\ndef anything(x, y):\n    return helper(x) + y",
+            "def anything(x, y):\n    return x",
+        ),
+        (
+            "Sort a list in-place with a Python function.\nInput: nums = [2, 1]\nOutput: [1, 2]",
+            "def sort(nums):\n    nums.sort()",
+            "def sort(nums):\n    sorted(nums)",
+        ),
+        (
+            "Write a function called add(a, *, b). add(a=1, b=2) gives 3",
+            "def add(a, *, b):\n    return a + b",
+            "def add(a, *, b):\n    return a",
+        ),
+    ],
+    ids=["method", "coroutine", "no name", "in place", "by name"],
+)
+def test_function_is_found(asked, right, wrong):
+    """Methods, coroutines, functions without a name in the request and those that change a list are run alike."""
+    fenced = "```python\n{}\n```"
+    assert vote(asked, fenced.format(right)) == vote(asked, fenced.format(f"# again\n{right}")) is not None
+    assert vote(asked, fenced.format(wrong)) is None
+
+
+def test_constant_is_no_evidence():
+    """Without an example, programs that return one value for every input are compared as text."""
+    lazy = "```python\ndef parity(n):\n    return False\n```"
+    assert vote("def parity(n: int) -> bool:\n    '''Is it odd?'''\n", lazy) == program_label(lazy)
+
+
+def test_asked_inputs_are_probes():
+    """Where a request shows no arguments, programs run on the calls that the small model wrote."""
+
+    async def written():
+        return "1. `f([3, 1])`\nf([2]) -> 5\nHere: f(x)\nf([7, 7, 1])"
+
+    asked = replace(task("def f(thing):\n    '''Sum.'''\n"), inputs=written)
+    estimator = BehaviourEstimator(Sandbox(), shown=False, asks_inputs=True)
+    contents = (
+        "def f(t):\n    return sum(t)",
+        "def f(t):\n    return sum(t, 0)",
+        "def f(t):\n    return len(t)",
+    )
+    votes = [asyncio.run(estimator.vote(asked, sample(c), ())) for c in contents]
+    assert votes[0] == votes[1] is not None
+    assert votes[2] not in (None, votes[0])
+    assert asyncio.run(estimator.vote(replace(asked, inputs=None), sample(contents[0]), ())) is None
+
+
 def test_body_continues_request():
     """A completion in the old style is as good as a whole function."""
     body = vote(HUMANEVAL, "    return [v + 1 for v in values]")
@@ -214,10 +247,10 @@ def test_all_samples_fail():
 
 
 @pytest.mark.parametrize(
-    ("shown", "confidences"), [(True, [0.625, 0.75, 0.875, 1.0]), (False, [0.25, 0.5, 0.75, 1.0])]
+    ("shown", "confidences"), [(True, [0.125, 0.75, 0.875, 1.0]), (False, [0.0625, 0.25, 0.5625, 1.0])]
 )
-def test_passed_examples_are_half(shown, confidences):
-    """The other half is agreement; without examples there is only that."""
+def test_confidence_needs_agreement(shown, confidences):
+    """Passed examples are half of it for two that agree; without examples, two of four are not enough."""
     estimator = BehaviourEstimator(Sandbox(), shown=shown)
     for count, expected in enumerate(confidences, start=1):
         votes = ("a",) * count + (None,) * (4 - count)

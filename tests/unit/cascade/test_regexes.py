@@ -13,7 +13,7 @@ import pytest
 
 PROXY = Path(importlib.import_module("proxy").__file__).parent
 SOURCES = [
-    *sorted((PROXY / "cascade" / "confidence").glob("*.py")),
+    *sorted((PROXY / "cascade" / "confidence").rglob("*.py")),
     PROXY / "cascade" / "tasks.py",
     PROXY / "cascade" / "toolcalls.py",
     PROXY / "cascade" / "schemas.py",
