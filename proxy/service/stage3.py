@@ -10,7 +10,7 @@ from proxy.errors import ApiError
 from proxy.formats.base import Conversation, Format
 from proxy.formats.lenient import decode_object, encode, with_members
 from proxy.pricing.prices import Usage, cost
-from proxy.pricing.tokens import count_text
+from proxy.pricing.tokens import byte_length, count_text
 from proxy.service.conversations import remember
 from proxy.service.exchange import Exchange, end_stream, send_event
 from proxy.service.facts import cope_object, response_headers
@@ -59,9 +59,12 @@ async def _answer_with(exchange: Exchange, model: LargeModel, guideline: str | N
     """Pay for one answer of a large model and send it."""
     request, request_log, format_ = exchange.request, exchange.request_log, exchange.request.format
     body, plan_tokens = exchange.body, 0
+    # The size of a conversation that was filled in is not known.
+    size = request.size if body is request.body else None
     if guideline is not None and isinstance(format_, Conversation):
         body = format_.with_guideline(body, guideline)
         plan_tokens = count_text(model.id, guideline)
+        size = None if size is None else size + byte_length(guideline)
     limits = await call_limits(
         exchange.spending,
         model,
@@ -69,7 +72,7 @@ async def _answer_with(exchange: Exchange, model: LargeModel, guideline: str | N
         body,
         default_output=exchange.state.settings.large.max_output_tokens,
         context_tokens=exchange.context_tokens,
-        size=request.size,
+        size=size,
     )
     async with paid(
         exchange.spending,

@@ -24,6 +24,8 @@ from proxy.spending.scopes import budgets_of
 
 log = logging.getLogger(__name__)
 
+MUCH_ROOM = 64
+"""A budget has much room if it could pay for this many calls."""
 MOST_OPENED = 10_000
 """How many sessions are remembered as open. After that they are opened again, which changes nothing."""
 
@@ -34,6 +36,10 @@ class Budget(Protocol):
     @property
     def limited(self) -> bool:
         """Whether any limit may apply."""
+        ...
+
+    def has_much_room(self, amount: int) -> bool:
+        """Whether a call of this amount, in nano-USD, is small beside what is left, so that it need not be exact."""
         ...
 
     async def reserve(self, call_id: str, model: str, amount: int, least: int) -> int:
@@ -88,6 +94,16 @@ class RequestBudget:
         if len(self.opened) > MOST_OPENED:
             self.opened.clear()
         self.opened.add(known)
+
+    def has_much_room(self, amount: int) -> bool:
+        """Whether an amount fits into the request's own budget, and is small beside the rest of the shared ones.
+
+        Their rest is that of this process's last reservation. If there was none, the answer is no.
+        """
+        if (own := self._own()) is not None and own < amount:
+            return False
+        shared = self._shared(now())
+        return not shared or amount * MUCH_ROOM <= (self.writer.last_left(shared) or 0)
 
     async def reserve(self, call_id: str, model: str, amount: int, least: int) -> int:
         """Reserve money for a paid call in every budget that applies. See `Budget.reserve`.
