@@ -113,6 +113,7 @@ async def _relay_stream(
     speaks, objects = bool(exchange.body.get("audio")), set[str]()
     held_back: list[_Chunk] = []
     made: Json = {}
+    begun = False
     async with aclosing(stream(call, body)) as chunks:  # closed before the call is settled
         async for data, chunk in chunks:
             if "id" in chunk or "response" in chunk:
@@ -127,9 +128,10 @@ async def _relay_stream(
             elif _may_be_last(format_, chunk, held_back):
                 held_back.append((data, chunk))
                 continue
-            request_log.upstream_headers = call.headers
-            await exchange.reply.open(response_headers(request_log, final=False))
-            request_log.note_first_token()
+            if not begun:
+                begun, request_log.upstream_headers = True, call.headers
+                await exchange.reply.open(response_headers(request_log, final=False))
+                request_log.note_first_token()
             for earlier in held_back:
                 await _send_chunk(exchange, *earlier)
             held_back = []
@@ -175,8 +177,9 @@ async def _send_complete(exchange: Exchange, call: PaidCall, raw: bytes, plan_to
             request_log.answer = encode(decoded.get("choices", decoded.get("output"))).decode()
         await _remember_answer(exchange, call, decoded)
     request_log.note_first_token()
-    body = format_.with_facts(raw, plan_tokens, cope_object(request_log))
-    await exchange.reply.json(200, response_headers(request_log, final=True), body)
+    facts = cope_object(request_log)
+    body = format_.with_facts(raw, plan_tokens, facts)
+    await exchange.reply.json(200, response_headers(request_log, final=True, members=facts), body)
 
 
 async def _remember_answer(exchange: Exchange, call: PaidCall, answer: Any) -> None:

@@ -71,6 +71,8 @@ class RequestBudget:
     reserved: int = 0
     _open: dict[str, int] = field(default_factory=dict)
     _left: int | None = None  # of the shared budgets, when this request last reserved or settled
+    _minute: int = -1
+    _refs: tuple[BudgetRef, ...] = ()  # the shared budgets in this minute
 
     @property
     def limited(self) -> bool:
@@ -193,4 +195,7 @@ class RequestBudget:
         return None if own is None else max(0, own - self.spent - self.reserved)
 
     def _shared(self, at: datetime) -> tuple[BudgetRef, ...]:
-        return budgets_of(self.settings.budgets, self.payer, self.zone, at)
+        minute = int(at.timestamp()) // 60  # windows begin with a minute
+        if minute != self._minute:
+            self._minute, self._refs = minute, budgets_of(self.settings.budgets, self.payer, self.zone, at)
+        return self._refs
