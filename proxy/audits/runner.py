@@ -7,7 +7,7 @@ from the audits' own budget.
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -61,7 +61,7 @@ class BufferedReply:
         """Refuse to stream."""
         raise AssertionError("an audit is never streamed")
 
-    async def event(self, data: bytes, name: str | None = None) -> None:
+    async def events(self, events: Sequence[tuple[bytes, str | None]]) -> None:
         """Refuse to stream."""
         raise AssertionError("an audit is never streamed")
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +20,7 @@ from proxy.backends.error_bodies import (
 from proxy.errors import upstream_broken, upstream_invalid
 from proxy.formats.converted import as_complete, as_events
 from proxy.formats.lenient import decode_object, encode
-from proxy.formats.sse import DONE, MAX_EVENT_BYTES
+from proxy.formats.sse import DONE, MAX_EVENT_BYTES, EventSplitter
 
 HOLD_S = 0.5
 """How long the events before the first text are held back. An error that follows them at once is then still a status."""
@@ -37,6 +38,7 @@ class UpstreamResponse:
     complete: bytes = b""
     """The complete answer, if no stream was asked for."""
     held: list[bytes] = field(default_factory=list)
+    """The payloads of a stream that were read while it was opened."""
     following: "EventReader | None" = None
     checked: Callable[[bytes], bytes] = bytes
 
@@ -49,51 +51,62 @@ class UpstreamResponse:
         """Return a complete answer."""
         return self.complete
 
-    async def events(self) -> AsyncIterator[bytes]:
-        """Yield the payloads of a streamed answer. An error among them has the form of its endpoint."""
-        for data in self.held:
-            yield data
-        while self.following is not None and (following := await self.following.next()) is not None:
-            yield self.checked(following)
+    async def more(self) -> list[bytes] | None:
+        """Return the next payloads of a streamed answer, those of one read together, or None at its end.
 
-    async def close(self) -> None:
-        """Stop reading."""
-        if self.following is not None:
-            await self.following.close()
+        An error among them has the form of its endpoint. If this is cancelled, the next call loses nothing.
+
+        Raises:
+            aiohttp.ClientError, OSError, ValueError: the stream breaks off, or cannot be read.
+        """
+        if self.held:
+            held, self.held = self.held, []
+            return held
+        found = None if self.following is None else await self.following.more()
+        return None if found is None else [self.checked(data) for data in found]
 
 
 class EventReader:
-    """Read the payloads of a stream, with a time limit that loses nothing."""
+    """Read the payloads of a stream. A time limit, or a cancelled read, loses nothing."""
 
-    def __init__(self, events: AsyncIterator[bytes]) -> None:
-        self._events = events
-        self._task: asyncio.Task[bytes | None] | None = None
+    def __init__(
+        self,
+        content: aiohttp.StreamReader,
+        splitter: EventSplitter,
+        head: bytes = b"",
+        *,
+        ended: bool = False,
+    ) -> None:
+        self._content, self._splitter, self._ended = content, splitter, ended
+        self._ready = deque(splitter.feed(head))
+        if ended:
+            self._ready.extend(splitter.end())
+
+    async def more(self) -> list[bytes] | None:
+        """Return the payloads of the next read that has any, or None at the end of the stream."""
+        if not await self._fill():
+            return None
+        found, self._ready = list(self._ready), deque()
+        return found
 
     async def next(self, timeout_s: float | None = None) -> bytes | None:
         """Return the next payload, or None at the end.
 
         Raises:
-            TimeoutError: none came in time. The next call waits on.
+            TimeoutError: none came in time.
         """
-        if timeout_s is None and self._task is None:
-            return await anext(self._events, None)
-        if self._task is None:
-            self._task = asyncio.ensure_future(self._read())
-        task = self._task
-        done, _ = await asyncio.wait({task}, timeout=timeout_s)
-        if not done:
-            raise TimeoutError
-        self._task = None
-        return task.result()
+        if not self._ready:
+            async with asyncio.timeout(timeout_s):
+                await self._fill()
+        return self._ready.popleft() if self._ready else None
 
-    async def _read(self) -> bytes | None:
-        return await anext(self._events, None)
-
-    async def close(self) -> None:
-        """Stop a read that is under way."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+    async def _fill(self) -> bool:
+        """Read until a payload is ready. Return False at the end of the stream."""
+        while not self._ready and not self._ended:
+            piece = await self._content.readany()
+            self._ended = not piece
+            self._ready.extend(self._splitter.feed(piece) if piece else self._splitter.end())
+        return bool(self._ready)
 
 
 async def open_complete(api: Api, path: str, response: aiohttp.ClientResponse) -> UpstreamResponse:
@@ -115,9 +128,7 @@ async def open_unchecked(api: Api, response: aiohttp.ClientResponse) -> Upstream
     """Read a stored object, or its stream, as it is. An error in it belongs to the object."""
     headers = api.response_headers(response.headers)
     if response.content_type == "text/event-stream":
-        return UpstreamResponse(
-            headers=headers, following=EventReader(api.events(response.content.iter_any()))
-        )
+        return UpstreamResponse(headers=headers, following=EventReader(response.content, api.splitter()))
     return UpstreamResponse(headers=headers, complete=api.read(await response.read()))
 
 
@@ -131,22 +142,18 @@ async def open_stream(
     Raises:
         ApiError: the response is, or begins with, an error.
     """
-    pieces = response.content.iter_any()
-    head = b""
-    async for piece in pieces:
+    head, ended = b"", False
+    begun = b""
+    while not ended and len(begun) <= max(map(len, _FIELDS)) and len(head) <= MAX_EVENT_BYTES:
+        piece = await response.content.readany()
+        ended = not piece
         head += piece
         begun = head.lstrip(b"\xef\xbb\xbf \t\r\n")
-        if len(begun) > max(map(len, _FIELDS)) or len(head) > MAX_EVENT_BYTES:
-            break
     headers = api.response_headers(response.headers)
-    if not _is_stream(head.lstrip(b"\xef\xbb\xbf \t\r\n")):
-        return await _as_stream(api, path, response, _after(head, pieces))
-    reader = EventReader(api.events(_after(head, pieces)))
-    try:
-        held = await _hold_back(api, response, reader)
-    except BaseException:
-        await reader.close()
-        raise
+    if not _is_stream(begun):
+        return await _as_stream(api, path, response, head)
+    reader = EventReader(response.content, api.splitter(), head, ended=ended)
+    held = await _hold_back(api, response, reader)
 
     def checked(data: bytes) -> bytes:
         return _checked(api, path, data, failed)
@@ -158,17 +165,9 @@ def _is_stream(begun: bytes) -> bool:
     return begun.startswith(_FIELDS)
 
 
-async def _after(head: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield head
-    async for piece in pieces:
-        yield piece
-
-
-async def _as_stream(
-    api: Api, path: str, response: aiohttp.ClientResponse, pieces: AsyncIterator[bytes]
-) -> UpstreamResponse:
-    body = bytearray()
-    async for piece in pieces:
+async def _as_stream(api: Api, path: str, response: aiohttp.ClientResponse, head: bytes) -> UpstreamResponse:
+    body = bytearray(head)
+    while piece := await response.content.readany():
         body += piece
         if len(body) > MAX_EVENT_BYTES:
             raise upstream_invalid()
@@ -184,7 +183,8 @@ async def _as_stream(
 async def _put_together(api: Api, path: str, response: aiohttp.ClientResponse, raw: bytes) -> bytes:
     events = []
     generated = False
-    async for data in api.events(_once(raw)):
+    splitter = api.splitter()
+    for data in [*splitter.feed(raw), *splitter.end()]:
         event = decode_object(data)
         if not event:
             continue
@@ -197,10 +197,6 @@ async def _put_together(api: Api, path: str, response: aiohttp.ClientResponse, r
     if answer is None:
         raise upstream_broken()
     return encode(answer)
-
-
-async def _once(raw: bytes) -> AsyncIterator[bytes]:
-    yield raw
 
 
 async def _hold_back(api: Api, response: aiohttp.ClientResponse, reader: EventReader) -> list[bytes]:

@@ -98,7 +98,6 @@ class Upstream:
                         log.warning("%s: %d %s", URL(url).origin(), e.status, e.code or e.type)
                         raise
                 else:
-                    open_until.push_async_callback(answer.close)
                     self.breaker.succeeded()
                     self._output_limit.accepted(sent, after_refusal=refusal is not None)
                     yield answer
@@ -164,7 +163,6 @@ class Upstream:
                 raise
             except (aiohttp.ClientError, OSError) as e:
                 raise upstream_broken() from e
-            open_until.push_async_callback(answer.close)
             self.breaker.succeeded()
             yield answer
 

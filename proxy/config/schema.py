@@ -4,6 +4,7 @@ The docstrings of sections and fields are the text of docs/configuration.md. `ma
 """
 
 from decimal import Decimal
+from functools import cached_property
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
@@ -322,7 +323,7 @@ class Ledger(Section, frozen=True, kw_only=True):
     """Reaction when the database is unavailable and the folder is full: refuse requests or continue without records."""
 
 
-class Settings(Section, frozen=True, kw_only=True):
+class Settings(Section, frozen=True, kw_only=True, dict=True):
     """All settings."""
 
     server: Server = Server()
@@ -337,7 +338,7 @@ class Settings(Section, frozen=True, kw_only=True):
     budgets: Budgets = Budgets()
     ledger: Ledger = Ledger()
 
-    @property
+    @cached_property
     def large_models(self) -> dict[str, LargeModel]:
         """Every large model by its name for clients. The default comes first."""
         own = dict.fromkeys((self.large.model, *self.large.models))

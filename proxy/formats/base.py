@@ -1,7 +1,7 @@
 """The format of an endpoint: how its requests and answers look. Each format is one module, and all share one service."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 
@@ -32,6 +32,12 @@ class CallLimits:
     field: str | None = None
     choices: int = 1
     prompt: int = 0
+    count: Callable[[], Awaitable[int]] | None = None
+    """Counts the prompt in tokens, if `prompt` is its limit in bytes."""
+
+    async def counted(self) -> "CallLimits":
+        """Return these limits with the prompt in tokens."""
+        return self if self.count is None else replace(self, prompt=await self.count(), count=None)
 
     def within(self, body: Json, output: int) -> dict[str, Any]:
         """Return the body with its output limited to `output` tokens for all choices together, under one name only."""
@@ -144,8 +150,11 @@ class Format(Protocol):
         """Return the limits of a call. `default_output` applies if the client gives no limit."""
         ...
 
-    def count(self, model: str, body: Json) -> int:
-        """Return an upper limit of the prompt in tokens. It takes milliseconds, so call it in a thread."""
+    def count(self, model: str, body: Json, *, in_bytes: bool = False) -> int:
+        """Return an upper limit of the prompt in tokens. It takes milliseconds for a long one: call it in a thread then.
+
+        With `in_bytes` each text counts with its bytes. That is quick, and never less than the count of tokens.
+        """
         ...
 
     def is_answer(self, decoded: Json) -> bool:

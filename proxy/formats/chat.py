@@ -69,9 +69,9 @@ class Chat(ChunkedFormat):
         least = min(asked, LEAST_USEFUL_OUTPUT) * choices
         return CallLimits(asked=asked * choices, least=least, field=OUTPUT_LIMITS[0], choices=choices)
 
-    def count(self, model: str, body: Json) -> int:
+    def count(self, model: str, body: Json, *, in_bytes: bool = False) -> int:
         """Count everything."""
-        return body_bound(model, body)
+        return body_bound(model, body, in_bytes=in_bytes)
 
     def render(self, body: Json, local: LocalAnswer) -> bytes:
         """Render a `chat.completion`."""

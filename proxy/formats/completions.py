@@ -43,10 +43,10 @@ class Completions(ChunkedFormat):
         # Never cut the output to fit a budget: sixteen tokens are short already.
         return CallLimits(asked=asked * choices, least=asked * choices, field="max_tokens", choices=choices)
 
-    def count(self, model: str, body: Json) -> int:
+    def count(self, model: str, body: Json, *, in_bytes: bool = False) -> int:
         """Count everything. Token ids count as one each."""
         rest = {name: value for name, value in body.items() if name != "prompt"}
-        return texts_bound(model, checked_texts(body, "prompt"), rest)
+        return texts_bound(model, checked_texts(body, "prompt"), rest, in_bytes=in_bytes)
 
 
 def checked_texts(body: Json, name: str) -> list[str | int]:

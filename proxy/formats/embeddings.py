@@ -50,10 +50,10 @@ class Embeddings:
         """Return limits without output."""
         return CallLimits(asked=0, least=0)
 
-    def count(self, model: str, body: Json) -> int:
+    def count(self, model: str, body: Json, *, in_bytes: bool = False) -> int:
         """Count everything. Token ids count as one each."""
         rest = {name: value for name, value in body.items() if name != "input"}
-        return texts_bound(model, checked_texts(body, "input"), rest)
+        return texts_bound(model, checked_texts(body, "input"), rest, in_bytes=in_bytes)
 
     def is_answer(self, decoded: Json) -> bool:
         """Look for data or a usage."""

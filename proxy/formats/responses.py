@@ -146,9 +146,9 @@ class Responses:
         asked = body.get("max_output_tokens") or default_output
         return CallLimits(asked=asked, least=min(asked, LEAST_USEFUL_OUTPUT), field="max_output_tokens")
 
-    def count(self, model: str, body: Json) -> int:
+    def count(self, model: str, body: Json, *, in_bytes: bool = False) -> int:
         """Count everything, but for the context that the upstream keeps."""
-        return body_bound(model, body)
+        return body_bound(model, body, in_bytes=in_bytes)
 
     def is_answer(self, decoded: Json) -> bool:
         """Look for output or a usage."""

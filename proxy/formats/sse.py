@@ -3,8 +3,7 @@
 Sources: OpenAI API reference, "Chat completions: streaming", and the HTML standard, "Server-sent events".
 """
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncIterable, AsyncIterator
 from typing import Any
 
 from proxy.formats.generated import generated_text, in_unicode, shown_text
@@ -26,56 +25,93 @@ def event_name(kind: object) -> str | None:
 
 
 async def events(pieces: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
-    """Yield the payload of each `data:` event, `[DONE]` included. Comments are dropped.
-
-    A line ends with LF, CRLF or CR, and the network may cut the stream anywhere, also inside a CRLF. The end of the
-    connection ends the last event, if that event is complete.
+    """Yield the payload of each event of a stream. See `EventSplitter`.
 
     Raises:
         ValueError: one event is larger than 16 MiB.
     """
-    data: list[bytes] = []
-    size = 0
-    async with aclosing(_lines(pieces)) as lines:
-        async for line in lines:
-            if line.startswith(b"data:"):
-                data.append(line[5:].removeprefix(b" "))
-                size += len(line)
-                if size > MAX_EVENT_BYTES:
-                    raise ValueError("an event of the stream is larger than 16 MiB")
-            elif not line:
-                if payload := _payload(data):
-                    yield payload
-                data, size = [], 0
-    if (payload := _payload(data)) == DONE or is_json(payload):  # not an event that was cut
+    splitter = EventSplitter()
+    async for piece in pieces:
+        for payload in splitter.feed(piece):
+            yield payload
+    for payload in splitter.end():
         yield payload
 
 
-async def _lines(pieces: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
-    """Yield the lines of a stream, without a byte order mark at its start. The end of the stream ends the last one."""
-    begun: list[bytes] = []  # pieces of a line, joined once, so that many small pieces take linear time
-    size, at_start, after_cr = 0, True, False
-    async for piece in pieces:
+class EventSplitter:
+    """Cut a stream into the payloads of its `data:` events, `[DONE]` included. Comments are dropped.
+
+    A line ends with LF, CRLF or CR, and the network may cut the stream anywhere, also inside a CRLF. A byte order mark at
+    the start is dropped. The end of the stream ends the last event, if that event is complete.
+    """
+
+    def __init__(self) -> None:
+        self._line: list[
+            bytes
+        ] = []  # pieces of a line, joined once, so that many small pieces take linear time
+        self._line_size = 0
+        self._data: list[bytes] = []
+        self._data_size = 0
+        self._at_start, self._after_cr = True, False
+
+    def feed(self, piece: bytes) -> list[bytes]:
+        """Return the payloads of the events that end in this piece.
+
+        Raises:
+            ValueError: one event is larger than 16 MiB. The payloads before it were returned.
+        """
+        self._check_size()
+        if not piece:
+            return []
         # The CR at the end of the last piece has ended its line already, so this LF does not end another one.
-        rest = piece[1:] if after_cr and piece.startswith(b"\n") else piece
-        if piece:
-            after_cr = piece.endswith(b"\r")
-        *ended, last = rest.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+        rest = piece[1:] if self._after_cr and piece.startswith(b"\n") else piece
+        self._after_cr = piece.endswith(b"\r")
+        if b"\r" in rest:
+            rest = rest.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        *ended, last = rest.split(b"\n")
+        found: list[bytes] = []
         for end in ended:
-            line = b"".join([*begun, end])
-            begun, size = [], 0
-            yield line.removeprefix(_BOM) if at_start else line
-            at_start = False
-        begun.append(last)
-        size += len(last)
-        if size > MAX_EVENT_BYTES:
+            self._line.append(end)
+            self._end_line(found)
+            if self._data_size > MAX_EVENT_BYTES:
+                break
+        else:
+            self._line.append(last)
+            self._line_size += len(last)
+        if not found:
+            self._check_size()
+        return found
+
+    def end(self) -> list[bytes]:
+        """Return the payload of the last event, if there is one that is complete. Raise the error of `feed`."""
+        self._check_size()
+        found: list[bytes] = []
+        if self._line_size:
+            self._end_line(found)
+        if (payload := _payload(self._data)) == DONE or is_json(payload):  # not an event that was cut
+            found.append(payload)
+        return found
+
+    def _end_line(self, found: list[bytes]) -> None:
+        line = self._line[0] if len(self._line) == 1 else b"".join(self._line)
+        self._line, self._line_size = [], 0
+        if self._at_start:
+            self._at_start, line = False, line.removeprefix(_BOM)
+        if line.startswith(b"data:"):
+            self._data.append(line[5:].removeprefix(b" "))
+            self._data_size += len(line)
+        elif not line:
+            if payload := _payload(self._data):
+                found.append(payload)
+            self._data, self._data_size = [], 0
+
+    def _check_size(self) -> None:
+        if max(self._line_size, self._data_size) > MAX_EVENT_BYTES:
             raise ValueError("an event of the stream is larger than 16 MiB")
-    if line := b"".join(begun):
-        yield line.removeprefix(_BOM) if at_start else line
 
 
 def _payload(data: list[bytes]) -> bytes:
-    payload = b"\n".join(data)
+    payload = data[0] if len(data) == 1 else b"\n".join(data)
     return DONE if payload.lstrip().startswith(DONE) else payload  # as OpenAI's SDK reads it
 
 

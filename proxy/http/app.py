@@ -17,6 +17,7 @@ from proxy.cascade import confidence
 from proxy.config.loading import config_path, load, with_engine
 from proxy.errors import ApiError, bad_request, database_unavailable, internal_error
 from proxy.http import admin, neighbours, spend
+from proxy.http.collector import spare_what_lives_long
 from proxy.http.cors import cors
 from proxy.http.dashboard.pages import dashboard
 from proxy.http.dependencies import DEPENDENCIES, set_state
@@ -42,6 +43,7 @@ def create_app() -> Litestar:
     async def running(app: Litestar) -> AsyncIterator[None]:
         async with open_state(settings) as opened, in_background(opened), auditing(opened):
             set_state(app, opened)
+            spare_what_lives_long()
             try:
                 yield
             finally:

@@ -1,7 +1,7 @@
 """Send a response over raw ASGI, with keep-alive comments while the cascade decides."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 from litestar.types import Send
@@ -41,11 +41,10 @@ class AsgiReply:
                 {**headers, "content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"},
             )
 
-    async def event(self, data: bytes, name: str | None = None) -> None:
-        """Send one event of an open stream."""
+    async def events(self, events: Sequence[tuple[bytes, str | None]]) -> None:
+        """Send events of an open stream together, each with its name if it has one."""
         self.answering = True
-        head = b"" if name is None else b"event: " + name.encode() + b"\n"
-        await self._body(head + b"data: " + data.replace(b"\n", b"\ndata: ") + b"\n\n", more=True)
+        await self._body(b"".join(_event(data, name) for data, name in events), more=True)
 
     async def close(self) -> None:
         """End an open stream."""
@@ -63,9 +62,9 @@ class AsgiReply:
         elif not self.closed:
             if named:
                 plain = {"type": "error", "code": error.code, "message": error.message, "param": error.param}
-                await self.event(msgspec.json.encode({**plain, "sequence_number": 0}), "error")
+                await self.events([(msgspec.json.encode({**plain, "sequence_number": 0}), "error")])
             else:
-                await self.event(msgspec.json.encode(error.body()))
+                await self.events([(msgspec.json.encode(error.body()), None)])
             await self.close()
 
     async def keep_alive(self, headers: Mapping[str, str]) -> None:
@@ -86,3 +85,8 @@ class AsgiReply:
         if not more:
             self.closed = True
         await self._send({"type": "http.response.body", "body": body, "more_body": more})
+
+
+def _event(data: bytes, name: str | None) -> bytes:
+    head = b"" if name is None else b"event: " + name.encode() + b"\n"
+    return head + b"data: " + (data.replace(b"\n", b"\ndata: ") if b"\n" in data else data) + b"\n\n"

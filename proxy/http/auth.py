@@ -3,19 +3,15 @@
 import hashlib
 import hmac
 import os
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from proxy.errors import ApiError, database_unavailable, unauthorized
-from proxy.ledger.database import DatabaseError
+from proxy.errors import ApiError, unauthorized
+from proxy.http.known import Known
 from proxy.ledger.keys import ApiKey, any_keys, find_key
 from proxy.service.state import AppState
 
-CACHE_S = 5.0
-OUTAGE_S = 3600.0
-"""How long a cached key stays valid while the database does not answer."""
 _MAX_CACHED = 10_000
 
 Headers = Iterable[tuple[bytes, bytes]]
@@ -40,48 +36,50 @@ class Caller:
 
 
 class Authenticator:
-    """Find callers by their bearer token. What it knows of keys for a few seconds is its only state."""
+    """Find callers by their bearer token. What it knows of keys for a few seconds is its only state.
+
+    The admin key is read once, because the environment does not change while the process runs.
+    """
 
     def __init__(self, app: AppState) -> None:
         self._app = app
-        self._keys: dict[bytes, tuple[Caller, float]] = {}  # by digest, with the time at which it expires
-        self._open: tuple[bool, float] | None = (
-            None  # whether no key exists, and the time at which this expires
-        )
+        self._admin_key = os.environ.get(app.settings.server.admin_key_env, "").encode()
+        self.forget()
 
     def forget(self) -> None:
-        """Clear the caches after a key has changed."""
-        self._keys.clear()
-        self._open = None
+        """Forget everything after a key has changed, also the answers that are on their way."""
+        self._keys: dict[bytes, Known[Caller | None]] = {}  # by digest
+        self._open = Known(self._no_key_exists)
 
     async def caller(self, headers: Headers) -> Caller:
         """Return the caller of a request.
 
-        Callers are cached for 5 s, so a revoked key stops working soon. While the database is unavailable, cached
-        callers stay valid, and their ledger rows go into the spool.
+        Callers are known for 5 s, so a revoked key stops working soon. While the database is unavailable, known callers
+        stay valid, and their ledger rows go into the spool.
 
         Raises:
-            ApiError: 401 for a missing or wrong key, 503 if the database is unavailable and the caller is not cached.
+            ApiError: 401 for a missing or wrong key, 503 if the database is unavailable and the caller is not known.
         """
         token = _bearer_token(headers)
         if self._is_admin(token):
             return Caller(None, admin=True)
-        if await self._open_to_all():
-            return Caller(None, admin=not self._admin_key())
+        if await self._open.value():
+            return Caller(None, admin=not self._admin_key)
         digest = hashlib.sha256(token.encode()).digest()
-        cached, expires = self._keys.get(digest, (None, 0.0))
-        if cached is not None and expires > time.monotonic():
-            return cached
-        try:
-            caller = await self._find(token)
-        except (OSError, DatabaseError) as e:
-            if cached is not None and expires + OUTAGE_S > time.monotonic() and cached.still_valid:
-                return cached
-            raise database_unavailable() from e
-        if len(self._keys) > _MAX_CACHED:
-            self._keys.clear()
-        self._keys[digest] = caller, time.monotonic() + CACHE_S
-        return caller
+        known = self._keys.get(digest)
+        if known is None:
+            if len(self._keys) > _MAX_CACHED:
+                self._keys.clear()
+            known = self._keys[digest] = Known(lambda: self._find(token))
+        found = await known.value()
+        if found is None and self._keys.get(digest) is known:
+            del self._keys[digest]  # nobody fills the memory with keys that do not exist
+        if found is None or not found.still_valid:
+            raise unauthorized(
+                "No valid API key given. Send `Authorization: Bearer sk-cope-...` with a key made by "
+                "`cope-proxy keys create`."
+            )
+        return found
 
     async def anonymous(self, headers: Headers) -> bool:
         """Return True if anybody may send this request: no key exists, and it does not carry the admin key.
@@ -93,39 +91,19 @@ class Authenticator:
         if self._is_admin(token):
             return False
         try:
-            return await self._open_to_all()
+            return await self._open.value()
         except ApiError:
             return not token
 
-    async def _open_to_all(self) -> bool:
-        """Return True if no key exists. Raise a 503 if the database is unavailable and has not answered recently."""
-        known, expires = self._open or (None, 0.0)
-        if known is not None and expires > time.monotonic():
-            return known
-        try:
-            known = not await any_keys(self._app.database)
-        except (OSError, DatabaseError) as e:
-            if known is not None and expires + OUTAGE_S > time.monotonic():
-                return known
-            raise database_unavailable() from e
-        self._open = known, time.monotonic() + CACHE_S
-        return known
+    async def _no_key_exists(self) -> bool:
+        return not await any_keys(self._app.database)
 
-    async def _find(self, token: str) -> Caller:
+    async def _find(self, token: str) -> Caller | None:
         key = await find_key(self._app.database, token)
-        if key is None or not key.active(datetime.now(UTC)):
-            raise unauthorized(
-                "No valid API key given. Send `Authorization: Bearer sk-cope-...` with a key made by "
-                "`cope-proxy keys create`."
-            )
-        return Caller(key)
-
-    def _admin_key(self) -> str:
-        return os.environ.get(self._app.settings.server.admin_key_env, "")
+        return None if key is None or not key.active(datetime.now(UTC)) else Caller(key)
 
     def _is_admin(self, token: str) -> bool:
-        admin = self._admin_key()
-        return bool(admin) and hmac.compare_digest(token.encode(), admin.encode())
+        return bool(self._admin_key) and hmac.compare_digest(token.encode(), self._admin_key)
 
 
 def _bearer_token(headers: Headers) -> str:

@@ -1,6 +1,7 @@
 """Budget windows: the start of the window that contains a time."""
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from proxy.records import Window
@@ -13,9 +14,13 @@ def window_start(window: Window, at: datetime, zone: ZoneInfo) -> datetime:
 
     Days begin at midnight in `zone`, and weeks on Monday.
     """
-    if window == "total":
-        return EPOCH
-    midnight = at.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
+    return EPOCH if window == "total" else _start(window, at.replace(second=0, microsecond=0), zone)
+
+
+@lru_cache(maxsize=256)
+def _start(window: Window, minute: datetime, zone: ZoneInfo) -> datetime:
+    """Return the start of the window of a minute. No zone of our time begins a day within a minute."""
+    midnight = minute.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
     back = {"day": 0, "week": midnight.weekday(), "month": midnight.day - 1}[window]
     # Subtract in local time: a day may have 23 or 25 hours.
     return (midnight - timedelta(days=back)).astimezone(UTC)

@@ -61,6 +61,7 @@ class Writer:
         self._unkept: list[Record] = []
         self._budget_ids: dict[BudgetKey, int] = {}
         self._holdings = Holdings()
+        self._left: dict[tuple[BudgetRef, ...], int] = {}
         self._wake = asyncio.Event()
         self._hurry = asyncio.Event()  # a caller waits for the records that were submitted
         self._idle = asyncio.Event()
@@ -127,13 +128,26 @@ class Writer:
             LedgerUnavailableError: the database does not answer.
         """
         request = ReservationRequest(_storable(refs), storable(reservation), least, may_wait=True, key=key)
+        left = 0
         try:
             reserved: Reserved = await self._decide(request, wait_s)
+            left = reserved.remaining or 0
         except (asyncio.CancelledError, LedgerUnavailableError):
             # It may be in the database, or may still be written. The caller does not know and will not settle it.
             self.submit_end(Settlement(reservation.id, 0))
             raise
+        finally:
+            if len(self._left) > MOST_BUDGET_IDS:
+                self._left.clear()
+            self._left[refs] = left
         return reserved
+
+    def last_left(self, refs: tuple[BudgetRef, ...]) -> int | None:
+        """Return what these budgets left after the last reservation of this process. It may be less by now, or more.
+
+        `None`: this process has not reserved anything in them.
+        """
+        return self._left.get(refs)
 
     async def open_budgets(self, refs: tuple[BudgetRef, ...]) -> Reserved:
         """Open budgets, so that their limits apply before anything is spent. Raise the errors of `reserve`."""

@@ -4,11 +4,11 @@ Source of the rules: OpenAI's cookbook, "How to count tokens with tiktoken", and
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Literal
 
 from proxy.pricing.prices import published_context
-from proxy.pricing.tokens import count_text, has_known_encoding
+from proxy.pricing.tokens import byte_length, count_text, has_known_encoding
 
 TOKENS_PER_NODE = 2
 """Around each member of an object or an array, for what a server writes between them."""
@@ -43,27 +43,33 @@ FILES = frozenset({"file", "input_file"})
 _ATTACHED = IMAGES | RECORDINGS | FILES
 
 
-def body_bound(model: str, body: Mapping[str, Any]) -> int:
+def body_bound(model: str, body: Mapping[str, Any], *, in_bytes: bool = False) -> int:
     """Return an upper limit of the prompt tokens that an upstream bills for a body. It counts all names and texts.
 
-    If the encoding of the model is unknown, count UTF-8 bytes: a byte-level tokenizer never makes more tokens than bytes.
+    If the encoding of the model is unknown, or `in_bytes` is true, count UTF-8 bytes. That is never less than the count in
+    tokens. A byte-level tokenizer begins with one token for each byte, and each of its steps joins two tokens to one.
+    Everything but the texts counts the same in both ways.
     """
     texts = others = 0
     for piece in _pieces(model, body):
         if isinstance(piece, str):
-            texts += text_bound(model, piece)
+            texts += byte_length(piece) if in_bytes else text_bound(model, piece)
         else:
             others += piece
     return int(texts * MARGIN) + others + _extra(model, body)
 
 
-def texts_bound(model: str, texts: Sequence[str | int], rest: Mapping[str, Any]) -> int:
-    """Return an upper limit for plain texts, and for the other members of their body.
+def texts_bound(
+    model: str, texts: Sequence[str | int], rest: Mapping[str, Any], *, in_bytes: bool = False
+) -> int:
+    """Return an upper limit for plain texts, and for the other members of their body. See `body_bound`.
 
     A number stands for a text of that many tokens.
     """
-    total = sum(t if isinstance(t, int) else text_bound(model, t) for t in texts)
-    return int(total * MARGIN) + TOKENS_PER_NODE * len(texts) + body_bound(model, rest)
+    count = byte_length if in_bytes else partial(text_bound, model)
+    total = sum(t if isinstance(t, int) else count(t) for t in texts)
+    others = body_bound(model, rest, in_bytes=in_bytes)
+    return int(total * MARGIN) + TOKENS_PER_NODE * len(texts) + others
 
 
 def text_bound(model: str, text: str) -> int:
@@ -72,7 +78,7 @@ def text_bound(model: str, text: str) -> int:
 
 
 def _text_bound(model: str, text: str) -> int:
-    return count_text(model, text) if has_known_encoding(model) else len(text.encode(errors="surrogatepass"))
+    return count_text(model, text) if has_known_encoding(model) else byte_length(text)
 
 
 @lru_cache(maxsize=4096)

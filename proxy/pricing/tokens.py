@@ -46,14 +46,15 @@ def _count(encoding: tiktoken.Encoding, piece: str) -> int:
     try:
         return len(encoding.encode_ordinary(piece))
     except Exception:  # noqa: BLE001  (a failure of the tokenizer is no reason to refuse a text)
-        return _bytes(piece)
+        return byte_length(piece)
     except BaseException as e:
         if type(e).__name__ != "PanicException":  # PyO3 cannot be asked for this class
             raise
-        return _bytes(piece)
+        return byte_length(piece)
 
 
-def _bytes(text: str) -> int:
+def byte_length(text: str) -> int:
+    """Return the length of a text in UTF-8. Half of a character counts like the mark that replaces it."""
     return len(text.encode(errors="surrogatepass"))
 
 

@@ -1,5 +1,6 @@
 """A request being answered: its parts, and how its stream is written."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,19 +33,21 @@ class Exchange:
     """Tokens that the upstream adds from a conversation that it keeps."""
 
 
-async def send_event(exchange: Exchange, data: bytes, name: Any = None) -> None:
-    """Send one event of a stream. If the format names its events, the default name is the event's `type`.
+async def send_events(exchange: Exchange, events: Sequence[tuple[bytes, Any]]) -> None:
+    """Send events of a stream together, each with its `type`, which is its name if the format names its events.
 
     An event of an upstream may lack a type, or have one that is no name.
     """
     if not exchange.request.format.events_are_named:
-        await exchange.reply.event(data)
+        await exchange.reply.events([(data, None) for data, _ in events])
         return
-    await exchange.reply.event(data, event_name(name or decode_object(data).get("type")))
+    await exchange.reply.events(
+        [(data, event_name(kind or decode_object(data).get("type"))) for data, kind in events]
+    )
 
 
 async def end_stream(exchange: Exchange) -> None:
     """End a stream, with the last event of its format if it has one."""
     if exchange.request.format.end_event is not None:
-        await exchange.reply.event(exchange.request.format.end_event)
+        await exchange.reply.events([(exchange.request.format.end_event, None)])
     await exchange.reply.close()

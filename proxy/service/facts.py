@@ -3,6 +3,8 @@
 A new response header is one more row in `HEADERS` or `FINAL_HEADERS`, and one more member of the object.
 """
 
+from collections.abc import Mapping
+
 from proxy.pricing.money import format_usd
 from proxy.records import StageRecord
 from proxy.service.request_log import RequestLog
@@ -23,6 +25,7 @@ FINAL_HEADERS = {
     "x-cope-budget-remaining-usd": "budget_remaining_usd",
 }
 """Further headers of an answer that is complete when its headers are sent."""
+_ALL_HEADERS = HEADERS | FINAL_HEADERS
 
 
 def cope_object(request_log: RequestLog) -> dict[str, object]:
@@ -43,11 +46,14 @@ def cope_object(request_log: RequestLog) -> dict[str, object]:
     }
 
 
-def response_headers(request_log: RequestLog, *, final: bool) -> dict[str, str]:
-    """Return the response headers. Only a `final` answer knows its cost."""
-    members = cope_object(request_log)
-    names = HEADERS | FINAL_HEADERS if final else HEADERS
-    own = {header: str(members[name]) for header, name in names.items() if members[name] is not None}
+def response_headers(
+    request_log: RequestLog, *, final: bool, members: Mapping[str, object] | None = None
+) -> dict[str, str]:
+    """Return the response headers. Only a `final` answer knows its cost. `members`: the `cope` object, if it is made."""
+    if members is None:
+        members = cope_object(request_log)
+    names = _ALL_HEADERS if final else HEADERS
+    own = {header: str(value) for header, name in names.items() if (value := members[name]) is not None}
     return {"x-request-id": request_log.request.id, **request_log.upstream_headers, **own}
 
 

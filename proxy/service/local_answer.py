@@ -14,7 +14,7 @@ from proxy.formats.responses_translate import input_items
 from proxy.pricing.prices import Usage, cost
 from proxy.pricing.tokens import count_prompt, count_text
 from proxy.service.conversations import remember
-from proxy.service.exchange import Exchange, end_stream, send_event
+from proxy.service.exchange import Exchange, end_stream, send_events
 from proxy.service.facts import cope_object, response_headers
 from proxy.service.stored_completions import remember_completion
 
@@ -64,7 +64,7 @@ async def answer_locally(exchange: Exchange, decision: Accepted | Unsure | NotTr
     await exchange.reply.open(headers)
     request_log.note_first_token()
     for event in format_.events(request.body, local):
-        await send_event(exchange, event)
+        await send_events(exchange, [(event, None)])
     await end_stream(exchange)
 
 

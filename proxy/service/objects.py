@@ -101,8 +101,9 @@ async def relay_stream(state: AppState, model: LargeModel, path: str, query: Que
             return
         await reply.open(response.headers)
         try:
-            async for data in response.events():
-                await reply.event(data.replace(b"\n", b" "), event_name(decode_object(data).get("type")))
+            while found := await response.more():
+                named = [(data, event_name(decode_object(data).get("type"))) for data in found]
+                await reply.events([(data.replace(b"\n", b" "), name) for data, name in named])
         except ValueError as e:
             raise upstream_invalid() from e
     await reply.close()

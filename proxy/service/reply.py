@@ -1,6 +1,6 @@
 """The response to a client, as the service sees it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 
@@ -15,8 +15,8 @@ class Reply(Protocol):
         """Start a stream. Later calls do nothing."""
         ...
 
-    async def event(self, data: bytes, name: str | None = None) -> None:
-        """Send one event of an open stream."""
+    async def events(self, events: Sequence[tuple[bytes, str | None]]) -> None:
+        """Send events of an open stream together, each with its name if it has one."""
         ...
 
     async def close(self) -> None:

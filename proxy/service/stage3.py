@@ -1,6 +1,7 @@
 """Stage 3: the large model answers."""
 
 import logging
+from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -10,9 +11,9 @@ from proxy.errors import ApiError
 from proxy.formats.base import Conversation, Format
 from proxy.formats.lenient import decode_object, encode, with_members
 from proxy.pricing.prices import Usage, cost
-from proxy.pricing.tokens import count_text
+from proxy.pricing.tokens import byte_length, count_text
 from proxy.service.conversations import remember
-from proxy.service.exchange import Exchange, end_stream, send_event
+from proxy.service.exchange import Exchange, end_stream, send_events
 from proxy.service.facts import cope_object, response_headers
 from proxy.service.ownership import objects_of, remember_objects
 from proxy.service.request import clean
@@ -59,9 +60,12 @@ async def _answer_with(exchange: Exchange, model: LargeModel, guideline: str | N
     """Pay for one answer of a large model and send it."""
     request, request_log, format_ = exchange.request, exchange.request_log, exchange.request.format
     body, plan_tokens = exchange.body, 0
+    # The size of a conversation that was filled in is not known.
+    size = request.size if body is request.body else None
     if guideline is not None and isinstance(format_, Conversation):
         body = format_.with_guideline(body, guideline)
         plan_tokens = count_text(model.id, guideline)
+        size = None if size is None else size + byte_length(guideline)
     limits = await call_limits(
         exchange.spending,
         model,
@@ -69,7 +73,7 @@ async def _answer_with(exchange: Exchange, model: LargeModel, guideline: str | N
         body,
         default_output=exchange.state.settings.large.max_output_tokens,
         context_tokens=exchange.context_tokens,
-        size=request.size,
+        size=size,
     )
     async with paid(
         exchange.spending,
@@ -110,27 +114,33 @@ async def _relay_stream(
     speaks, objects = bool(exchange.body.get("audio")), set[str]()
     held_back: list[_Chunk] = []
     made: Json = {}
-    async with aclosing(stream(call, body)) as chunks:  # closed before the call is settled
-        async for data, chunk in chunks:
-            if "id" in chunk or "response" in chunk:
-                made = chunk
-            if speaks:
-                objects.update(objects_of(chunk))
-            if "usage" in chunk and not shows_usage:
-                # The proxy asks every upstream for the usage; this client did not ask for it.
-                if format_.is_final_chunk(chunk) and not format_.is_content(chunk):
+    begun = False
+    async with aclosing(stream(call, body)) as batches:  # closed before the call is settled
+        async for batch in batches:
+            passed_on: list[_Chunk] = []
+            for data, chunk in batch:
+                if "id" in chunk or "response" in chunk:
+                    made = chunk
+                if speaks:
+                    objects.update(objects_of(chunk))
+                if "usage" in chunk and not shows_usage:
+                    # The proxy asks every upstream for the usage; this client did not ask for it.
+                    if format_.is_final_chunk(chunk) and not format_.is_content(chunk):
+                        continue
+                    data = with_members(data, {"usage": None})  # noqa: PLW2901
+                elif _may_be_last(format_, chunk, held_back):
+                    held_back.append((data, chunk))
                     continue
-                data = with_members(data, {"usage": None})  # noqa: PLW2901
-            elif _may_be_last(format_, chunk, held_back):
-                held_back.append((data, chunk))
+                passed_on += held_back
+                passed_on.append((data, chunk))
+                held_back = []
+            if not passed_on:
                 continue
-            request_log.upstream_headers = call.headers
-            await exchange.reply.open(response_headers(request_log, final=False))
-            request_log.note_first_token()
-            for earlier in held_back:
-                await _send_chunk(exchange, *earlier)
-            held_back = []
-            await _send_chunk(exchange, data, chunk)
+            if not begun:
+                begun, request_log.upstream_headers = True, call.headers
+                await exchange.reply.open(response_headers(request_log, final=False))
+                request_log.note_first_token()
+            await _send_chunks(exchange, passed_on)
     await remember_objects(exchange.state, exchange.request, objects)
     return held_back, made
 
@@ -141,10 +151,15 @@ def _may_be_last(format_: Format, chunk: Json, held_back: list[_Chunk]) -> bool:
     return (format_.is_final_chunk(chunk) or follows) and len(held_back) < _MOST_HELD_BACK
 
 
-async def _send_chunk(exchange: Exchange, data: bytes, chunk: Json) -> None:
-    """Send a chunk. The `cope` object of another proxy behind this one is removed."""
-    data = with_members(data, {"cope": None}) if "cope" in chunk else data
-    await send_event(exchange, data, chunk.get("type"))
+async def _send_chunks(exchange: Exchange, chunks: Sequence[_Chunk]) -> None:
+    """Send chunks together. The `cope` object of another proxy behind this one is removed."""
+    await send_events(
+        exchange,
+        [
+            (with_members(data, {"cope": None}) if "cope" in chunk else data, chunk.get("type"))
+            for data, chunk in chunks
+        ],
+    )
 
 
 async def _end_relayed_stream(exchange: Exchange, held_back: list[_Chunk], plan_tokens: int) -> None:
@@ -155,10 +170,10 @@ async def _end_relayed_stream(exchange: Exchange, held_back: list[_Chunk], plan_
     finals = [i for i, (_, chunk) in enumerate(held_back) if format_.is_final_chunk(chunk)]
     for i, (data, chunk) in enumerate(held_back):
         if i not in finals[-1:]:
-            await _send_chunk(exchange, data, chunk)
+            await _send_chunks(exchange, [(data, chunk)])
             continue
         last = format_.with_facts(data, plan_tokens, cope_object(exchange.request_log))
-        await send_event(exchange, last, chunk.get("type"))
+        await send_events(exchange, [(last, chunk.get("type"))])
     await end_stream(exchange)
 
 
@@ -172,8 +187,9 @@ async def _send_complete(exchange: Exchange, call: PaidCall, raw: bytes, plan_to
             request_log.answer = encode(decoded.get("choices", decoded.get("output"))).decode()
         await _remember_answer(exchange, call, decoded)
     request_log.note_first_token()
-    body = format_.with_facts(raw, plan_tokens, cope_object(request_log))
-    await exchange.reply.json(200, response_headers(request_log, final=True), body)
+    facts = cope_object(request_log)
+    body = format_.with_facts(raw, plan_tokens, facts)
+    await exchange.reply.json(200, response_headers(request_log, final=True, members=facts), body)
 
 
 async def _remember_answer(exchange: Exchange, call: PaidCall, answer: Any) -> None:

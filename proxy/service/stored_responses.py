@@ -55,7 +55,7 @@ async def retrieve(state: AppState, request: ObjectRequest, reply: Reply) -> Non
         await reply.open({})
         for number, event in enumerate(events_of(kept.answer)):
             if after is None or number > after:
-                await reply.event(event, str(msgspec.json.decode(event)["type"]))
+                await reply.events([(event, str(msgspec.json.decode(event)["type"]))])
         await reply.close()
     else:
         await reply.json(200, {}, msgspec.json.encode(kept.answer))

@@ -24,6 +24,8 @@ from proxy.spending.scopes import budgets_of
 
 log = logging.getLogger(__name__)
 
+MUCH_ROOM = 64
+"""A budget has much room if it could pay for this many calls."""
 MOST_OPENED = 10_000
 """How many sessions are remembered as open. After that they are opened again, which changes nothing."""
 
@@ -34,6 +36,10 @@ class Budget(Protocol):
     @property
     def limited(self) -> bool:
         """Whether any limit may apply."""
+        ...
+
+    def has_much_room(self, amount: int) -> bool:
+        """Whether a call of this amount, in nano-USD, is small beside what is left, so that it need not be exact."""
         ...
 
     async def reserve(self, call_id: str, model: str, amount: int, least: int) -> int:
@@ -65,6 +71,8 @@ class RequestBudget:
     reserved: int = 0
     _open: dict[str, int] = field(default_factory=dict)
     _left: int | None = None  # of the shared budgets, when this request last reserved or settled
+    _minute: int = -1
+    _refs: tuple[BudgetRef, ...] = ()  # the shared budgets in this minute
 
     @property
     def limited(self) -> bool:
@@ -88,6 +96,16 @@ class RequestBudget:
         if len(self.opened) > MOST_OPENED:
             self.opened.clear()
         self.opened.add(known)
+
+    def has_much_room(self, amount: int) -> bool:
+        """Whether an amount fits into the request's own budget, and is small beside the rest of the shared ones.
+
+        Their rest is that of this process's last reservation. If there was none, the answer is no.
+        """
+        if (own := self._own()) is not None and own < amount:
+            return False
+        shared = self._shared(now())
+        return not shared or amount * MUCH_ROOM <= (self.writer.last_left(shared) or 0)
 
     async def reserve(self, call_id: str, model: str, amount: int, least: int) -> int:
         """Reserve money for a paid call in every budget that applies. See `Budget.reserve`.
@@ -177,4 +195,7 @@ class RequestBudget:
         return None if own is None else max(0, own - self.spent - self.reserved)
 
     def _shared(self, at: datetime) -> tuple[BudgetRef, ...]:
-        return budgets_of(self.settings.budgets, self.payer, self.zone, at)
+        minute = int(at.timestamp()) // 60  # windows begin with a minute
+        if minute != self._minute:
+            self._minute, self._refs = minute, budgets_of(self.settings.budgets, self.payer, self.zone, at)
+        return self._refs

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -76,66 +76,78 @@ async def complete(call: PaidCall, body: Mapping[str, Any]) -> bytes:
 
 async def stream(
     call: PaidCall, body: Mapping[str, Any]
-) -> AsyncGenerator[tuple[bytes, dict[str, Any]], None]:
-    """Make one streamed call. Yield each chunk as bytes and decoded, and set the usage in `call`.
+) -> AsyncGenerator[list[tuple[bytes, dict[str, Any]]], None]:
+    """Make one streamed call. Yield its chunks, those of one read together, each as bytes and decoded.
 
-    A separate task reads the upstream. If the client disconnects, that task gets `DRAIN_S` to read the usage.
-    The queue between them is short, so a slow client uses little memory.
+    Set the usage in `call`. If the client disconnects, the call gets `DRAIN_S` to report its usage. The upstream is read
+    as fast as the client reads, so a slow client uses little memory.
 
     Raises:
         ApiError: the upstream has failed.
     """
-    total = call.format.tally()
-    done = left = False
-    queue: asyncio.Queue[tuple[bytes, dict[str, Any]] | None] = asyncio.Queue(16)
-    reader_left = asyncio.Event()
-
-    async def pump() -> None:
-        nonlocal done
-        try:
-            async with _post(call, body, streamed=True) as response:
-                async for data in response.events():
-                    if data == DONE:
-                        done = True
-                        break
-                    item = (data, total.add(data))
-                    if not item[1] and not is_json(data):
-                        continue  # a heartbeat in plain text, which no client can read
-                    if not reader_left.is_set():
-                        await queue.put(item)
-        finally:
-            if not reader_left.is_set():
-                await queue.put(None)
-
-    task = asyncio.ensure_future(pump())
+    reading = _Reading(call.format.tally())
+    left = False
     try:
-        while (item := await queue.get()) is not None:
-            yield item
-        await task
-        if not done and not total.complete and total.error is None:
+        async with AsyncExitStack() as open_until:
+            # A task of its own: a request that is cancelled before its answer has begun could report nothing.
+            opening = asyncio.ensure_future(open_until.enter_async_context(_post(call, body, streamed=True)))
+            try:
+                response = await asyncio.shield(opening)
+                while chunks := await reading.next_chunks(response):
+                    yield chunks
+            except (asyncio.CancelledError, GeneratorExit):
+                left = True
+                await _drain(call, reading, opening)
+                raise
+        if not reading.ended:
             raise upstream_broken()
     except (aiohttp.ClientError, OSError, ValueError) as e:
         raise upstream_broken() from e
-    except (asyncio.CancelledError, GeneratorExit):
-        left = True
-        raise
     finally:
-        reader_left.set()
-        await _drain(task, queue)
+        total = reading.total
         call.usage = total.final_usage or call.usage
         call.finish_reason = total.finish_reason or ("error" if total.error else call.finish_reason)
-        call.refused = _is_refused(task)
         if call.usage is None:
             await _count_stream(call, body, total, left=left)
 
 
-async def _drain(task: asyncio.Task[None], queue: asyncio.Queue[Any]) -> None:
-    """Let the task read on for `DRAIN_S`, with an empty queue so that it does not block."""
-    while not queue.empty():
-        queue.get_nowait()
-    await asyncio.wait({task}, timeout=DRAIN_S)
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+class _Reading:
+    """A stream under way: what its chunks add up to, and whether its last event has come."""
+
+    def __init__(self, total: Tally) -> None:
+        self.total = total
+        self._done = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether the answer has come to its end."""
+        return self._done or self.total.complete or self.total.error is not None
+
+    async def next_chunks(self, response: UpstreamResponse) -> list[tuple[bytes, dict[str, Any]]]:
+        """Return the next chunks, or [] at the end of the stream. If this is cancelled, the next call loses nothing."""
+        chunks: list[tuple[bytes, dict[str, Any]]] = []
+        while not chunks and not self._done and (found := await response.more()) is not None:
+            for data in found:
+                if data == DONE:
+                    self._done = True
+                    break
+                chunk = self.total.add(data)
+                if chunk or is_json(data):  # otherwise a heartbeat in plain text, which no client can read
+                    chunks.append((data, chunk))
+        return chunks
+
+
+async def _drain(call: PaidCall, reading: _Reading, opening: "asyncio.Future[UpstreamResponse]") -> None:
+    """Read a stream on for `DRAIN_S`, although its client has left."""
+    try:
+        async with asyncio.timeout(DRAIN_S):
+            response = await opening
+            while await reading.next_chunks(response):
+                pass
+    except ApiError as e:
+        call.refused = not e.billed
+    except (aiohttp.ClientError, OSError, ValueError):
+        pass  # the time is over, or the upstream has broken off
 
 
 async def _count_stream(call: PaidCall, body: Mapping[str, Any], total: Tally, *, left: bool) -> None:

@@ -4,14 +4,14 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from proxy.backends.session import Delivery
 from proxy.backends.upstream import Upstream
 from proxy.config.schema import LargeModel
-from proxy.errors import ApiError
+from proxy.errors import ApiError, NoBudgetError
 from proxy.formats.base import CallLimits, Format
 from proxy.ids import new_id, now
 from proxy.pricing.prices import Price, Usage, cost, output_that_fits, worst_case
@@ -83,10 +83,8 @@ async def paid(
         ApiError: the reservation cannot be written.
     """
     price = spending.prices[model.name]
-    most, least = (worst_case(price, limits.prompt, output) for output in (limits.asked, limits.least))
     id_, started_at = new_id("call"), now()
-    reserved = await spending.budget.reserve(id_, model.name, most, least)
-    fits = output_that_fits(price, limits.prompt, reserved)
+    reserved, limits = await _reserve(spending, id_, model, limits)
     call = PaidCall(
         id=id_,
         model=model,
@@ -94,13 +92,18 @@ async def paid(
         format=format_,
         deadline=spending.deadline,
         prompt_limit=limits.prompt,
-        output=limits.asked if fits is None else min(limits.asked, fits),
+        output=_output(price, limits, reserved),
         reserved=reserved,
         started_at=started_at,
         choices=limits.choices,
     )
     problem: str | None = None
     try:
+        if call.output < limits.asked and limits.count is not None:
+            call.refused = True  # nothing is sent yet, so nothing is billed if this does not end
+            limits = await limits.counted()  # the same money buys more output
+            call.prompt_limit, call.output = limits.prompt, _output(price, limits, reserved)
+            call.refused = False
         yield call
     except ApiError as e:
         call.refused = not e.billed
@@ -111,7 +114,12 @@ async def paid(
         raise
     finally:
         usage = call.known_usage
-        spent = call.reserved if usage is None else cost(price, usage)
+        most = call.reserved
+        if usage is None and limits.count is not None:
+            with suppress(Exception, asyncio.CancelledError):  # the settlement comes in any case
+                limits = await limits.counted()
+                most = min(most, worst_case(price, limits.prompt, call.output))
+        spent = most if usage is None else cost(price, usage)
         record = CallRecord(
             id=call.id,
             request_id=spending.request_id,
@@ -139,3 +147,27 @@ async def paid(
             )
         spending.budget.settle(record)
         spending.calls.append(record)
+
+
+async def _reserve(
+    spending: Spending, call_id: str, model: LargeModel, limits: CallLimits
+) -> tuple[int, CallLimits]:
+    """Reserve the worst case of a call. If the bytes of its prompt do not fit, count its tokens.
+
+    Return the reserved amount and the limits that hold.
+    """
+    price = spending.prices[model.name]
+    while True:
+        most, least = (worst_case(price, limits.prompt, output) for output in (limits.asked, limits.least))
+        try:
+            return await spending.budget.reserve(call_id, model.name, most, least), limits
+        except NoBudgetError:
+            if limits.count is None:
+                raise
+        limits = await limits.counted()
+
+
+def _output(price: Price, limits: CallLimits, reserved: int) -> int:
+    """Return the output limit that a reserved amount pays for."""
+    fits = output_that_fits(price, limits.prompt, reserved)
+    return limits.asked if fits is None else min(limits.asked, fits)

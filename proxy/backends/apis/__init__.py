@@ -1,10 +1,10 @@
 """How to speak to an upstream: one file an API.
 
 `openai.py` is the reference: the proxy's own request and response bodies have OpenAI's format, so it passes the
-bytes on. An adapter for another API translates in `encode`, `read` and `events`. `api_of` chooses the adapter.
+bytes on. An adapter for another API translates in `encode`, `read` and `splitter`. `api_of` chooses the adapter.
 """
 
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from proxy.backends.apis.azure import Azure
@@ -12,6 +12,7 @@ from proxy.backends.apis.openai import OpenAI
 from proxy.backends.error_bodies import VendorError
 from proxy.config.schema import Upstream as UpstreamSettings
 from proxy.errors import ApiError
+from proxy.formats.sse import EventSplitter
 
 
 class Api(Protocol):
@@ -43,8 +44,8 @@ class Api(Protocol):
         """Return a complete answer in OpenAI's format."""
         ...
 
-    def events(self, pieces: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
-        """Yield the payloads of a streamed answer in OpenAI's format."""
+    def splitter(self) -> EventSplitter:
+        """Return what cuts a streamed answer into payloads in OpenAI's format."""
         ...
 
     def response_headers(self, headers: Mapping[str, str]) -> dict[str, str]:

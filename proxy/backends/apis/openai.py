@@ -1,6 +1,6 @@
 """OpenAI's API, and that of every compatible server. Request and response bodies pass through as bytes."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from proxy.backends.error_bodies import VendorError, read_error
 from proxy.backends.key_mask import masked
 from proxy.config.schema import Upstream as UpstreamSettings
 from proxy.errors import ApiError, upstream_authentication
-from proxy.formats import sse
+from proxy.formats.sse import EventSplitter
 
 _FORWARDED = frozenset(
     {"retry-after", "retry-after-ms", "x-should-retry", "x-request-id", "openai-processing-ms"}
@@ -42,9 +42,9 @@ class OpenAI:
         """Return the upstream's own bytes."""
         return raw
 
-    def events(self, pieces: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
-        """Yield the upstream's own payloads."""
-        return sse.events(pieces)
+    def splitter(self) -> EventSplitter:
+        """Leave the upstream's own payloads as they are."""
+        return EventSplitter()
 
     def response_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
         """Return the headers about retries, rate limits and the upstream's request."""

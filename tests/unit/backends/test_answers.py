@@ -10,6 +10,7 @@ from proxy.backends.answers import EventReader, open_complete, open_stream
 from proxy.backends.apis import api_of
 from proxy.config.schema import Upstream
 from proxy.errors import ApiError
+from proxy.formats.sse import EventSplitter
 
 API = api_of(Upstream(base_url="http://localhost/v1"), "sk-secret-key")
 PATHS = st.sampled_from(["/chat/completions", "/completions", "/responses", "/embeddings"])
@@ -55,9 +56,9 @@ class Response:
     async def read(self):
         return self._raw
 
-    async def iter_any(self):
-        for i in range(0, len(self._raw), self._size):
-            yield self._raw[i : i + self._size]
+    async def readany(self):
+        piece, self._raw = self._raw[: self._size], self._raw[self._size :]
+        return piece
 
 
 def opened(opening):
@@ -68,8 +69,9 @@ def opened(opening):
             answer = await opening()
         except ApiError as e:
             return e
-        events = [event async for event in answer.events()]
-        await answer.close()
+        events = []
+        while found := await answer.more():
+            events += found
         return events or await answer.read()
 
     return asyncio.run(main())
@@ -114,11 +116,14 @@ def test_late_events_are_kept():
     async def main():
         gate = asyncio.Event()
 
-        async def events():
-            await gate.wait()
-            yield b"late"
+        class Late:
+            pieces = [b"data: late\n\n", b""]  # noqa: RUF012
 
-        reader = EventReader(events())
+            async def readany(self):
+                await gate.wait()
+                return self.pieces.pop(0)
+
+        reader = EventReader(Late(), EventSplitter())
         try:
             await reader.next(0)
         except TimeoutError:

@@ -21,7 +21,7 @@ from proxy.pricing.bounds import (
     texts_bound,
 )
 from proxy.pricing.prices import Price, output_that_fits, worst_case
-from proxy.pricing.tokens import count_text
+from proxy.pricing.tokens import byte_length, count_text
 
 MODEL = "gpt-4o"
 text = (
@@ -224,3 +224,46 @@ def test_deep_bodies_are_counted():
     for _ in range(5000):
         deep = [{"a": deep}]
     assert body_bound(MODEL, {"tools": deep}) > 15_000
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | text | st.characters().map(str),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(text, inner, max_size=4),
+    max_leaves=12,
+)
+parts = st.sampled_from(
+    [
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
+        {"type": "file", "file": {"file_data": "AAAA"}},
+        {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}},
+    ]
+)
+contents = text | st.lists(st.fixed_dictionaries({"type": st.just("text"), "text": text}) | parts, max_size=3)
+bodies = st.dictionaries(text, values, max_size=4) | st.fixed_dictionaries(
+    {"messages": st.lists(st.fixed_dictionaries({"role": names, "content": contents}), max_size=4)},
+    optional={"tools": st.lists(values, max_size=3), "input": values},
+)
+MODELS = ("gpt-4o", "gpt-4", "gpt-oss-120b", "gemini-2.5-pro", "claude-opus-4", "model-of-tomorrow")
+
+
+@settings(deadline=None, max_examples=400)
+@given(bodies, st.sampled_from(MODELS))
+def test_bytes_cover_tokens(body, model):
+    """For every body and every tokenizer, the limit in bytes is not below the one in tokens."""
+    assert body_bound(model, body, in_bytes=True) >= body_bound(model, body)
+
+
+@settings(deadline=None)
+@given(st.lists(text | st.integers(1, 9), max_size=5), bodies, st.sampled_from(MODELS))
+def test_bytes_cover_plain_texts(texts, body, model):
+    """The same holds for plain texts and token ids."""
+    assert texts_bound(model, texts, body, in_bytes=True) >= texts_bound(model, texts, body)
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.text(st.characters(exclude_categories=[])) | text, st.sampled_from(["gpt-4o", "gpt-4", "gpt-oss-120b"])
+)
+def test_tokens_are_bytes(given_text, model):
+    """A text, also one with halves of characters, never has more tokens than bytes."""
+    assert count_text(model, given_text) <= byte_length(given_text)

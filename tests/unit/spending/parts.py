@@ -35,9 +35,13 @@ class FixedBudget:
 
     limited = True
 
-    def __init__(self, amount=10**9):
+    def __init__(self, amount=10**9, *, much_room=False):
         self.left = amount
+        self.much_room = much_room
         self.settled = []
+
+    def has_much_room(self, amount):
+        return self.much_room
 
     async def reserve(self, call_id, model, amount, least):
         if self.left < least:

@@ -231,3 +231,26 @@ def test_full_journal_continues(with_budget, url, caplog):
 def test_absurd_amount_is_capped(with_budget, url):
     """A client may request more tokens than a record can hold nano-USD."""
     assert with_budget(url, Payer(), reserves(amount=10**30, least=1)) == 10**15
+
+
+def test_room_is_known_after_a_reservation(with_budget, url):
+    """Whether a shared budget has much room is known once this process has reserved in it, and never after a refusal."""
+
+    async def work(budget):
+        before = budget.has_much_room(1)
+        await budget.reserve("call_1", "m", 36, 36)
+        known = budget.has_much_room(NANO // 64 - 1), budget.has_much_room(NANO // 64)
+        with pytest.raises(NoBudgetError):
+            await budget.reserve("call_2", "m", 2 * NANO, 2 * NANO)
+        return before, known, budget.has_much_room(1)
+
+    assert with_budget(url, Payer(), work, global_usd=1) == (False, (True, False), False)
+
+
+def test_own_budget_is_exact(with_budget, url):
+    """A budget of the request alone has room for what fits into it."""
+
+    async def work(budget):
+        return budget.has_much_room(100), budget.has_much_room(101)
+
+    assert with_budget(url, Payer(budget=100), work) == (True, False)

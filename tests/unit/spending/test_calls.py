@@ -37,7 +37,7 @@ async def completed(call):
 
 
 async def streamed(call):
-    return [chunk async for _, chunk in stream(call, LIMITS.within(STREAMED, call.output))]
+    return [c async for chunks in stream(call, LIMITS.within(STREAMED, call.output)) for _, c in chunks]
 
 
 @pytest.mark.parametrize("use", [completed, streamed])
@@ -218,7 +218,7 @@ def test_hidden_reasoning(large_server):
 
     async def reasoning(call):
         body = {**STREAMED, "reasoning_effort": "high"}
-        return [chunk async for _, chunk in stream(call, LIMITS.within(body, call.output))]
+        return [c async for chunks in stream(call, LIMITS.within(body, call.output)) for _, c in chunks]
 
     _, record = settled(large_server, reasoning)
     assert record.usage.completion_tokens == LIMITS.asked
@@ -256,7 +256,7 @@ def test_slow_first_text(large_server):
         chunks = stream(call, LIMITS.within(STREAMED, call.output))
         first = await anext(chunks)
         await asyncio.to_thread(large_server.open_gate, "go")
-        return [first, *[chunk async for chunk in chunks]]
+        return [*first, *[chunk async for more in chunks for chunk in more]]
 
     chunks, record = settled(large_server, waiting)
     assert chunks[0][1]["choices"][0]["delta"]["role"] == "assistant"

@@ -4,20 +4,24 @@ import asyncio
 
 import pytest
 
+from proxy.config.schema import LargeModel
 from proxy.errors import ApiError
 from proxy.formats.chat import Chat
 from proxy.formats.responses import Responses
 from proxy.pricing.bounds import LONGEST_CONTEXT
-from proxy.spending.limits import call_limits
+from proxy.spending.limits import QUICKLY_COUNTED_BYTES, QUICKLY_READ_BYTES, call_limits
 from tests.unit.spending.parts import BODY, MODEL, FixedBudget, spending
 
+KNOWN_MODEL = LargeModel(MODEL.name, "", "gpt-4o")
+"""A model whose tokens can be counted."""
 
-def limits(body, format_=None, *, limited=True, **more):
+
+def limits(body, format_=None, *, limited=True, much_room=False, **more):
     """Return the limits of a call with or without a budget."""
-    budget = FixedBudget()
+    budget = FixedBudget(much_room=much_room)
     budget.limited = limited
     return asyncio.run(
-        call_limits(spending(budget), MODEL, format_ or Chat(), body, default_output=70, **more)
+        call_limits(spending(budget), KNOWN_MODEL, format_ or Chat(), body, default_output=70, **more)
     )
 
 
@@ -53,3 +57,12 @@ def test_known_context_is_bounded():
     """A response that the proxy has seen can be continued under a budget."""
     body = {"input": "x", "previous_response_id": "resp_1"}
     assert limits(body, Responses(), context_tokens=500).prompt > 500
+
+
+@pytest.mark.parametrize("size", [1, QUICKLY_COUNTED_BYTES + 1, QUICKLY_READ_BYTES + 1])
+def test_much_room_needs_no_count(size):
+    """With much room the bytes are the limit, and its tokens can be counted later."""
+    found = limits(BODY, much_room=True, size=size, context_tokens=5)
+    counted = limits(BODY, size=size, context_tokens=5)
+    assert found.prompt > counted.prompt
+    assert (counted.count, asyncio.run(found.counted())) == (None, counted)

@@ -42,7 +42,7 @@ async def answers(path, cases, use):
 
 
 async def streamed(call, body):
-    return [data async for data, _ in stream(call, {**body, "stream": True})]
+    return [data async for chunks in stream(call, {**body, "stream": True}) for data, _ in chunks]
 
 
 @pytest.mark.parametrize("path", list(COMPLETE))

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -145,3 +146,71 @@ def test_free_output_is_not_cut():
             return call.output
 
     assert asyncio.run(main()) == 50
+
+
+BY_BYTES = replace(LIMITS, prompt=400)
+"""The same limits, with the bytes of the prompt."""
+
+
+def counting(tokens=100, *, fails=None):
+    """Return limits in bytes with a count of tokens, which may fail."""
+
+    async def count():
+        if fails is not None:
+            raise fails
+        return tokens
+
+    return replace(BY_BYTES, count=count)
+
+
+@pytest.mark.parametrize(
+    "amount", [400 + 50 * 10, 399 + 50 * 10, WORST, 400 + 5 * 10, 399 + 5 * 10, 100 + 5 * 10]
+)
+def test_bytes_refuse_nothing(amount):
+    """Wherever the bytes do not fit completely, a call gets what it gets with its tokens."""
+    found = []
+    for limits in (LIMITS, counting()):
+        parts = spending(FixedBudget(amount))
+
+        async def main(parts=parts, limits=limits):
+            async with paying(parts, limits) as call:
+                found.append(call.output)
+                call.usage = Usage(prompt_tokens=80, completion_tokens=1)
+
+        asyncio.run(main())
+    assert found[0] == found[1]
+    with pytest.raises(NoBudgetError):
+        settled_with(counting(), FixedBudget(100 + 5 * 10 - 1))
+
+
+def settled_with(limits, budget):
+    """Pay for a call of which nothing is known, and return its record."""
+    parts = spending(budget)
+
+    async def main():
+        async with paying(parts, limits):
+            pass
+
+    asyncio.run(main())
+    return parts.calls[0]
+
+
+def test_unknown_usage_costs_tokens():
+    """A call of which nothing is known costs its worst case in tokens, also if its bytes were reserved."""
+    assert settled_with(counting(), FixedBudget()).cost == WORST
+    assert settled_with(counting(), FixedBudget()).usage.prompt_tokens == 100
+    for error in (RuntimeError("no more threads"), asyncio.CancelledError()):
+        assert settled_with(counting(fails=error), FixedBudget()).cost == 400 + 50 * 10
+
+
+def test_interrupted_count_is_free():
+    """A call that ends while its tokens are counted was not sent, and costs nothing."""
+    parts = spending(FixedBudget(500))
+
+    async def main():
+        async with paying(parts, counting(fails=asyncio.CancelledError())):
+            pass
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(main())
+    assert [record.cost for record in parts.budget.settled] == [0]
