@@ -13,7 +13,7 @@ from proxy.cli.options import MOST_DAYS, config_option, console, settings_of, wi
 from proxy.config.schema import Settings
 from proxy.ledger.audits import Agreement, Models, agreements, total, verdicts
 from proxy.ledger.windows import window_start
-from proxy.stats.betting import upper_share
+from proxy.stats import shares
 from proxy.vllm.launch import served_name
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _table(
     )  # fmt: skip
     for a in found:
         count = a.agreed + a.differed
-        low, high = 1 - upper_share(a.differed, count, 0.975), upper_share(a.agreed, count, 0.975)
+        low, high = shares.interval([1.0] * a.agreed + [0.0] * a.differed)
         week = drift.get((a.task, a.stage)) if a.accepted else None
         table.add_row(
             a.task,

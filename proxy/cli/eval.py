@@ -1,6 +1,7 @@
 """`cope-proxy eval`: run labelled tasks with both models and report quality and cost."""
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
@@ -17,13 +18,15 @@ from rich.progress import (
 )
 
 from proxy.cascade import confidence
-from proxy.cascade.types import TaskKind
+from proxy.cascade.types import Plans, TaskKind
 from proxy.cli.options import USD, config_option, console, settings_of, small_tier
-from proxy.config.policy import thresholds
+from proxy.config.controls import Controls
+from proxy.config.policy import NEVER, policy, thresholds
 from proxy.config.prices import resolve_prices
 from proxy.config.schema import Settings
 from proxy.errors import ConfigError
 from proxy.evals import items, plot, report, trial
+from proxy.evals.accepted import accepted
 from proxy.evals.items import Item
 from proxy.evals.modes import At, Thresholds
 from proxy.evals.record import Record
@@ -105,9 +108,10 @@ def _report(settings: Settings, selected: list[Item], trials: list[Trial], out: 
     pair = f"{settings.small.model} and {settings.large.model}"
     heading = f"{pair}: {len(trials)} of {len(selected)} items"
     trial.write(out, trials)
-    found = report.lines(trials, at)
-    text = report.write(out, found, report.confidences(trials), heading)
     tasks = {t.task for t in trials}
+    found = report.lines(trials, at)
+    taken = accepted(trials, at, configured_plans(settings, tasks))
+    text = report.write(out, found, taken, report.confidences(trials), heading)
     drawn = plot.draw(out, found, {task: _frontier([t for t in trials if t.task == task]) for task in tasks})
     console().print(Markdown(text))
     click.echo(f"written to {out}: report.md, report.json" + "".join(f", {p.name}" for p in drawn))
@@ -125,6 +129,17 @@ def thresholds_of(settings: Settings) -> At:
     return lambda trial: Thresholds(
         *thresholds(cascade, TaskKind(trial.task), trial.usual), inclusive=cascade.accept_at_threshold
     )
+
+
+def configured_plans(settings: Settings, tasks: Iterable[str]) -> dict[str, Plans]:
+    """Return the plans of task kinds, as `serve` writes them. Kinds that it sends to the large model are missing."""
+    own = settings.cascade.thresholds
+    kinds = [TaskKind(task) for task in tasks]
+    return {
+        kind: policy(settings.cascade, kind, (NEVER, NEVER), Controls()).plans
+        for kind in kinds
+        if kind not in own or not own[kind].skip
+    }
 
 
 async def _collect(

@@ -1,6 +1,7 @@
 """Options and helpers that the commands share."""
 
 import asyncio
+import math
 import os
 import re
 import sys
@@ -36,6 +37,17 @@ class _Usd(click.ParamType[int]):
             return value if isinstance(value, int) else parse_usd(str(value))
         except ValueError as e:
             self.fail(str(e), param, ctx)
+
+
+class FiniteRange(click.FloatRange):
+    """A number in a range. "nan" is in none, though it is not below one."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Parse a number, or fail with the reason."""
+        found: float = super().convert(value, param, ctx)
+        if math.isnan(found):
+            self.fail(f"{value} is not a number.", param, ctx)
+        return found
 
 
 USD = _Usd()

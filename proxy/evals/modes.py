@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from proxy.cascade.types import Plans
 from proxy.evals.trial import Trial, Vote
 
 
@@ -89,3 +90,17 @@ MODES: Mapping[str, Mode] = {
 modes so share their calls with others, and only the methods differ."""
 
 BASELINE = "large alone"
+
+CASCADES: Mapping[Plans, str] = {
+    "none": "cascade, no plans",
+    "goals": "cascade, goals only",
+    "all": "full cascade",
+}
+"""The modes that accept answers, by the plans that they write."""
+
+STAGES: Mapping[str, tuple[int, ...]] = {
+    "cascade, no plans": (1,),
+    "cascade, goals only": (1,),
+    "full cascade": (1, 2),
+}
+"""The stages of a cascade that accept answers. The next stage is the large model."""

@@ -6,14 +6,19 @@ from typing import Any
 
 import msgspec
 
+from proxy.evals import accepted
+from proxy.evals.accepted import AcceptedAnswers
 from proxy.evals.modes import BASELINE, MODES, At
 from proxy.evals.trial import Trial
 from proxy.pricing.money import format_usd
-from proxy.stats import bootstrap
+from proxy.stats import bootstrap, shares
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """One mode on one task kind. Costs are nano-USD per 1,000 requests, and pairs are 95 % bootstrap intervals."""
+    """One mode on one task kind. Costs are nano-USD per 1,000 requests, and pairs are 95 % intervals.
+
+    The interval of the score is exact for any number of items. The others are bootstrap intervals.
+    """
 
     task: str
     mode: str
@@ -57,7 +62,7 @@ def lines(trials: Sequence[Trial], at: At) -> list[Line]:
                     mode=name,
                     items=len(own),
                     score=bootstrap.mean(scores),
-                    score_interval=bootstrap.interval(scores, bootstrap.mean),
+                    score_interval=shares.interval([o.score for o in outcomes]),
                     cost=round(1000 * bootstrap.mean(costs)),
                     cost_share=bootstrap.ratio(costs),
                     cost_share_interval=bootstrap.interval(costs, bootstrap.ratio),
@@ -99,7 +104,9 @@ _HEAD = (
 )
 
 
-def markdown(found: Sequence[Line], sure: Sequence[Confidence], heading: str) -> str:
+def markdown(
+    found: Sequence[Line], taken: Sequence[AcceptedAnswers], sure: Sequence[Confidence], heading: str
+) -> str:
     """Return the tables as Markdown."""
     rows = [
         f"| {x.task} | {x.mode} | {x.items} | {_share(x.score)} {_range(x.score_interval)} | {format_usd(x.cost)} "
@@ -118,9 +125,14 @@ def markdown(found: Sequence[Line], sure: Sequence[Confidence], heading: str) ->
         [
             f"# {heading}",
             "",
+            "## Modes",
+            "",
             _HEAD,
             "| --- | --- | ---: | --- | ---: | --- | --- | --- |",
             *rows,
+            "",
+            *accepted.markdown(taken),
+            "## Confidence",
             "",
             "| task | vote | items | right % | AUROC (95 %) | calibration error | right at confidence |",
             "| --- | --- | ---: | ---: | --- | ---: | --- |",
@@ -142,10 +154,16 @@ def _points(value: float) -> str:
     return f"{100 * value:+.1f}"
 
 
-def write(folder: Path, found: Sequence[Line], sure: Sequence[Confidence], heading: str) -> str:
+def write(
+    folder: Path,
+    found: Sequence[Line],
+    taken: Sequence[AcceptedAnswers],
+    sure: Sequence[Confidence],
+    heading: str,
+) -> str:
     """Write `report.md` and `report.json` into a folder. Return the tables."""
-    text = markdown(found, sure, heading)
+    text = markdown(found, taken, sure, heading)
     (folder / "report.md").write_text(text)
-    results: dict[str, Any] = {"heading": heading, "modes": found, "confidences": sure}
+    results: dict[str, Any] = {"heading": heading, "modes": found, "accepted": taken, "confidences": sure}
     (folder / "report.json").write_bytes(msgspec.json.format(msgspec.json.encode(results)))
     return text

@@ -1,5 +1,10 @@
-"""Thresholds from audits of real traffic: how often local answers agree with the large model, and the cost of requests."""
+"""Thresholds from audits of real traffic: how often local answers agree with the large model, and the cost of requests.
 
+An accepted answer that the large model does not confirm counts as regret. This is an upper limit of the regret, because the
+large model can be the wrong one.
+"""
+
+import math
 import statistics
 from collections.abc import Sequence
 
@@ -7,6 +12,7 @@ import msgspec
 
 from proxy.config.policy import NEVER
 from proxy.ledger.audits import NO_ANSWER, Evidence
+from proxy.stats import shares
 from proxy.stats.betting import p_value
 from proxy.stats.certify import MOST_TESTED, dearest, halves, levels, passing
 
@@ -52,6 +58,8 @@ class AuditChoice(msgspec.Struct, frozen=True, kw_only=True):
         chosen: the lowest accepted confidence.
         certified: whether a test has shown that the target is met.
         estimated: the number of audits without a billed cost of the large model's answer.
+        needed: about how many audits show the limit of the regret, if the stage accepts nothing without them. `None` if
+            none is known, or the regret has no limit.
         frontier: the effect of each possible threshold, cheapest first. Without audits it is empty.
     """
 
@@ -60,55 +68,76 @@ class AuditChoice(msgspec.Struct, frozen=True, kw_only=True):
     chosen: float
     certified: bool
     estimated: int
+    needed: int | None
     frontier: list[AuditLevel]
 
 
 def from_audits(
-    found: Sequence[Evidence], quality: float, *, risk: float, seed: int = 0
+    found: Sequence[Evidence],
+    quality: float | None,
+    *,
+    regret: float | None = None,
+    risk: float,
+    seed: int = 0,
 ) -> tuple[AuditChoice, AuditChoice]:
     """Choose the lowest threshold of each stage whose accepted answers agree with the large model's often enough.
 
-    As in `calibrate`, one half of the audits orders the thresholds and the other half tests them. An answer that differs
-    counts as a loss, although it may be as good. Stage 2 is tested on the requests that the chosen stage 1 escalates.
+    At least one of the two targets is given. As in `calibrate`, one half of the audits orders the thresholds and the
+    other half tests them. An answer that differs counts as a loss, although it may be as good. Stage 2 is tested on the
+    requests that the chosen stage 1 escalates.
 
     Args:
         found: audits of one task kind, of accepted and rejected answers.
-        quality: the share of answers that has to agree, 0..1.
-        risk: the chance that a certified threshold misses the quality, for each stage, 0..1.
+        quality: the share of the clear verdicts that has to agree, 0..1.
+        regret: the highest share of accepted answers that differ or have an unclear verdict, 0..1.
+        risk: the chance that a certified threshold misses a target, for each stage, 0..1.
         seed: for the random halves of the audits.
     """
     task = found[0].task
     at_first = [a for a in found if a.stage == 1]
-    first = _least(at_first, quality, risk, seed)
+    first = _least(at_first, quality, regret, risk, seed)
     at_second = _let_through(found, first)
-    second = _least(at_second, quality, risk, seed)
+    second = _least(at_second, quality, regret, risk, seed)
     return (
-        _audit_choice(task, 1, at_first, first, certified=True),
-        _audit_choice(task, 2, at_second, second, certified=True),
+        _audit_choice(
+            task, 1, at_first, first, certified=True, needed=_needed(at_first, first, regret, risk)
+        ),
+        _audit_choice(
+            task, 2, at_second, second, certified=True, needed=_needed(at_second, second, regret, risk)
+        ),
     )
 
 
-def cost_from_audits(found: Sequence[Evidence], limit: float, *, risk: float, seed: int = 0) -> AuditChoice:
+def cost_from_audits(
+    found: Sequence[Evidence], limit: float, *, regret: float | None = None, risk: float, seed: int = 0
+) -> AuditChoice:
     """Choose the highest threshold of stage 1 with a mean cost of at most `limit` a request.
 
     The large model answers the rest, without a guideline. One half of the audits names thresholds and the other half
     tests them, from the cheapest one up. If none passes, every valid answer is accepted, because nothing costs less.
+    With a limit of the regret, the thresholds that meet both best are tested first. If none passes, nothing is accepted.
 
     Args:
         found: audits of stage 1 and one task kind, as `priced` returns them.
         limit: the mean cost of a request in nano-USD.
-        risk: the chance that a certified threshold exceeds the limit, 0..1.
+        regret: the highest share of accepted answers that differ or have an unclear verdict, 0..1.
+        risk: the chance that a certified threshold exceeds a limit, 0..1.
         seed: for the random halves of the audits.
     """
     most = dearest((_cost(a, NEVER) for a in found), limit)
     picking, testing = halves(found, seed)
-    held = passing(
-        [0.0, *_confidences(picking), NEVER],
-        lambda t: p_value((1 - min(1.0, _cost(a, t) / most) for a in testing), 1 - limit / most),
-        risk,
-    )
-    chosen = max(held, default=0.0)
-    return _audit_choice(found[0].task, 1, found, chosen, certified=bool(held))
+
+    def p(threshold: float, some: Sequence[Evidence]) -> float:
+        cheap = p_value((1 - min(1.0, _cost(a, threshold) / most) for a in some), 1 - limit / most)
+        return cheap if regret is None else max(cheap, _p_regret(threshold, some, regret))
+
+    ranked = [0.0, *_confidences(picking), NEVER]
+    if regret is not None:
+        ranked = sorted(ranked, key=lambda t: p(t, picking))[:MOST_TESTED]
+    held = passing(ranked, lambda t: p(t, testing), risk)
+    chosen = max(held, default=0.0 if regret is None else NEVER)
+    needed = None if held else _needed(found, chosen, regret, risk)
+    return _audit_choice(found[0].task, 1, found, chosen, certified=bool(held), needed=needed)
 
 
 def priced(found: Sequence[Evidence]) -> list[Evidence]:
@@ -136,17 +165,43 @@ def _let_through(found: Sequence[Evidence], stage1: float) -> list[Evidence]:
     return [a for a in found if a.stage == 2 and a.request_id in accepted]
 
 
-def _least(audits: Sequence[Evidence], quality: float, risk: float, seed: int) -> float:
+def _least(
+    audits: Sequence[Evidence], quality: float | None, regret: float | None, risk: float, seed: int
+) -> float:
     def p(threshold: float, some: Sequence[Evidence]) -> float:
-        return p_value((float(bool(a.agreed)) for a in some if a.confidence >= threshold), quality)
+        differed = [float(not a.agreed) for a in some if a.confidence >= threshold and a.agreed is not None]
+        alike = 0.0 if quality is None else shares.p_below(differed, 1 - quality)
+        return alike if regret is None else max(alike, _p_regret(threshold, some, regret))
 
-    picking, testing = halves([a for a in audits if a.agreed is not None], seed)
+    clear = [a for a in audits if a.agreed is not None]
+    picking, testing = halves(clear if regret is None else _answered(audits), seed)
     ranked = sorted({a.confidence for a in picking}, key=lambda t: p(t, picking))[:MOST_TESTED]
     return min(passing(ranked, lambda t: p(t, testing), risk), default=NEVER)
 
 
+def _p_regret(threshold: float, some: Sequence[Evidence], limit: float) -> float:
+    """Return the p-value of the hypothesis that the regret is not below the limit."""
+    if threshold > 1:
+        return 0.0  # nothing is accepted, so nothing is regretted
+    return shares.p_below([float(not a.agreed) for a in some if a.confidence >= threshold], limit)
+
+
+def _needed(audits: Sequence[Evidence], chosen: float, regret: float | None, risk: float) -> int | None:
+    """Return about how many audits show the limit of the regret, if nothing is accepted and the audits stay as they are."""
+    if regret is None or chosen <= 1:
+        return None
+    counts = []
+    for threshold in _confidences(audits):
+        accepted = [a for a in audits if a.confidence >= threshold]
+        count = shares.needed(sum(not a.agreed for a in accepted) / len(accepted), regret, risk)
+        if count is not None:
+            # Half of the audits are kept for the test, and only a part of them is accepted.
+            counts.append(math.ceil(2 * count * len(audits) / len(accepted)))
+    return min(counts, default=None)
+
+
 def _audit_choice(
-    task: str, stage: int, audits: Sequence[Evidence], chosen: float, *, certified: bool
+    task: str, stage: int, audits: Sequence[Evidence], chosen: float, *, certified: bool, needed: int | None
 ) -> AuditChoice:
     thresholds = sorted({*_confidences(audits), NEVER, chosen}) if audits else []
     bills = priced(audits)
@@ -157,12 +212,17 @@ def _audit_choice(
         chosen=chosen,
         certified=certified,
         estimated=sum(a.large_nano is None for a in bills),
+        needed=needed,
         frontier=frontier,
     )
 
 
+def _answered(audits: Sequence[Evidence]) -> list[Evidence]:
+    return [a for a in audits if a.confidence > NO_ANSWER]
+
+
 def _confidences(audits: Sequence[Evidence]) -> list[float]:
-    return levels([a.confidence for a in audits if a.confidence > NO_ANSWER])
+    return levels([a.confidence for a in _answered(audits)])
 
 
 def _level(audits: Sequence[Evidence], bills: Sequence[Evidence], threshold: float) -> AuditLevel:

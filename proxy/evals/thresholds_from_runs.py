@@ -1,34 +1,25 @@
-"""Thresholds for a target, from the trials of `cope-proxy eval`.
+"""Thresholds for targets, from the trials of `cope-proxy eval`.
 
 Pareto testing (arXiv 2210.07913): one half of the items ranks the promising ways to run the cascade. The other half tests
-them in this order, and stops at the first failure. The chance that any certified way misses the target is at most `risk`
+them in this order, and stops at the first failure. The chance that any certified way misses a target is at most `risk`
 (learn then test, arXiv 2110.01052). This is true for traffic like the items.
 """
 
+import math
 import statistics
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from proxy.cascade.types import Plans
 from proxy.config.policy import NEVER
 from proxy.errors import ConfigError
-from proxy.evals.modes import MODES, Outcome, Thresholds
+from proxy.evals.modes import BASELINE, CASCADES, MODES, Outcome, Thresholds
+from proxy.evals.targets import Kind, Target, Test, by_kind, regrets, test_of
 from proxy.evals.trial import Trial
-from proxy.stats.betting import p_value
-from proxy.stats.certify import MOST_TESTED, dearest, halves, levels, passing
-
-CASCADES = {"all": "full cascade", "goals": "cascade, goals only", "none": "cascade, no plans"}
-
-
-class Target(msgspec.Struct, frozen=True):
-    """The target: a share of the large model's quality (0..1), or a cost in nano-USD a request."""
-
-    kind: Literal["quality", "cost"]
-    value: float
+from proxy.stats import shares
+from proxy.stats.certify import MOST_TESTED, halves, levels, passing
 
 
 class Way(msgspec.Struct, frozen=True):
@@ -44,7 +35,18 @@ FREE = (Way("none", 0.0, NEVER), Way("goals", 0.0, NEVER))
 
 
 class Rated(msgspec.Struct, frozen=True, kw_only=True):
-    """A way's mean score (0..1) and cost (nano-USD a request) on some items, and those of the large model alone."""
+    """A way on some items.
+
+    Attributes:
+        way: the way.
+        items: the number of items.
+        score: its mean score, 0..1.
+        large_score: the mean score of the large model alone.
+        cost: its mean cost in nano-USD a request.
+        large_cost: the mean cost of the large model alone.
+        accepted: the number of items that the small model answers.
+        regret: the part of these answers that is wrong while the large model alone is right, as a number of answers.
+    """
 
     way: Way
     items: int
@@ -52,6 +54,8 @@ class Rated(msgspec.Struct, frozen=True, kw_only=True):
     large_score: float
     cost: float
     large_cost: float
+    accepted: int
+    regret: float
 
     @property
     def quality_share(self) -> float:
@@ -63,6 +67,27 @@ class Rated(msgspec.Struct, frozen=True, kw_only=True):
         """Its cost as a share of the large model's."""
         return self.cost / self.large_cost if self.large_cost else 0.0
 
+    @property
+    def regret_share(self) -> float:
+        """Its regret as a share of its accepted answers."""
+        return self.regret / self.accepted if self.accepted else 0.0
+
+
+class Certificate(msgspec.Struct, frozen=True, kw_only=True):
+    """The test of the chosen way, on the items that were kept for it.
+
+    Attributes:
+        items: the number of these items.
+        accepted: the number of them that the small model answers.
+        regret: the part of these answers that is wrong while the large model alone is right, as a number of answers.
+        p: the p-value of the hypothesis that the way misses a target.
+    """
+
+    items: int
+    accepted: int
+    regret: float
+    p: float
+
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
     """The result of a calibration for one task kind.
@@ -72,11 +97,13 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
         samples: the number of samples in each vote.
         usual: the default thresholds of the estimator. The chosen thresholds are valid on the scale of its confidences.
         left_out: the number of skipped items. Their estimator has another scale, as for code that cannot be run.
-        chosen: the chosen way, rated on all items. `None` means the large model alone. If `certified` is 0, the choice
-            is not certified.
+        chosen: the chosen way, rated on all items. `None` means the large model alone.
+        certificate: the test of the chosen way. `None` means that the choice is not certified, or needs no test.
         tested: the number of tested ways.
-        certified: the number of ways that meet the target.
-        frontier: the ways with the best quality for their cost, on all items.
+        certified: the number of ways that meet the targets.
+        needed: about how many items show the limit of the regret, if no way is certified. `None` if none is known.
+        frontier: the ways with the best quality for their cost, on all items. If the regret is the only target, the
+            ways with the lowest regret for their cost.
     """
 
     task: str
@@ -84,29 +111,23 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     usual: tuple[float, float]
     left_out: int
     chosen: Rated | None
+    certificate: Certificate | None
     tested: int
     certified: int
+    needed: int | None
     frontier: list[Rated]
 
 
-@dataclass(frozen=True)
-class _Test:
-    """The test of a way: the mean of a value (0..1) over the items has to be more than the bound."""
-
-    value: Callable[[Outcome, Outcome], float]
-    bound: float
-
-
-def calibrate(trials: Sequence[Trial], target: Target, *, risk: float, seed: int = 0) -> Choice:
+def calibrate(trials: Sequence[Trial], *targets: Target, risk: float, seed: int = 0) -> Choice:
     """Choose how to run the cascade for one task kind.
 
-    For a quality, choose the cheapest certified way, unless the large model alone costs no more. For a cost, choose the
-    best certified way. If no way is certified for a cost, choose the cheapest one.
+    For a cost, choose the best certified way. Otherwise choose the cheapest one, unless the large model alone costs no
+    more. If no way is certified for a cost, choose the cheapest way, unless the regret has a limit too.
 
     Args:
         trials: of one task kind.
-        target: the target.
-        risk: the chance that a certified choice misses the target, 0..1.
+        targets: at most one of each kind.
+        risk: the chance that a certified choice misses a target, 0..1.
         seed: for the random halves of the items.
 
     Raises:
@@ -114,27 +135,68 @@ def calibrate(trials: Sequence[Trial], target: Target, *, risk: float, seed: int
     """
     samples, usual = _samples(trials), statistics.mode(t.usual for t in trials)
     measured = [t for t in trials if t.usual == usual]
-    tested, held = _hold(measured, target, risk, seed)
+    aims = by_kind(targets)
+    picking, testing = halves(measured, seed)
+    nothing = Thresholds(NEVER, NEVER)
+    test = test_of(aims, (mode(t, nothing).cost for t in measured for mode in MODES.values()))
+    ranked = _ranked(picking, aims, test)
+    held = passing(ranked, lambda way: test(_pairs(way, testing)), risk)
+    rated = [rate(way, measured) for way in ways(measured)]
     certified = [rate(way, measured) for way in held]
-    best = frontier([rate(way, measured) for way in ways(measured)])
-    if target.kind == "quality":
-        worthwhile = [r for r in certified if r.cost < r.large_cost or target.value > 1]
-        chosen = min(worthwhile, key=lambda r: (r.cost, -r.score), default=None)
-    elif certified:
-        chosen = min(certified, key=lambda r: (-r.score, r.cost))
-    else:
-        local = [rate(way, measured) for way in FREE]
-        chosen = min(local + best, key=lambda r: (r.cost, -r.score))
+    best = frontier(rated, _worth(aims))
+    chosen = _chosen(aims, certified, [*(rate(way, measured) for way in FREE), *best])
     return Choice(
         task=trials[0].task,
         samples=samples,
         usual=usual,
         left_out=len(trials) - len(measured),
         chosen=chosen,
-        tested=tested,
+        certificate=_certificate(chosen.way, testing, test) if certified and chosen is not None else None,
+        tested=len(ranked),
         certified=len(certified),
+        needed=_needed(rated, aims["regret"], risk) if "regret" in aims and not certified else None,
         frontier=best,
     )
+
+
+def _ranked(picking: Sequence[Trial], aims: Mapping[Kind, float], test: Test) -> list[Way]:
+    """Return the promising ways. Those that meet the targets best come first."""
+    if not picking:
+        return []
+    rated = [rate(way, picking) for way in ways(picking)]
+    fronts = [frontier(rated, worth) for kind, worth in WORTHS.items() if kind in aims]
+    promising = {r.way: r for front in fronts for r in front}.values()
+    ranked = sorted(promising, key=lambda r: (test(_pairs(r.way, picking)), -r.score))
+    return [r.way for r in ranked[:MOST_TESTED]]
+
+
+def _chosen(aims: Mapping[Kind, float], certified: list[Rated], uncertified: list[Rated]) -> Rated | None:
+    if "cost" not in aims:
+        worthwhile = [r for r in certified if r.cost < r.large_cost or aims.get("quality", 0) > 1]
+        return min(worthwhile, key=lambda r: (r.cost, -r.score), default=None)
+    if certified:
+        return min(certified, key=lambda r: (-r.score, r.cost))
+    # A wrong answer costs more than a paid one: without a certificate, no answer is accepted.
+    return None if "regret" in aims else min(uncertified, key=lambda r: (r.cost, -r.score))
+
+
+def _certificate(way: Way, testing: Sequence[Trial], test: Test) -> Certificate:
+    pairs = _pairs(way, testing)
+    found = regrets(pairs)
+    return Certificate(items=len(pairs), accepted=len(found), regret=sum(found), p=test(pairs))
+
+
+def _needed(rated: Sequence[Rated], limit: float, risk: float) -> int | None:
+    """Return about how many items certify the limit of the regret, if a way stays as it is on these items."""
+    found = [
+        # Half of the items are kept for the test, and only a part of them is accepted.
+        math.ceil(2 * count * r.items / r.accepted)
+        for r in frontier(rated, _low_regret)
+        if r.accepted
+        and r.cost < r.large_cost
+        and (count := shares.needed(r.regret_share, limit, risk)) is not None
+    ]
+    return min(found, default=None)
 
 
 def _samples(trials: Sequence[Trial]) -> int:
@@ -156,16 +218,6 @@ def _samples(trials: Sequence[Trial]) -> int:
     return sizes[0]
 
 
-def _hold(trials: Sequence[Trial], target: Target, risk: float, seed: int) -> tuple[int, list[Way]]:
-    """Return the number of tested ways, and the ways that meet the target."""
-    picking, testing = halves(trials, seed)
-    test = _test_of(target, trials)
-    promising = frontier([rate(way, picking) for way in ways(picking)]) if picking else []
-    # The ways that meet the target best on this half come first.
-    ranked = sorted(promising, key=lambda r: (_p(r.way, picking, test), -r.score))[:MOST_TESTED]
-    return len(ranked), passing([r.way for r in ranked], lambda way: _p(way, testing, test), risk)
-
-
 def ways(trials: Sequence[Trial]) -> list[Way]:
     """Return the ways with different outcomes on the items. If there are many confidences, return a selection.
 
@@ -183,8 +235,9 @@ def ways(trials: Sequence[Trial]) -> list[Way]:
 
 def rate(way: Way, trials: Sequence[Trial]) -> Rated:
     """Return the mean outcome of a way on some items."""
-    pairs = [_pair(way, t) for t in trials]
+    pairs = _pairs(way, trials)
     n = len(pairs)
+    found = regrets(pairs)
     return Rated(
         way=way,
         items=n,
@@ -192,34 +245,36 @@ def rate(way: Way, trials: Sequence[Trial]) -> Rated:
         large_score=sum(base.score for _, base in pairs) / n,
         cost=sum(o.cost for o, _ in pairs) / n,
         large_cost=sum(base.cost for _, base in pairs) / n,
+        accepted=len(found),
+        regret=sum(found),
     )
 
 
-def frontier(rated: Sequence[Rated]) -> list[Rated]:
-    """Return the ways with the best quality for their cost, cheapest first."""
+def _score(rated: Rated) -> float:
+    return rated.score
+
+
+def _low_regret(rated: Rated) -> float:
+    return -rated.regret_share
+
+
+WORTHS: Mapping[Kind, Callable[[Rated], float]] = {"quality": _score, "cost": _score, "regret": _low_regret}
+"""A way is promising for a target if no cheaper way has more of this."""
+
+
+def _worth(aims: Mapping[Kind, float]) -> Callable[[Rated], float]:
+    return _low_regret if aims.keys() == {"regret"} else _score
+
+
+def frontier(rated: Sequence[Rated], worth: Callable[[Rated], float] = _score) -> list[Rated]:
+    """Return the ways with the best quality, or another worth, for their cost. The cheapest comes first."""
     out: list[Rated] = []
-    for one in sorted(rated, key=lambda r: (r.cost, -r.score)):
-        if not out or one.score > out[-1].score:
+    for one in sorted(rated, key=lambda r: (r.cost, -worth(r))):
+        if not out or worth(one) > worth(out[-1]):
             out.append(one)
     return out
 
 
-def _pair(way: Way, trial: Trial) -> tuple[Outcome, Outcome]:
-    at = Thresholds(way.stage1, way.stage2)
-    return MODES[CASCADES[way.plans]](trial, at), MODES["large alone"](trial, at)
-
-
-def _p(way: Way, trials: Sequence[Trial], test: _Test) -> float:
-    return p_value((test.value(*_pair(way, t)) for t in trials), test.bound)
-
-
-def _test_of(target: Target, trials: Sequence[Trial]) -> _Test:
-    if target.kind == "quality":
-        # score - share * large lies in -share..1. Scaled to 0..1, its mean has to be more than the image of 0.
-        share = target.value
-        return _Test(
-            lambda o, base: (o.score - share * base.score + share) / (1 + share), share / (1 + share)
-        )
-    nothing = Thresholds(NEVER, NEVER)
-    most = dearest((mode(t, nothing).cost for t in trials for mode in MODES.values()), target.value)
-    return _Test(lambda o, _: 1 - min(1.0, o.cost / most), 1 - target.value / most)
+def _pairs(way: Way, trials: Sequence[Trial]) -> list[tuple[Outcome, Outcome]]:
+    at, mode = Thresholds(way.stage1, way.stage2), MODES[CASCADES[way.plans]]
+    return [(mode(t, at), MODES[BASELINE](t, at)) for t in trials]

@@ -1,6 +1,5 @@
 """Tests of a mean that hold for any number of items, whatever their distribution."""
 
-import math
 from collections.abc import Iterable, Iterator
 
 _LARGEST_BET = 0.9
@@ -47,28 +46,3 @@ def p_values(values: Iterable[float], bound: float) -> Iterator[float]:
         count += 1
         spread += (value - total / count) ** 2
         yield min(1.0, 1 / most)
-
-
-def upper_share(bad: int, of: int, level: float = 0.95) -> float:
-    """Return an upper confidence bound of a share after `bad` of `of` (Clopper and Pearson, 1934), by bisection."""
-    if bad >= of or not of:
-        return 1.0
-    low, high = bad / of, 1.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        if _at_most(bad, of, middle) > 1 - level:
-            low = middle
-        else:
-            high = middle
-    return high
-
-
-def _at_most(bad: int, of: int, share: float) -> float:
-    """Return the probability of at most `bad` of `of`. Sum from the likeliest count, as the first terms underflow."""
-    ways = math.lgamma(of + 1) - math.lgamma(bad + 1) - math.lgamma(of - bad + 1)
-    term = math.exp(ways + bad * math.log(share) + (of - bad) * math.log1p(-share))
-    out = term
-    for k in range(bad, 0, -1):
-        term *= k / (of - k + 1) * (1 - share) / share
-        out += term
-    return out

@@ -1,5 +1,7 @@
 """A config that names the file of a calibration: what was certified is applied."""
 
+import re
+
 import pytest
 from click.testing import CliRunner
 
@@ -109,3 +111,30 @@ def test_cost_with_missing_answers(tmp_path):
     assert (nothing.certified, nothing.chosen.cost > 200) == (0, True)
     _, _ = calibrated(tmp_path, trials, "", "--max-usd-per-1000", "0.0002")
     assert "NOT certified" in (tmp_path / "found.toml").read_text()
+
+
+@pytest.mark.parametrize("other", [(), ("--quality", "0.9"), ("--max-usd-per-1000", "0.0009")])
+def test_limit_of_the_regret(tmp_path, other):
+    """The file names the limit and its certificate, and the proxy applies what was certified."""
+    settings, _ = calibrated(tmp_path, CODE, "", "--regret", "0.05", *other)
+    text = (tmp_path / "found.toml").read_text()
+    assert "a regret of at most 5 % of accepted answers, at a risk of 5 %" in text.splitlines()[0]
+    assert re.search(
+        r"# certified on 300 items kept for the test \(p = [\d.e-]+\): regret \d of \d+ accepted", text
+    )
+    assert (code(settings, BEHAVIOUR).stages[0].threshold, settings.cascade.thresholds["code"].skip) == (
+        1.0,
+        None,
+    )
+
+
+def test_uncertified_regret(tmp_path):
+    """The large model answers alone, and the file and the command say how many items would do."""
+    settings, said = calibrated(tmp_path, CODE[:60], "", "--regret", "0.05")
+    assert settings.cascade.thresholds["code"].skip
+    found = re.search(r"about (\d+) items like these 60 would certify this limit of the regret", said)
+    assert found is not None
+    assert found[0] in (tmp_path / "found.toml").read_text()
+    settings, said = calibrated(tmp_path, CODE, "", "--regret", "0")
+    assert settings.cascade.thresholds["code"].skip
+    assert "no number of items like these 600 certifies this limit of the regret" in said

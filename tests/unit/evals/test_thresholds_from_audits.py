@@ -211,6 +211,58 @@ def test_small_model_price():
     assert choice.frontier[-1].large_cost == 100
 
 
+def test_regret_is_limited():
+    """What is certified differs in no more than the limit, as of 0.75 about one in fifty does."""
+    found = audits(900, {0.5: 0.7, 0.75: 0.98, 1.0: 1.0})
+    first, _ = from_audits(found, None, regret=0.05, risk=0.05)
+    assert (first.chosen, first.needed) == (0.75, None)
+    both, _ = from_audits(found, 0.999, regret=0.05, risk=0.05)
+    assert both.chosen == NEVER
+
+
+def test_unclear_verdicts_count_as_regret():
+    """The limit is an upper one, so what nobody has confirmed is no right answer. A quality leaves it out."""
+    found = audits(400, {1.0: 1.0})
+    unclear = [msgspec.structs.replace(a, agreed=None) if i % 5 == 0 else a for i, a in enumerate(found)]
+    assert from_audits(unclear, 0.95, risk=0.05)[0].chosen == 1.0
+    assert from_audits(unclear, None, regret=0.05, risk=0.05)[0].chosen == NEVER
+    assert from_audits(unclear, None, regret=0.3, risk=0.05)[0].chosen == 1.0
+
+
+def test_regret_is_seldom_missed():
+    """Of 200 calibrations on answers that differ a little too often, hardly more than the risk accept any."""
+    lot = random.Random(6)
+
+    def missed():
+        found = [
+            msgspec.structs.replace(a, confidence=lot.choice([0.5, 1.0]), agreed=lot.random() > 0.11)
+            for a in audits(100, {1.0: 1.0})
+        ]
+        return from_audits(found, None, regret=0.1, risk=0.1, seed=lot.randrange(10**6))[0].chosen < NEVER
+
+    assert sum(missed() for _ in range(200)) <= 33
+
+
+def test_audits_needed_for_a_limit():
+    """Fifty faultless audits are too few. Twice 59 suffice, and none do if one in five differs."""
+    few, _ = from_audits(audits(50, {1.0: 1.0}), None, regret=0.05, risk=0.05)
+    assert (few.chosen, few.needed) == (NEVER, 118)
+    assert from_audits(audits(118, {1.0: 1.0}), None, regret=0.05, risk=0.05)[0].chosen == 1.0
+    assert from_audits(audits(400, {1.0: 0.8}), None, regret=0.05, risk=0.05)[0].needed is None
+
+
+def test_cost_beside_a_regret():
+    """Both hold, or nothing is accepted: cheap and wrong is worse than dear."""
+    found = audits(900, {0.25: 0.5, 0.5: 0.7, 0.75: 1.0, 1.0: 1.0})
+    choice = cost_from_audits(found, 65, regret=0.05, risk=0.05)
+    assert (choice.chosen, choice.certified) == (0.75, True)
+    choice = cost_from_audits(found, 10**9, regret=0.05, risk=0.05)
+    assert (choice.chosen, choice.certified) == (NEVER, True)
+    choice = cost_from_audits(found, 20, regret=0.05, risk=0.05)
+    assert (choice.chosen, choice.certified) == (NEVER, False)
+    assert cost_from_audits(found, 20, risk=0.05).chosen <= 0.25
+
+
 AUDITS = st.lists(
     st.builds(
         Evidence,
