@@ -10,14 +10,12 @@ not.
 
 import argparse
 import asyncio
-import copy
 import json
 import random
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from tests.support.config import LARGE_MODEL, SMALL_MODEL, UPSTREAM_KEY  # noqa: E402
+from tests.support.odd import changed, places  # noqa: E402
 from tests.support.proxy_process import ProxyProcess  # noqa: E402
 from tests.support.standin_process import StandIn  # noqa: E402
 
@@ -143,23 +142,6 @@ class Seen:
         return sum(proxy > STALL_S > idle for proxy, idle in self.waits)
 
 
-def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Yield the path of every value in a JSON value."""
-    yield path
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, element in inner:
-        yield from places(element, (*path, key))
-
-
-def changed(value: Any, path: tuple[Any, ...], new: Any) -> Any:
-    """Return a JSON value with one part replaced."""
-    if not path:
-        return new
-    out = copy.copy(value)
-    out[path[0]] = changed(value[path[0]], path[1:], new) if path[1:] else new
-    return out
-
-
 def mutated(rng: random.Random, ids: list[str]) -> Request:
     """Return a good request with one to three changes."""
     method, path, body = rng.choice(GOOD)
@@ -172,7 +154,7 @@ def mutated(rng: random.Random, ids: list[str]) -> Request:
         if kind == "b" and body is not None:
             extra = rng.random() < 0.1 and isinstance(body, dict)
             at = (rng.choice(["stream", "store", "x", "user", "conversation"]),) if extra else None
-            body = changed(body, at or rng.choice(list(places(body))), rng.choice(ODD))
+            body = changed(body, at or rng.choice(places(body)), rng.choice(ODD))
         elif kind == "r" and body is not None:
             whole = bytearray(json.dumps(body).encode())
             start = rng.randrange(len(whole))

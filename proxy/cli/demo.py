@@ -130,18 +130,9 @@ def _write_config(folder: Path, model: str, large: str, engine_url: str, *, paid
 def _running_proxy(config: Path, port: int, env: dict[str, str], log: Path) -> Iterator[str]:
     """Run the proxy until the block ends, on the given port if it is free."""
     port = free_port(port)
-    env = {**env, "COPE_CONFIG": str(config.resolve())}
     with_database(settings_of(str(config)), _no_work)
-    command = [
-        sys.executable,
-        "-m",
-        "uvicorn",
-        "proxy.http.app:create_app",
-        "--factory",
-        "--port",
-        str(port),
-        "--no-access-log",
-    ]
+    address = ["--host", "127.0.0.1", "--port", str(port)]
+    command = [sys.executable, "-m", "proxy.cli", "serve", "--config", str(config), *address]
     with log.open("wb") as out:
         process = subprocess.Popen(command, env=env, stdout=out, stderr=subprocess.STDOUT)
     try:

@@ -1,20 +1,29 @@
 """`cope-proxy doctor`: check the installation."""
 
 import asyncio
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import click
-import openai
+import msgspec
+from yarl import URL
 
+from proxy.backends.apis import api_of
+from proxy.backends.session import open_session
+from proxy.backends.upstream import Upstream
 from proxy.cli.options import check_spool, config_option, settings_of, with_database
 from proxy.config.loading import overridden_kinds
 from proxy.config.schema import Settings
-from proxy.errors import ConfigError
+from proxy.config.schema import Upstream as UpstreamSettings
+from proxy.errors import ApiError, ConfigError
+from proxy.formats.lenient import decode_object, objects
 from proxy.pricing.money import format_usd
 from proxy.pricing.tokens import count_text
 from proxy.sandbox import SandboxError, open_sandbox
 from proxy.vllm import launch
+
+_TIMEOUT_S = 10.0
 
 
 @click.command()
@@ -113,8 +122,10 @@ def _small(settings: Settings) -> str:
         python = launch.engine_python(settings.small.vllm)
         engine = launch.probe(python)
         return f"vLLM {engine.version} ({engine.kind}) in {python}; `serve` starts it"
+    key = os.environ.get(settings.small.api_key_env, "") if settings.small.api_key_env else ""
     return "; ".join(
-        asyncio.run(_ask_models(url, "none", settings.small.model)) for url in settings.small.base_urls
+        asyncio.run(_ask_models(UpstreamSettings(base_url=url), key or "none", settings.small.model))
+        for url in settings.small.base_urls
     )
 
 
@@ -127,11 +138,23 @@ def _upstream(settings: Settings) -> str:
         api = apis[model.upstream]
         # Azure lists its models but not its deployments. Only a call could check them.
         if api.settings.api_version is None:
-            lines.append(asyncio.run(_ask_models(api.settings.base_url, api.key, model.id)))
+            lines.append(asyncio.run(_ask_models(api.settings, api.key, model.id)))
     return "; ".join(lines)
 
 
-async def _ask_models(url: str, key: str, model: str) -> str:
-    async with openai.AsyncOpenAI(base_url=url, api_key=key, max_retries=0, timeout=10) as client:
-        names = [m.id async for m in client.models.list()]
+async def _ask_models(settings: UpstreamSettings, key: str, model: str) -> str:
+    """Ask a server for its models, as the proxy itself sends a request: by the same way, and with the key masked.
+
+    Raises:
+        click.ClickException: it does not answer, refuses the key, or redirects elsewhere.
+    """
+    quick = msgspec.structs.replace(settings, timeout_s=_TIMEOUT_S, connect_timeout_s=_TIMEOUT_S)
+    url = URL(settings.base_url).with_user(None)
+    async with open_session(_TIMEOUT_S) as session:
+        try:
+            async with Upstream(session, api_of(quick, key)).send("GET", "/models", model) as response:
+                raw = await response.read()
+        except ApiError as e:
+            raise click.ClickException(f"{url}: {e.message}") from e
+    names = [card.get("id") for card in objects(decode_object(raw).get("data"))]
     return f"{url} serves {model}" if model in names else f"{url} answers, but does not list {model}"

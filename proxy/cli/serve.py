@@ -18,7 +18,7 @@ from proxy.cli.options import (
     settings_of,
     with_database,
 )
-from proxy.config.loading import overridden_kinds
+from proxy.config.loading import overridden_kinds, with_engine
 from proxy.config.prices import resolve_prices
 from proxy.config.schema import Settings
 from proxy.errors import ConfigError
@@ -41,7 +41,7 @@ def serve(config: str | None, host: str | None, port: int | None, workers: int |
     for name, value in (("HOST", host), ("PORT", port), ("WORKERS", workers)):
         if value is not None:
             os.environ[f"COPE__SERVER__{name}"] = str(value)
-    settings = settings_of(config)
+    settings = with_engine(settings_of(config), os.environ)
     resolve_prices(settings)
     upstream_apis(settings)
     _require_key(settings)

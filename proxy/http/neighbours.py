@@ -46,7 +46,8 @@ _FORWARDED_PREFIXES = ("x-forwarded", "cf-", "x-amz-cf-", "x-arr-", "tailscale-"
 _OWN_SITES = ("same-origin", "none")
 _CREATE_A_KEY = "Create a key with `cope-proxy keys create NAME`, and send it"
 _LOCALHOST = re.compile(r"([a-z0-9-]+\.)*localhost")
-_BODILESS = ("GET", "HEAD", "OPTIONS")
+_BODILESS = ("GET", "HEAD", "OPTIONS", "DELETE")
+"""Methods whose body has no meaning (RFC 9110, 9.3), so that its type tells nothing. A page's DELETE names its origin."""
 
 
 def middleware(app: ASGIApp) -> ASGIApp:

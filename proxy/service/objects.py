@@ -1,16 +1,17 @@
 """Requests for objects that an earlier request has made: their owners, and the upstreams that keep them."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol, TypeVar
 from urllib.parse import urlencode
 
 from proxy.config.schema import LargeModel, Settings
-from proxy.errors import ApiError, not_found, upstream_invalid
+from proxy.errors import ApiError, database_unavailable, not_found, upstream_invalid
 from proxy.formats.lenient import decode_object
 from proxy.formats.sse import event_name
 from proxy.ids import now
+from proxy.ledger.database import Database, DatabaseError
 from proxy.ledger.keys import ApiKey
 from proxy.service.pages import Query
 from proxy.service.reply import Reply
@@ -31,6 +32,61 @@ class ObjectRequest:
     def key_id(self) -> str | None:
         """The id of the caller's key."""
         return None if self.key is None else self.key.id
+
+
+class Stored(Protocol):
+    """What the ledger keeps of an object."""
+
+    @property
+    def key_id(self) -> str | None:
+        """The key that has made it."""
+
+    @property
+    def created_at(self) -> datetime:
+        """When it was made."""
+
+    @property
+    def model(self) -> str | None:
+        """The large model that made it, or `None`."""
+
+
+S = TypeVar("S", bound=Stored)
+
+
+async def find_stored(
+    state: AppState,
+    request: ObjectRequest,
+    find: Callable[[Database, str], Awaitable[S | None]],
+    *,
+    kind: str,
+    local_prefix: str,
+    is_local: Callable[[S], bool],
+) -> tuple[S | None, LargeModel]:
+    """Return what is kept of an object, and the large model to ask for the rest.
+
+    Args:
+        state: the state of the application.
+        request: names the object and the caller.
+        find: reads what is kept.
+        kind: what the client calls such an object.
+        local_prefix: begins the ids of the proxy's own objects.
+        is_local: tells whether the proxy made an object itself. It is then gone after its retention.
+
+    Raises:
+        ApiError: 404 if it is unknown or belongs to another key, 503 without a database.
+    """
+    try:
+        stored = await find(state.database, request.id)
+    except (OSError, DatabaseError) as e:
+        raise database_unavailable() from e
+    missing = unknown_object(kind, request.id)
+    if not may_see(request, stored.key_id if stored else None, known=stored is not None):
+        raise missing
+    if stored is None and request.id.startswith(local_prefix):
+        raise missing
+    if stored is not None and is_local(stored) and past_retention(state, stored.created_at):
+        raise missing
+    return stored, maker(state.settings, stored.model if stored else None, missing)
 
 
 def may_see(request: ObjectRequest, owner: str | None, *, known: bool) -> bool:

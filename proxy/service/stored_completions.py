@@ -27,8 +27,8 @@ from proxy.ledger.stored_completions import (
 from proxy.service.objects import (
     ObjectRequest,
     ask_upstream,
+    find_stored,
     maker,
-    may_see,
     past_retention,
     unknown_object,
 )
@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 
 LOCAL_ID_PREFIX = "chatcmpl-req_"
 """Begins the id of every completion that the small model wrote."""
+_KIND = "Chat completion"
 _LONGEST_KEY, _LONGEST_VALUE = 64, 512
 """OpenAI's limits of metadata, in characters."""
 _AT_ONCE = 8
@@ -168,29 +169,21 @@ def _path(request: ObjectRequest) -> str:
 
 
 async def _find(state: AppState, request: ObjectRequest) -> tuple[StoredCompletion | None, LargeModel]:
-    """Return what is kept of a completion, and the large model to ask for the rest.
-
-    Raises:
-        ApiError: 404 if it is unknown or belongs to another key, 503 without a database.
-    """
-    try:
-        stored = await find_completion(state.database, request.id)
-    except (OSError, DatabaseError) as e:
-        raise database_unavailable() from e
-    missing = unknown_object("Chat completion", request.id)
-    visible = may_see(request, stored.key_id if stored else None, known=stored is not None)
-    if not visible or (stored is None and request.id.startswith(LOCAL_ID_PREFIX)):
-        raise missing
-    if stored is not None and stored.answer is not None and past_retention(state, stored.created_at):
-        raise missing
-    return stored, maker(state.settings, stored.model if stored else None, missing)
+    return await find_stored(
+        state,
+        request,
+        find_completion,
+        kind=_KIND,
+        local_prefix=LOCAL_ID_PREFIX,
+        is_local=lambda stored: stored.answer is not None,
+    )
 
 
 async def _read(state: AppState, stored: StoredCompletion) -> dict[str, Any] | None:
     """Return a completion, or `None` if it is gone."""
     if stored.answer is not None:
         return None if past_retention(state, stored.created_at) else _completion(stored)
-    missing = unknown_object("Chat completion", stored.id)
+    missing = unknown_object(_KIND, stored.id)
     try:
         model = maker(state.settings, stored.model, missing)
         _, raw = await ask_upstream(state, model, "GET", f"/chat/completions/{stored.id}")

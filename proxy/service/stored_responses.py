@@ -17,9 +17,7 @@ from proxy.service.conversations import LOCAL_ID_PREFIX
 from proxy.service.objects import (
     ObjectRequest,
     ask_upstream,
-    maker,
-    may_see,
-    past_retention,
+    find_stored,
     relay_stream,
     unknown_object,
 )
@@ -27,6 +25,7 @@ from proxy.service.pages import Query, one, page_of, page_query, whole_number
 from proxy.service.reply import Reply
 from proxy.service.state import AppState
 
+_KIND = "Response"
 _PASSED_ON = (
     "include",
     "include[]",
@@ -96,25 +95,18 @@ async def input_items(state: AppState, request: ObjectRequest, reply: Reply) -> 
 
 
 async def _find(state: AppState, request: ObjectRequest) -> tuple[KeptResponse | None, LargeModel]:
-    """Return what is kept of a response, and the large model to ask for the rest.
-
-    Raises:
-        ApiError: 404 if it is unknown or belongs to another key, 503 without a database.
-    """
-    try:
-        kept = await find_response(state.database, request.id)
-    except (OSError, DatabaseError) as e:
-        raise database_unavailable() from e
-    missing = unknown_object("Response", request.id)
-    if not may_see(request, kept.key_id if kept else None, known=kept is not None):
-        raise missing
-    if kept is None and request.id.startswith(LOCAL_ID_PREFIX):
-        raise missing
+    found = await find_stored(
+        state,
+        request,
+        find_response,
+        kind=_KIND,
+        local_prefix=LOCAL_ID_PREFIX,
+        is_local=lambda kept: kept.items is not None,
+    )
+    kept, _ = found
     if kept is not None and kept.items is not None and kept.answer is None:
-        raise missing  # a local answer of an old version: only its conversation was kept
-    if kept is not None and kept.items is not None and past_retention(state, kept.created_at):
-        raise missing
-    return kept, maker(state.settings, kept.model if kept else None, missing)
+        raise unknown_object(_KIND, request.id)  # of an old version, which kept only the conversation
+    return found
 
 
 async def _ask(

