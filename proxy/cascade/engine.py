@@ -11,8 +11,8 @@ from functools import partial
 from proxy.cascade import prompts
 from proxy.cascade.fields import small_body
 from proxy.cascade.guideline import GuidelineRequest
-from proxy.cascade.kinds import answer_form
 from proxy.cascade.inputs import InputsRequest
+from proxy.cascade.kinds import answer_form
 from proxy.cascade.prompts import Messages
 from proxy.cascade.protocols import Estimator, LargePlanner, SmallRequest, SmallTier
 from proxy.cascade.sampling import Verdict, draw
