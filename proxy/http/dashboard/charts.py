@@ -80,8 +80,8 @@ def _options(*colors: str) -> dict[str, object]:
     )
     css = ("file://style.css", "file://graph.css", f"inline:{_BOTH_THEMES}")
     return {
-        "style": style, "css": css, "js": (), "width": 900, "legend_at_bottom": True, "legend_box_size": 12, "truncate_label": -1,
-        "no_data_text": "nothing in this range", "margin": 8,
+        "style": style, "css": css, "js": (), "width": 900, "legend_at_bottom": True, "legend_box_size": 12,
+        "truncate_label": -1, "no_data_text": "nothing in this range", "margin": 8,
     }  # fmt: skip
 
 
