@@ -9,7 +9,8 @@ tokens) of each of LIMIT items of each data set from a vLLM server, and writes t
 2 programs, averaged over all such choices of the drawn samples. Programs run in the sandbox. For each data set it prints what
 the cascade without plans would answer and pay at each confidence that occurs as a threshold:
 
-- right: the share of winners that are right, accepted or not
+- winner right: the share of winners that are right, accepted or not
+- accepted, so many of them right: the most answers that are accepted at the precision of 4 texts at their default threshold
 - accepted, right: the share of items that stay local, and how many of these are right
 - quality, cost: of the cascade, in points against the large model alone, and as a share of its cost
 - wrong, regret: accepted answers that are wrong, and those of them that the large model has right, as shares of the accepted
@@ -45,6 +46,7 @@ from proxy.stats import bootstrap
 
 AT_ONCE = 48
 PROGRAM, TEXT = "program", "text"
+TODAY = "4 texts"
 INPUT, OUTPUT = 2500, 10_000  # nano-USD a token
 MOST_REGRET = 0.05
 
@@ -178,7 +180,7 @@ async def row_of(item: Item, found: dict[str, list[Answer]], large: Answer, runn
 
     return Row(
         ballots={
-            "4 texts": [held(shares, votes[TEXT])],
+            TODAY: [held(shares, votes[TEXT])],
             "4 programs": [held(shares, votes[PROGRAM])],
             "1 text, 1 program": mixes(halved, 1),
             "2 texts, 2 programs, plain share": mixes(shares, 2),
@@ -260,12 +262,15 @@ def report(name: str, rows: list[Row]) -> None:
     """Print the tables of one data set."""
     large = 100 * sum(row.large for row in rows) / len(rows)
     print(f"\n## {name}: {len(rows)} items, large alone {large:.1f} % right\n")
-    print("| design | winner right % | AUROC (95 %) |\n| --- | ---: | --- |")
+    precise = part(1, 0)([outcome(row, TODAY, MathEstimator.default_thresholds[0]) for row in rows])
+    print(f"| design | winner right % | AUROC (95 %) | accepted %, {precise:.1f} % of them right |")
+    print("| --- | ---: | --- | ---: |")
     for design in rows[0].ballots:
         pairs = [tuple((h.confidence, h.score) for h in row.ballots[design]) for row in rows]
         low, high = bootstrap.interval(pairs, winners)
         best = 100 * bootstrap.mean([(bootstrap.mean([(score,) for _, score in row]),) for row in pairs])
-        print(f"| {design} | {best:.1f} | {winners(pairs):.3f} ({low:.2f} to {high:.2f}) |")
+        most = max(map(accepted, at_least(rows, design, precise)), default=0.0)
+        print(f"| {design} | {best:.1f} | {winners(pairs):.3f} ({low:.2f} to {high:.2f}) | {most:.1f} |")
     print(HEAD)
     for design in rows[0].ballots:
         for threshold in levels(rows, design):
@@ -279,6 +284,14 @@ def report(name: str, rows: list[Row]) -> None:
             print(f"| {design} | none | | | | | | | |")
         else:
             print(f"| {design} | {cells(second, design, threshold)} |")
+
+
+def at_least(rows: Sequence[Row], design: str, precision: float) -> Iterable[list[tuple[float, ...]]]:
+    """Yield the outcomes at each threshold at which so many percent of the accepted answers are right."""
+    for threshold in levels(rows, design):
+        outcomes = [outcome(row, design, threshold) for row in rows]
+        if part(1, 0)(outcomes) >= precision:
+            yield outcomes
 
 
 def choose(rows: Sequence[Row], design: str) -> float | None:

@@ -31,6 +31,7 @@ class Kind:
         estimator_with_runner: returns the estimator of a task if programs can be run, or `None` if this task shows
             nothing to run.
         plans: which plans to make if the config sets none. docs/evaluation.md has the measurements.
+        plans_with_programs: the same if samples vote by programs, for a kind whose other samples are texts.
         answer_form: the sentence that asks the small model for an answer that the estimator can read.
         audited_by: an audit compares the votes of both models, or asks the large model to judge the answer.
     """
@@ -38,6 +39,7 @@ class Kind:
     estimator: Estimator
     estimator_with_runner: Callable[[Task, Runner], Estimator | None] | None = None
     plans: Plans = "all"
+    plans_with_programs: Plans | None = None
     answer_form: str = ""
     audited_by: Literal["vote", "judge"] = "vote"
 
@@ -47,6 +49,7 @@ _WITHOUT_TOOLS: Mapping[TaskKind, Kind] = MappingProxyType(
         TaskKind.MATH: Kind(
             estimator=MathEstimator(),
             estimator_with_runner=computed_estimator,
+            plans_with_programs="none",  # guidelines cost more than they saved
             answer_form=prompts.MATH_FORM,
         ),
         TaskKind.CHOICE: Kind(estimator=ChoiceEstimator(), answer_form=prompts.CHOICE_FORM),

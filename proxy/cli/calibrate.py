@@ -193,4 +193,5 @@ def _evidence(settings: Settings, days: int) -> list[Evidence]:
 
 
 def _configured_policy(settings: Settings, task: str) -> Policy:
-    return policy(settings.cascade, TaskKind(task), (NEVER, NEVER), Controls())
+    programs = settings.cascade.programs and settings.sandbox.enabled
+    return policy(settings.cascade, TaskKind(task), (NEVER, NEVER), Controls(), programs=programs)

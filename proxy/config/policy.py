@@ -36,21 +36,34 @@ def runner_for(cascade: Cascade, kind: TaskKind, sandbox: Runner | None) -> Runn
     return None if kind is TaskKind.MATH and not cascade.programs else sandbox
 
 
-def policy(cascade: Cascade, kind: TaskKind, defaults: tuple[float, float], controls: Controls) -> Policy:
+def policy(
+    cascade: Cascade,
+    kind: TaskKind,
+    defaults: tuple[float, float],
+    controls: Controls,
+    *,
+    programs: bool = False,
+) -> Policy:
     """Combine the config's values for a task kind with the request's headers.
 
-    `defaults` are the default thresholds of the task's estimator.
+    Args:
+        cascade: the config's values.
+        kind: the task kind.
+        defaults: the default thresholds of the task's estimator.
+        controls: the request's headers.
+        programs: True if samples of this kind vote by programs beside texts.
     """
     table = cascade.thresholds.get(kind)
     first, second = controls.thresholds or thresholds(cascade, kind, defaults)
     temperatures = cascade.temperatures
+    plans = (KINDS[kind].plans_with_programs if programs else None) or KINDS[kind].plans
     samples = controls.samples or (table.samples if table else None) or cascade.samples
     return Policy(
         samples=min(samples, cascade.max_samples),
         stages=(StagePolicy(first, temperatures.stage1), StagePolicy(second, temperatures.stage2)),
         inclusive=cascade.accept_at_threshold,
         max_stage=controls.max_stage,
-        plans=(table.plans if table else None) or cascade.plans or KINDS[kind].plans,
+        plans=(table.plans if table else None) or cascade.plans or plans,
         plan_max_tokens=cascade.plan_max_tokens,
         plan_temperature=temperatures.plan,
         early_stop=cascade.early_stop,

@@ -149,7 +149,13 @@ async def _run_cascade(exchange: Exchange, task: Task) -> Accepted | Unsure:
     kept = state.plans.find(page) if goes_on(task.kind, task.body) else KeptPlans()
     runner = runner_for(settings.cascade, task.kind, state.sandbox)
     estimator = safe_estimator(task, runner, _reporter(exchange))
-    how = policy(settings.cascade, task.kind, estimator.default_thresholds, exchange.request.controls)
+    how = policy(
+        settings.cascade,
+        task.kind,
+        estimator.default_thresholds,
+        exchange.request.controls,
+        programs=bool(estimator.forms),
+    )
     audited = _draw_audit(exchange)
     if audited:
         # Calibration needs the confidence of all votes. After an early stop, it is not known exactly.

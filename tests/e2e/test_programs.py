@@ -11,7 +11,7 @@ from tests.support.proxy_process import ProxyProcess
 PROGRAM = "```python\ndef solve():\n    return 6 * 7\n```"
 OTHER = "```python\ndef solve():\n    return 6 + 7\n```"
 CONSTANT = "```python\ndef solve():\n    return 42\n```"
-ESCAPE = "```python\nimport os\nos.kill(os.getppid(), 9)\ndef solve():\n    return 6 * 7\n```"
+ESCAPE = "```python\nimport os\ndef solve():\n    os.kill(os.getppid(), 9)\n    return 6 * 7\n```"
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import pytest
 
 from proxy.cascade.types import TaskKind
 from proxy.config.controls import Controls
-from proxy.config.policy import NEVER, policy
+from proxy.config.policy import NEVER, policy, runner_for
 from proxy.config.schema import Cascade, Thresholds
 
 DEFAULTS = (0.6, 0.7)
@@ -40,6 +40,26 @@ def test_default_plans(kind, plans):
     """The default plans depend on the kind, and `cascade.plans` replaces them for all kinds."""
     assert policy(Cascade(), TaskKind(kind), DEFAULTS, Controls()).plans == plans
     assert policy(Cascade(plans="goals"), TaskKind(kind), DEFAULTS, Controls()).plans == "goals"
+
+
+def test_plans_with_programs():
+    """Only mathematics gets other plans if programs vote, and settings come first."""
+    found = {
+        kind: policy(Cascade(), kind, DEFAULTS, Controls(), programs=True).plans
+        for kind in (TaskKind.MATH, TaskKind.CODE, TaskKind.CHOICE)
+    }
+    assert found == {"math": "none", "code": "goals", "choice": "all"}
+    settings = Cascade(plans="all")
+    assert policy(settings, TaskKind.MATH, DEFAULTS, Controls(), programs=True).plans == "all"
+
+
+def test_programs_switched_off():
+    """Without programs, mathematics runs nothing, and code still does."""
+    sandbox = object()
+    off = Cascade(programs=False)
+    assert runner_for(off, TaskKind.MATH, sandbox) is None
+    assert runner_for(off, TaskKind.CODE, sandbox) is sandbox
+    assert runner_for(Cascade(), TaskKind.MATH, sandbox) is sandbox
 
 
 def test_never_accepts_nothing():
