@@ -43,6 +43,7 @@ BY_CALL = [
     "Escribe una función llamada foo. {call} devuelve {out}.",
     "写一个函数 foo({names})。{call} 返回 {out}。",
     "def test_foo():\n    assert {call} == {out}\n",
+    "class TestFoo:\n    def test_it(self):\n        wanted = {out}\n        assert {call} == wanted\n",
     "Pass this: self.assertEqual({call}, {out})",
     '@pytest.mark.parametrize("{names}, expected", [({row}, {out})])\ndef test_foo({names}, expected):\n    assert foo({names})',
 ]
@@ -71,7 +72,10 @@ def read(text):
         call = test.left
         by_name = {k.arg: ast.literal_eval(k.value) for k in call.keywords}
         args = [ast.literal_eval(a) for a in call.args] + [by_name[n] for n in NAMES if n in by_name]
-        out.append((args, ast.literal_eval(test.comparators[0])))
+        wanted = test.comparators[0]
+        if isinstance(wanted, ast.Name):
+            wanted = next(n.value for n in ast.parse(check).body if isinstance(n, ast.Assign))
+        out.append((args, ast.literal_eval(wanted)))
     return out
 
 

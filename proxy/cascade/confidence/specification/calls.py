@@ -3,7 +3,7 @@
 import ast
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from proxy.cascade.confidence.specification.literals import Parser, closing, in_python, value_of
@@ -70,10 +70,14 @@ def check_of(call: str, wanted: Any) -> str:
     return f"assert (\n{call}\n) == (\n{wanted!r}\n)"
 
 
-def arguments_of(call: ast.Call) -> Arguments | None:
-    """Return the arguments of a call, or `None` if one of them is not a literal."""
-    given = [value_of(a) for a in call.args]
-    named = [(k.arg, value_of(k.value)) for k in call.keywords]
+def arguments_of(call: ast.Call, values: Mapping[str, ast.expr] | None = None) -> Arguments | None:
+    """Return the arguments of a call, or `None` if one of them is no literal and no name of one in `values`."""
+
+    def read(node: ast.expr) -> tuple[Any] | None:
+        return value_of((values or {}).get(node.id, node) if isinstance(node, ast.Name) else node)
+
+    given = [read(a) for a in call.args]
+    named = [(k.arg, read(k.value)) for k in call.keywords]
     if any(v is None for v in given) or any(k is None or v is None for k, v in named):
         return None
     return Arguments(

@@ -5,7 +5,7 @@ from typing import Any
 
 MOST_CHECKS = 12
 MOST_PROBES = 20
-LONGEST = 4000
+LONGEST = 2000
 """The most characters of one example."""
 
 
