@@ -57,10 +57,11 @@ def calls_of_any(text: str, parser: Parser) -> Iterator[Arguments]:
     at = 0
     for match in itertools.islice(_CALL.finditer(text), _MOST_CALLS):
         end = closing(text, match.end() - 1) if match.start() >= at else -1
-        given = _arguments(in_python(text[match.start() : end]), parser) if end > 0 else None
-        if given is not None:
+        if end > 0:
             at = end
-            yield given
+            given = _arguments(in_python(text[match.start() : end]), parser)
+            if given is not None:
+                yield given
 
 
 def check_of(call: str, wanted: Any) -> str:
