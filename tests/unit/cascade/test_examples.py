@@ -127,6 +127,13 @@ def test_doubtful_examples_check_nothing(said):
     assert read(f"Fix this Python function.\n{said}\n\ndef foo(x):\n    return x\n") == []
 
 
+def test_helper_is_not_the_function():
+    """A function that a sentence only mentions is not the one that is asked for."""
+    text = "Write a function. Two numbers fit if `gcd(a, b) > 1`.\nInput: xs = [2, 4]\nOutput: true"
+    assert read(text) == [([[2, 4]], True)]
+    assert specification(text).entry == ADAPTED
+
+
 def test_several_right_answers():
     """If any order will do, the example is an input without an outcome."""
     found = specification("Write a function. Return them in any order.\nInput: [1, 2]\nOutput: [2, 1]")

@@ -32,8 +32,11 @@ _NAMED = (
     re.compile(
         _FUNCTION + r"[ \t:]{0,3}+(?:[`'\"*]{1,3}+([A-Za-z_]\w{0,60}+)[`'\"*]|([a-z]{1,30}+_\w{1,50}+))"
     ),
-    # `foo(x)`, and a `foo` function
-    re.compile(r"`([A-Za-z_]\w{0,60}+)(?:\([^`\n]{0,200}+\)[^`\n]{0,60}+`|`\s{1,3}+function)"),
+    # implement `foo(x)`, and a `foo` function
+    re.compile(
+        r"\b(?:[Ii]mplement|[Ww]rite|[Dd]efine|[Cc]reate|[Cc]omplete)(?: the)? {1,3}+`([A-Za-z_]\w{0,60}+)\("
+        r"|`([A-Za-z_]\w{0,60}+)` {1,3}+function"
+    ),
 )
 _FOREIGN = re.compile(
     r"(?<![\w#])(?:JavaScript|Javascript|javascript|TypeScript|Typescript|typescript|Java|java|[Cc]\+\+|C#|Golang|golang"
