@@ -11,7 +11,7 @@ from typing import Any
 from proxy.cascade.confidence.specification import bridge, shown_tests, signature
 from proxy.cascade.confidence.specification.calls import called_in_text, calls_of_any, check_of, stated_calls
 from proxy.cascade.confidence.specification.domain import Domain, domain_of
-from proxy.cascade.confidence.specification.labelled import Pair, labelled, table_rows
+from proxy.cascade.confidence.specification.labelled import Pair, labelled, streams, table_rows
 from proxy.cascade.confidence.specification.literals import Parser
 from proxy.cascade.confidence.specification.probes import probes, written
 from proxy.cascade.confidence.specification.prose import joined, lines, sentences
@@ -104,7 +104,8 @@ def _specification(shown: str) -> Specification | None:
         arguments = list(made_inputs(wanted, text, domain, parser, rng))
     entry = _entry(wanted)
     calls = tuple(probes(entry, arguments, rng, domain))
-    if not calls and not signature.may_be_asked(wanted, text):
+    read = tuple(itertools.islice(streams(text), MOST_CHECKS)) if wanted.at < 0 else ()
+    if not calls and not read and not signature.may_be_asked(wanted, text):
         return None
     checks = dict.fromkeys(e.check for e in examples if e.check and len(e.check) <= LONGEST)
     before, opened = _context(text, wanted, parser)
@@ -115,6 +116,7 @@ def _specification(shown: str) -> Specification | None:
         after=bridge.search(wanted.name) if entry == bridge.ADAPTED else f"\n{entry}",
         checks=tuple(f"import math\n{c}" for c in checks)[:MOST_CHECKS],
         probes=calls,
+        streams=read,
     )
 
 
