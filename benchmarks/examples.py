@@ -5,7 +5,8 @@ No model is called. For each file:
 
 - judged: the share of prompts for which programs are compared by what they do
 - stated: the share with an example that states an outcome
-- ms: the mean and the greatest time to read a prompt
+- asked: the share for which the small model would be asked for inputs
+- ms: the mean and the greatest processor time to read a prompt
 
 With `--run N`, the references of the first N prompts run in the sandbox:
 
@@ -121,7 +122,7 @@ async def measure(items: list[dict], runner: Sandbox) -> Counter:
     out = Counter()
     for item in items:
         wanted = specification(item["prompt"])
-        if wanted is None:
+        if wanted is None or not wanted.probes:
             continue
         source = reference_of(item)
         right = await runner.run(program(wanted, source))
@@ -168,10 +169,11 @@ def main() -> None:
         items = [json.loads(line) for line in path.read_text().splitlines()]
         found, times = [], []
         for item in items:
-            began = time.perf_counter()
+            began = time.process_time()
             found.append(specification(item["prompt"]))
-            times.append(1000 * (time.perf_counter() - began))
-        judged = [f for f in found if f is not None]
+            times.append(1000 * (time.process_time() - began))
+        judged = [f for f in found if f is not None and f.probes]
+        asked = [f for f in found if f is not None and not f.probes]
         print(
             f"{path.stem}: {len(items)} prompts, {sum(times) / len(times):.2f} ms, at most {max(times):.1f} ms"
         )
@@ -180,6 +182,8 @@ def main() -> None:
             share(len(judged), len(items)),
             " stated",
             share(sum(bool(f.checks) for f in judged), len(items)),
+            " asked",
+            share(len(asked), len(items)),
         )
         if given.run:
             out = asyncio.run(measure(items[: given.run], Sandbox()))

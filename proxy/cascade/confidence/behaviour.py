@@ -1,15 +1,17 @@
 """Code that can be run: do the samples pass the request's examples, and behave alike?"""
 
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from proxy.cascade.confidence.program import source_of, vote_of
-from proxy.cascade.confidence.specification import Specification, asked_probes, specification
+from proxy.cascade.confidence.specification import Specification, asked_probes, bridge, specification
+from proxy.cascade.confidence.specification.records import MOST_PROBES
 from proxy.cascade.confidence.vote_share import VoteShare
 from proxy.cascade.confidence.votes import cut_off, least_votes, share, share_standing
 from proxy.cascade.protocols import Runner
-from proxy.cascade.types import Ballot, Program, Sample, Standing, Task, digest
+from proxy.cascade.types import Ballot, Behaviour, Program, Sample, Standing, Task, digest
 
 _SILENT = re.compile(r"None|\?\w+|!.*", re.DOTALL)
 """Outcomes that any program may have: None, an object without a text of its own, or an error."""
@@ -40,10 +42,8 @@ class BehaviourEstimator(VoteShare):
         wanted, source = specification(task.text), source_of(sample.text)
         if wanted is None or source is None or cut_off(sample):
             return None
-        if not wanted.probes and task.inputs is not None:
+        if not wanted.probes and not wanted.streams and task.inputs is not None:
             wanted = replace(wanted, probes=asked_probes(wanted, await task.inputs()))
-        if not wanted.probes:
-            return None
         vote = await vote_on(wanted, source, self._runner)
         return await vote_of(sample.text) if vote == "" else vote
 
@@ -79,7 +79,8 @@ def behaviour_estimator(task: Task, runner: Runner) -> BehaviourEstimator | None
     wanted = specification(task.text)
     if wanted is None:
         return None
-    return BehaviourEstimator(runner, shown=bool(wanted.checks), asks_inputs=not wanted.probes)
+    shown = bool(wanted.checks or wanted.streams)
+    return BehaviourEstimator(runner, shown=shown, asks_inputs=not (wanted.probes or wanted.streams))
 
 
 async def vote_on(wanted: Specification, source: str, runner: Runner) -> str | None:
@@ -87,12 +88,13 @@ async def vote_on(wanted: Specification, source: str, runner: Runner) -> str | N
 
     It is `None` if the program fails an example or every probe, and "" if its behaviour cannot be observed.
     """
-    behaviour = await runner.run(program(wanted, source))
+    runs = program(wanted, source)
+    behaviour = await runner.run(runs) if runs.probes else Behaviour(passed=False)
     if not behaviour.passed or all(outcome.startswith("!") for outcome in behaviour.outcomes):
         return None
     observed = {outcome for outcome in behaviour.outcomes if not _SILENT.fullmatch(outcome)}
     # Without an example, a constant is no evidence: a program that does nothing returns one, too.
-    if not observed or (len(observed) == 1 and not wanted.checks):
+    if not observed or (len(observed) == 1 and not runs.checks):
         return ""
     # Programs that fail at the same input fail alike, whatever error they raise.
     outcomes = ("!" if o.startswith("!") and o != "!too long" else o for o in behaviour.outcomes)
@@ -100,7 +102,16 @@ async def vote_on(wanted: Specification, source: str, runner: Runner) -> str | N
 
 
 def program(wanted: Specification, source: str) -> Program:
-    """Return the program to run for an answer. The answer is a complete program, or the body of the request's function."""
+    """Return the program to run for an answer.
+
+    The answer has the function, is the body of the request's function, or is a program that reads and prints.
+    """
+    if wanted.streams and bridge.reads_input(source):
+        calls = tuple(f"{bridge.ADAPTED}({given!r})" for given, _ in wanted.streams)
+        outputs = (" ".join(printed.split()) for _, printed in wanted.streams)
+        checks = tuple(f"assert {c} == {o!r}" for c, o in zip(calls, outputs, strict=True))
+        more = (f"{bridge.ADAPTED}({v!r})" for given, _ in wanted.streams for v in bridge.varied(given))
+        return Program((bridge.as_function(source),), checks, (*calls, *itertools.islice(more, MOST_PROBES)))
     complete = f"{wanted.before}\n{source}\n{wanted.after}"
     body = f"{wanted.opened}{source}\n\n{wanted.after}"
     return Program((complete, body) if wanted.opened else (complete,), wanted.checks, wanted.probes)

@@ -199,6 +199,17 @@ def test_function_is_found(asked, right, wrong):
     assert vote(asked, fenced.format(wrong)) is None
 
 
+def test_programs_read_and_print():
+    """An answer that is no function is run on the input of each example, and its output is compared word by word."""
+    asked = "Write a program.\n\nSample Input 1\n2\n3 4\n\nSample Output 1\n5\n7\n\nSample Input 2\n1\n\nSample Output 2\n1"
+    right = (
+        "n = int(input())\nprint(n + 3 if n == 2 else n)\nif n == 2: print(sum(map(int, input().split())))"
+    )
+    other = f"import sys\n\ndef main():\n    {right.replace(chr(10), chr(10) + '    ')}\n\nif __name__ == '__main__':\n    main()"
+    assert vote(asked, f"```python\n{right}\n```") == vote(asked, f"```python\n{other}\n```") is not None
+    assert vote(asked, "```python\nprint(int(input()) + 3)\n```") is None
+
+
 def test_constant_is_no_evidence():
     """Without an example, programs that return one value for every input are compared as text."""
     lazy = "```python\ndef parity(n):\n    return False\n```"

@@ -43,6 +43,7 @@ BY_CALL = [
     "Escribe una función llamada foo. {call} devuelve {out}.",
     "写一个函数 foo({names})。{call} 返回 {out}。",
     "def test_foo():\n    assert {call} == {out}\n",
+    "class TestFoo:\n    def test_it(self):\n        wanted = {out}\n        assert {call} == wanted\n",
     "Pass this: self.assertEqual({call}, {out})",
     '@pytest.mark.parametrize("{names}, expected", [({row}, {out})])\ndef test_foo({names}, expected):\n    assert foo({names})',
 ]
@@ -71,7 +72,10 @@ def read(text):
         call = test.left
         by_name = {k.arg: ast.literal_eval(k.value) for k in call.keywords}
         args = [ast.literal_eval(a) for a in call.args] + [by_name[n] for n in NAMES if n in by_name]
-        out.append((args, ast.literal_eval(test.comparators[0])))
+        wanted = test.comparators[0]
+        if isinstance(wanted, ast.Name):
+            wanted = next(n.value for n in ast.parse(check).body if isinstance(n, ast.Assign))
+        out.append((args, ast.literal_eval(wanted)))
     return out
 
 
@@ -121,6 +125,13 @@ def test_style_is_read_exactly(style, values, outcome, write, by_name):
 def test_doubtful_examples_check_nothing(said):
     """A wrong outcome is reported, ruled out, or only begun: no program has to return it."""
     assert read(f"Fix this Python function.\n{said}\n\ndef foo(x):\n    return x\n") == []
+
+
+def test_helper_is_not_the_function():
+    """A function that a sentence only mentions is not the one that is asked for."""
+    text = "Write a function. Two numbers fit if `gcd(a, b) > 1`.\nInput: xs = [2, 4]\nOutput: true"
+    assert read(text) == [([[2, 4]], True)]
+    assert specification(text).entry == ADAPTED
 
 
 def test_several_right_answers():

@@ -12,6 +12,17 @@ FOR_TEMPLATES = (
 )
 """The imports that sites with a template `class Solution` put before every program."""
 
+_RUN = """
+import contextlib, io, sys
+
+
+def {adapted}(given):
+    printed, sys.stdin = io.StringIO(), io.StringIO(given)
+    with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
+        exec(compile({source!r}, "program.py", "exec"), {{"__name__": "__main__"}})
+    return " ".join(printed.getvalue().split())
+"""
+
 _TYPING = re.compile(r"\b(?:List|Dict|Tuple|Set|Optional|Union|Any|Callable|Iterable|Iterator|Sequence)\b")
 
 _SEARCH = """
@@ -66,6 +77,27 @@ def search(name: str) -> str:
     """
     check = f"_function_of_request({name!r}, 0)" if name else ""
     return _SEARCH.format(adapted=ADAPTED, name=name, check=check)
+
+
+def reads_input(source: str) -> bool:
+    """Return True if a program reads its standard input."""
+    return "input(" in source or "stdin" in source
+
+
+def as_function(source: str) -> str:
+    """Return the source of a function that runs a program on an input and returns what it prints, word by word."""
+    return _RUN.format(adapted=ADAPTED, source=source)
+
+
+def varied(given: str) -> list[str]:
+    """Return inputs like a given one: its last line changed, so that counts in earlier lines still hold."""
+    head, newline, last = given.rstrip("\n").rpartition("\n")
+    words = last.split()
+    changed = [words[::-1], words[:-1] + words[:1], words[-1:] * len(words)]
+    if all(re.fullmatch(r"-?[0-9]{1,9}", word) for word in words):
+        changed += [[str(int(w) + 1) for w in words], [str(abs(int(w)) * 2 + 1) for w in words]]
+    lines = dict.fromkeys(" ".join(c) for c in changed)
+    return [f"{head}{newline}{line}\n" for line in lines if line != " ".join(words)]
 
 
 def missing_imports(shown: str, *, template: bool) -> str:

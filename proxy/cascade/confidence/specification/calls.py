@@ -3,7 +3,7 @@
 import ast
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from proxy.cascade.confidence.specification.literals import Parser, closing, in_python, value_of
@@ -57,10 +57,11 @@ def calls_of_any(text: str, parser: Parser) -> Iterator[Arguments]:
     at = 0
     for match in itertools.islice(_CALL.finditer(text), _MOST_CALLS):
         end = closing(text, match.end() - 1) if match.start() >= at else -1
-        given = _arguments(in_python(text[match.start() : end]), parser) if end > 0 else None
-        if given is not None:
+        if end > 0:
             at = end
-            yield given
+            given = _arguments(in_python(text[match.start() : end]), parser)
+            if given is not None:
+                yield given
 
 
 def check_of(call: str, wanted: Any) -> str:
@@ -70,10 +71,14 @@ def check_of(call: str, wanted: Any) -> str:
     return f"assert (\n{call}\n) == (\n{wanted!r}\n)"
 
 
-def arguments_of(call: ast.Call) -> Arguments | None:
-    """Return the arguments of a call, or `None` if one of them is not a literal."""
-    given = [value_of(a) for a in call.args]
-    named = [(k.arg, value_of(k.value)) for k in call.keywords]
+def arguments_of(call: ast.Call, values: Mapping[str, ast.expr] | None = None) -> Arguments | None:
+    """Return the arguments of a call, or `None` if one of them is no literal and no name of one in `values`."""
+
+    def read(node: ast.expr) -> tuple[Any] | None:
+        return value_of((values or {}).get(node.id, node) if isinstance(node, ast.Name) else node)
+
+    given = [read(a) for a in call.args]
+    named = [(k.arg, read(k.value)) for k in call.keywords]
     if any(v is None for v in given) or any(k is None or v is None for k, v in named):
         return None
     return Arguments(

@@ -56,16 +56,16 @@ def labelled(text: str, parser: Parser) -> Iterator[Pair]:
             yield arguments, outcome
 
 
-def programs_pairs(text: str) -> Iterator[tuple[str, str]]:
-    """Yield what a program reads and prints: blocks "Input" and "Output" whose contents are plain lines."""
+def streams(text: str) -> Iterator[tuple[str, str]]:
+    """Yield what a program reads and prints: the contents of blocks "Input" and "Output"."""
     labels = list(itertools.islice(_LABEL.finditer(text), _MOST_LABELS))
     for here, following in itertools.pairwise(labels):
         if here["input"] is None or following["output"] is None:
             continue
-        given = _block(text[here.end() : following.start()])
+        read = _block(text[here.end() : following.start()])
         printed = _block(text[following.end() : following.end() + _LONGEST_INPUT].partition("\n\n")[0])
-        if given and printed and len(given) < _LONGEST_INPUT:
-            yield given + "\n", printed
+        if read and printed and len(read) < _LONGEST_INPUT and ("\n" in text[here.end() : following.start()]):
+            yield f"{read}\n", printed
 
 
 def table_rows(text: str, parser: Parser) -> Iterator[Pair]:

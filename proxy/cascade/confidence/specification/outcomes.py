@@ -57,8 +57,7 @@ def outcome_after(text: str, end: int, parser: Parser) -> tuple[Any] | None:
     line = text[max(0, end - 300) : end].rpartition("\n")[2]
     if _BROKEN.search(line):
         return None
-    for pattern in (_SAYS, _COMMENT):
-        match = pattern.match(text, end)
+    for match in (_SAYS.match(text, end), _COMMENT.match(text, end)):
         found = stated_at(text, match.end(), parser) if match else None
         if found is not None:
             return (found[0],)

@@ -11,7 +11,7 @@ from typing import Any
 from proxy.cascade.confidence.specification import bridge, shown_tests, signature
 from proxy.cascade.confidence.specification.calls import called_in_text, calls_of_any, check_of, stated_calls
 from proxy.cascade.confidence.specification.domain import Domain, domain_of
-from proxy.cascade.confidence.specification.labelled import Pair, labelled, table_rows
+from proxy.cascade.confidence.specification.labelled import Pair, labelled, streams, table_rows
 from proxy.cascade.confidence.specification.literals import Parser
 from proxy.cascade.confidence.specification.probes import probes, written
 from proxy.cascade.confidence.specification.prose import joined, lines, sentences
@@ -94,7 +94,7 @@ def _specification(shown: str) -> Specification | None:
     if signature.foreign(text):
         return None
     wanted = _wanted(text, parser)
-    if wanted is None or _LINKED.search(text):
+    if wanted is None or _LINKED.search(text) or signature.is_class(wanted, text):
         return None
     examples = list(_examples(text, wanted, parser))
     rng = random.Random(shown.encode(errors="surrogatepass"))  # noqa: S311
@@ -104,7 +104,8 @@ def _specification(shown: str) -> Specification | None:
         arguments = list(made_inputs(wanted, text, domain, parser, rng))
     entry = _entry(wanted)
     calls = tuple(probes(entry, arguments, rng, domain))
-    if not calls and not signature.may_be_asked(wanted, text):
+    read = tuple(itertools.islice(streams(text), MOST_CHECKS)) if wanted.at < 0 else ()
+    if not calls and not read and not signature.may_be_asked(wanted, text):
         return None
     checks = dict.fromkeys(e.check for e in examples if e.check and len(e.check) <= LONGEST)
     before, opened = _context(text, wanted, parser)
@@ -115,6 +116,7 @@ def _specification(shown: str) -> Specification | None:
         after=bridge.search(wanted.name) if entry == bridge.ADAPTED else f"\n{entry}",
         checks=tuple(f"import math\n{c}" for c in checks)[:MOST_CHECKS],
         probes=calls,
+        streams=read,
     )
 
 
@@ -132,12 +134,14 @@ def _wanted(text: str, parser: Parser) -> Signature | None:
     name = signature.called(tests)
     found = signature.named(text, parser)
     if name is None and found is not None:
-        return found
+        name = found.name
     name = name or signature.called(called_in_text(text, parser))
     if name is not None:
         same = found is not None and found.name == name
-        return found if same else Signature(name=name)
-    return Signature(name="", adapted=True) if signature.asks_for_function(text) else None
+        found = found if same else Signature(name=name)
+    elif signature.asks_for_function(text):
+        return Signature(name="", adapted=True)
+    return found
 
 
 def _examples(text: str, wanted: Signature, parser: Parser) -> Iterator[Example]:
@@ -160,18 +164,19 @@ def _examples(text: str, wanted: Signature, parser: Parser) -> Iterator[Example]
         # A name and its value on a line is data for a function without a signature, and code elsewhere.
         pairs += bare if any(o for _, o in bare) or wanted.parameters is None else []
         pairs = joined(pairs)
+    several, in_place = bool(_SEVERAL.search(text)), bool(_IN_PLACE.search(text))
     for arguments, outcome in pairs:
         placed = _placed(arguments, wanted)
         call = written(_entry(wanted), placed) if placed else None
         if placed is not None and call is not None:
-            yield Example(placed, _check(text, call, placed, outcome))
+            yield Example(
+                placed, _check(call, placed, outcome, in_place=in_place) if outcome and not several else ""
+            )
 
 
-def _check(text: str, call: str, arguments: Arguments, outcome: tuple[Any] | None) -> str:
-    """Return the assertion for an example in prose, or "" if a right program may return something else."""
-    if outcome is None or _SEVERAL.search(text):
-        return ""
-    if _IN_PLACE.search(text) and isinstance(outcome[0], list) and arguments.given:
+def _check(call: str, arguments: Arguments, outcome: tuple[Any], *, in_place: bool) -> str:
+    """Return the assertion for an example in prose. `in_place`: the outcome may be that of the first argument."""
+    if in_place and isinstance(outcome[0], list) and arguments.given:
         changed = f"_given = {arguments.given!r}\n_value = {call.partition('(')[0]}(*_given)\n"
         return f"{changed}assert (_given[0] if _value is None else _value) == {outcome[0]!r}"
     return check_of(call, outcome[0])

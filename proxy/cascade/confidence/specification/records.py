@@ -5,7 +5,7 @@ from typing import Any
 
 MOST_CHECKS = 12
 MOST_PROBES = 20
-LONGEST = 4000
+LONGEST = 2000
 """The most characters of one example."""
 
 
@@ -68,6 +68,7 @@ class Specification:
         after: the source that finds the function in a program and gives it the name `entry`.
         checks: assertions that a correct program passes.
         probes: calls by which programs are compared. Those of the request's examples come first.
+        streams: what a program reads and prints, for answers that are programs and no functions.
     """
 
     entry: str
@@ -76,3 +77,4 @@ class Specification:
     after: str
     checks: tuple[str, ...]
     probes: tuple[str, ...]
+    streams: tuple[tuple[str, str], ...] = ()

@@ -20,6 +20,8 @@ _MORE = re.compile(r"[ \t#*]*+\.\.\.[ \t]?([^\n]*+)\n?")
 _ENDS_WANT = re.compile(r"[ \t#*]*+(?:$|>>>|In \[|```|\"\"\"|''')")
 _RESULT_NAME = re.compile(r"expected|result|output|want|answer|out$|exp$|ret$|sol", re.IGNORECASE)
 _ALLOWED = frozenset(dir(builtins)) | {"math"}
+_ASSIGNED = re.compile(r"[A-Za-z_]\w{0,40}+ {0,2}+=(?!=)")
+_MOST_ASSIGNED = 6
 _MOST_TESTS, _MOST_LINES = 24, 30
 
 
@@ -37,7 +39,8 @@ def tests_of(text: str, entry: str, parser: Parser) -> Iterator[Example]:
         if not calls:
             continue
         check = source if source.startswith("assert") and _closed(tree, entry, before, parser) else ""
-        arguments = [arguments_of(c) for c in calls]
+        values = _values(before, parser)
+        arguments = [arguments_of(c, values) for c in calls]
         yield Example(arguments[0], f"{before}{check}" if check else "")
         for more in arguments[1:]:
             yield Example(more)
@@ -53,7 +56,18 @@ def _asserts(text: str, parser: Parser) -> Iterator[tuple[ast.Module, str, str]]
             line = text[match.start(1) : end].strip()
             tree = parser.tree(line) if end > 0 else None
         if tree is not None and len(tree.body) == 1 and isinstance(tree.body[0], ast.Assert):
-            yield tree, line, ""
+            yield tree, line, _assigned_before(text, match.start(), parser)
+
+
+def _assigned_before(text: str, at: int, parser: Parser) -> str:
+    """Return the assignments in the lines right before a test, such as those of a test function."""
+    out: list[str] = []
+    for line in reversed(text[max(0, at - 1000) : at].splitlines()[-_MOST_ASSIGNED:]):
+        stripped = line.strip()
+        if not _ASSIGNED.match(stripped) or not parser.parses(stripped):
+            break
+        out.append(stripped)
+    return "".join(f"{line}\n" for line in reversed(out))
 
 
 def _complete(text: str, start: int, end: int) -> int:
@@ -161,6 +175,12 @@ def _parametrized(text: str, entry: str, parser: Parser) -> Iterator[Example]:
                 given = Arguments(tuple(row[:-1]))
                 call = f"{entry}({', '.join(map(repr, row[:-1]))})"
                 yield Example(given, check_of(call, row[-1]))
+
+
+def _values(before: str, parser: Parser) -> dict[str, ast.expr]:
+    tree = parser.tree(before) if before else None
+    assigned = [n for n in tree.body if isinstance(n, ast.Assign)] if tree else []
+    return {t.id: n.value for n in assigned for t in n.targets if isinstance(t, ast.Name)}
 
 
 def _is(call: ast.Call, name: str) -> bool:

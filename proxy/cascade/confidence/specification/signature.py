@@ -32,8 +32,11 @@ _NAMED = (
     re.compile(
         _FUNCTION + r"[ \t:]{0,3}+(?:[`'\"*]{1,3}+([A-Za-z_]\w{0,60}+)[`'\"*]|([a-z]{1,30}+_\w{1,50}+))"
     ),
-    # `foo(x)`, and a `foo` function
-    re.compile(r"`([A-Za-z_]\w{0,60}+)(?:\([^`\n]{0,200}+\)[^`\n]{0,60}+`|`\s{1,3}+function)"),
+    # implement `foo(x)`, and a `foo` function
+    re.compile(
+        r"\b(?:[Ii]mplement|[Ww]rite|[Dd]efine|[Cc]reate|[Cc]omplete)(?: the)? {1,3}+`([A-Za-z_]\w{0,60}+)\("
+        r"|`([A-Za-z_]\w{0,60}+)` {1,3}+function"
+    ),
 )
 _FOREIGN = re.compile(
     r"(?<![\w#])(?:JavaScript|Javascript|javascript|TypeScript|Typescript|typescript|Java|java|[Cc]\+\+|C#|Golang|golang"
@@ -64,6 +67,12 @@ def asks_for_function(text: str) -> bool:
     return _ASKS.search(text) is not None
 
 
+def is_class(wanted: Signature, text: str) -> bool:
+    """Return True if what a request names is a class, whose objects cannot be compared by one call."""
+    name = wanted.name
+    return wanted.at < 0 and name[:1].isupper() and name != name.upper() and "class" in text.lower()
+
+
 def may_be_asked(wanted: Signature, text: str) -> bool:
     """Return True if a function has arguments that the small model can be asked for."""
     return wanted.parameters != () and bool(wanted.name or re.search(_FUNCTION, text))
@@ -85,8 +94,9 @@ def defined(text: str, parser: Parser) -> Signature | None:
 
 
 def defines_class(text: str) -> bool:
-    """Return True if a request shows a class of its own."""
-    return any(_DEF.search(text, m.end()) for m in itertools.islice(_CLASS.finditer(text), 1))
+    """Return True if a request shows a class of its own that is no test."""
+    shown = (m for m in _CLASS.finditer(text) if not m[2].startswith("Test"))
+    return any(_DEF.search(text, m.end()) for m in itertools.islice(shown, 1))
 
 
 def named(text: str, parser: Parser) -> Signature | None:
