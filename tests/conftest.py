@@ -10,12 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.support.config import LARGE_MODEL, SMALL_MODEL, UPSTREAM_KEY
 from tests.support.processes import ROOT
 from tests.support.proxy_process import ProxyProcess
 from tests.support.standin_process import StandIn
 from tests.support.wait import Json
+
+# The time of an example depends on the load of the machine, and says nothing about the code.
+settings.register_profile("patient", settings(), deadline=None)
+settings.load_profile("patient")
 
 NODE_CLIENT = Path(__file__).parent / "clients" / "node"
 

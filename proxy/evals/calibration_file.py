@@ -54,9 +54,9 @@ def missing_evidence(choice: Choice, targets: Mapping[Kind, float]) -> str | Non
         return None
     given = choice.frontier[0].items
     if choice.needed is None:
-        return f"no number of items like these {given} certifies this limit of the regret"
+        return f"no number of such items would certify this limit of the regret ({given} given)"
     if choice.needed > given:
-        return f"about {choice.needed} items like these {given} would certify this limit of the regret"
+        return f"about {choice.needed} such items would certify this limit of the regret ({given} given)"
     if len(targets) > 1:
         return None
     return f"the {given} items are close to the border of what certifies this limit of the regret; add items"
@@ -111,9 +111,11 @@ def audited_regret(choice: AuditChoice) -> str:
     if level is None or choice.chosen <= 1:
         return f"{stage}: no audit covers it"
     if choice.needed is None:
-        return f"{stage}: no number of audits like these {level.audits} certifies this limit of the regret"
+        return (
+            f"{stage}: no number of such audits would certify this limit of the regret ({level.audits} given)"
+        )
     if choice.needed > level.audits:
-        return f"{stage}: about {choice.needed} audits like these {level.audits} would certify this limit of the regret"
+        return f"{stage}: about {choice.needed} such audits would certify this limit of the regret ({level.audits} given)"
     return f"{stage}: the {level.audits} audits are close to the border of what certifies the targets; audit more"
 
 

@@ -34,6 +34,14 @@ def test_thresholds_are_calibrated_from_audits(audited, small_server, large_serv
     assert written.endswith('[math]\nplans = "all"\nsamples = 4\nstage1 = "never"\nstage2 = "never"\n')
     assert "math: no audit covers stage 2, so it accepts nothing" in done.stdout
     assert "name one target" in audited.cli("calibrate", "--audited").stderr
+    done = audited.cli("calibrate", "--audited", "--regret", "0.05", "--out", "limited.toml")
+    assert done.returncode == 0, done.stderr
+    limited = (audited.folder / "limited.toml").read_text()
+    assert "at most 5 % of accepted answers differ or are unclear" in limited
+    none = "stage 1: no number of such audits would certify this limit of the regret (3 given)"
+    assert f"math: {none}" in done.stdout
+    assert f"[math]\n# {none}\n# stage 2: no audit covers it\nplans" in limited
+    assert limited.endswith('stage1 = "never"\nstage2 = "never"\n')
 
 
 def kept(proxy, found, *, small=SMALL_MODEL, large=LARGE_MODEL, samples=4, cost=None):

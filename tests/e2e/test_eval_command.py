@@ -23,6 +23,19 @@ def test_all_modes_are_compared(bench):
     assert modes["full cascade"]["stages"] == [0.75, 0.0, 0.25]
     assert modes["large, own plan"]["cost"] > modes["large alone"]["cost"] > modes["full cascade"]["cost"] > 0
     assert next(c for c in whole["confidences"] if c["vote"] == "stage 1")["auroc"] == 1.0
+    taken = {(a["mode"], *a["stages"]): a for a in whole["accepted"]}
+    assert {key for key, a in taken.items() if a["configured"]} == {
+        ("full cascade", *s) for s in ([1], [2], [1, 2])
+    }
+    both = taken["full cascade", 1, 2]
+    assert (both["items"], both["accepted"]) == (8, 6)
+    # Six right answers of six leave room for four wrong ones of ten.
+    assert (
+        both["wrong"]
+        == both["regret"]
+        == {"count": 0, "share": 0, "interval": [0, pytest.approx(0.459, abs=1e-3)]}
+    )
+    assert taken["full cascade", 2]["wrong"] == {"count": 0, "share": None, "interval": [0, 1]}
     assert {p.name for p in (proxy.folder / "run").iterdir()} >= {
         "report.md",
         "plot.svg",
@@ -35,6 +48,17 @@ def test_all_modes_are_compared(bench):
     drawn = (proxy.folder / "run" / "plot.svg").read_text()
     assert all(f"<!-- {mode} -->" in drawn for mode in modes)
     assert "full cascade" in (proxy.folder / "run" / "report.md").read_text()
+
+
+def test_regret_is_reported(bench, small_server):
+    """The small model is sure of two sums that it gets wrong, and the large one has them right."""
+    proxy, data = bench
+    small_server.script(GOAL, *right(range(1, 7)), {"reply": {"content": "\\boxed{5}"}})
+    assert evaluate(proxy, data).returncode == 0
+    _, whole = report(proxy)
+    found = [a for a in whole["accepted"] if 1 in a["stages"]]
+    assert {(a["accepted"], a["wrong"]["count"], a["regret"]["count"]) for a in found} == {(8, 2, 2)}
+    assert "| 2: 25.0 % (3.2 to 65.1) |" in (proxy.folder / "run" / "report.md").read_text()
 
 
 def test_no_guideline_means_large(bench, large_server):

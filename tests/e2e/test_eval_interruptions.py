@@ -27,6 +27,32 @@ def test_runs_resume(bench, small_server, large_server):
     assert len(large_server.chats()) == 2 * first
 
 
+def test_earlier_run_goes_on(bench, small_server, large_server):
+    """The folder of an earlier version has fewer fields and files. Its answers are not paid again, and get all tables."""
+    proxy, data = bench
+    assert evaluate(proxy, data, "--limit", "4").returncode == 0
+    folder = proxy.folder / "run"
+    for made in folder.iterdir():
+        if made.name != "calls.jsonl":
+            made.unlink()
+    calls = [json.loads(line) for line in (folder / "calls.jsonl").read_text().splitlines()]
+    first = ("key", "item", "tier", "message", "finish_reason", "usage", "cost")
+    kept = [{name: call[name] for name in first if call.get(name) is not None} for call in calls]
+    (folder / "calls.jsonl").write_text("".join(json.dumps(call) + "\n" for call in kept))
+    asked = len(large_server.chats()), len(small_server.chats())
+    done = evaluate(proxy, data, "--limit", "4")
+    assert done.returncode == 0, done.stderr
+    assert (len(large_server.chats()), len(small_server.chats())) == asked
+    assert f"{len(calls)} calls of an earlier run" in done.stderr
+    _, whole = report(proxy)
+    assert {a["mode"] for a in whole["accepted"]} == {
+        "cascade, no plans",
+        "cascade, goals only",
+        "full cascade",
+    }
+    assert "## Accepted answers" in (folder / "report.md").read_text()
+
+
 def test_interrupted_run_reports(bench, large_server):
     """Ctrl-C: the finished items are in the report, the exit code says why, and the same command goes on."""
     proxy, data = bench

@@ -132,9 +132,9 @@ def test_uncertified_regret(tmp_path):
     """The large model answers alone, and the file and the command say how many items would do."""
     settings, said = calibrated(tmp_path, CODE[:60], "", "--regret", "0.05")
     assert settings.cascade.thresholds["code"].skip
-    found = re.search(r"about (\d+) items like these 60 would certify this limit of the regret", said)
+    found = re.search(r"about \d+ such items would certify this limit of the regret \(60 given\)", said)
     assert found is not None
     assert found[0] in (tmp_path / "found.toml").read_text()
     settings, said = calibrated(tmp_path, CODE, "", "--regret", "0")
     assert settings.cascade.thresholds["code"].skip
-    assert "no number of items like these 600 certifies this limit of the regret" in said
+    assert "no number of such items would certify this limit of the regret (600 given)" in said
