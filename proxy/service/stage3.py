@@ -1,5 +1,6 @@
 """Stage 3: the large model answers."""
 
+import asyncio
 import logging
 from contextlib import aclosing
 from typing import Any
@@ -61,7 +62,7 @@ async def _answer_with(exchange: Exchange, model: LargeModel, guideline: str | N
     body, plan_tokens = exchange.body, 0
     if guideline is not None and isinstance(format_, Conversation):
         body = format_.with_guideline(body, guideline)
-        plan_tokens = count_text(model.id, guideline)
+        plan_tokens = await asyncio.to_thread(count_text, model.id, guideline)
     limits = await call_limits(
         exchange.spending,
         model,
