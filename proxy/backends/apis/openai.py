@@ -1,6 +1,7 @@
 """OpenAI's API, and that of every compatible server. Request and response bodies pass through as bytes."""
 
 import math
+import re
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,8 @@ _FORWARDED = frozenset(
 )
 _PASSING = frozenset({429, 503, 529})
 """A server with too much to do. It may say when it will have less."""
+_CONTROLS = re.compile("[\\x00-\\x1f\\x7f]")
+"""Characters that some servers send in a header, and that none may send. An answer is not lost because of them."""
 _GATEWAY_TIMEOUTS = frozenset({504, 524})
 """A server between us and the model gave up. The model may have gone on generating, and may bill it."""
 
@@ -53,7 +56,7 @@ class OpenAI:
     def response_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
         """Return the headers about retries, rate limits and the upstream's request."""
         lower = ((name.lower(), value) for name, value in headers.items())
-        return {n: v for n, v in lower if n in _FORWARDED or n.startswith("x-ratelimit-")}
+        return {n: _CONTROLS.sub(" ", v) for n, v in lower if n in _FORWARDED or n.startswith("x-ratelimit-")}
 
     def error(self, status: int, headers: Mapping[str, str], raw: bytes) -> ApiError:
         """Return the upstream's error with its status."""
