@@ -19,7 +19,7 @@ from proxy.backends.error_bodies import (
 )
 from proxy.errors import upstream_broken, upstream_invalid
 from proxy.formats.converted import as_complete, as_events
-from proxy.formats.lenient import decode_object, encode
+from proxy.formats.lenient import as_utf8, decode_object, encode
 from proxy.formats.sse import DONE, MAX_EVENT_BYTES, EventSplitter
 
 HOLD_S = 0.5
@@ -115,7 +115,7 @@ async def open_complete(api: Api, path: str, response: aiohttp.ClientResponse) -
     Raises:
         ApiError: the response contains an error.
     """
-    raw = await response.read()
+    raw = as_utf8(await response.read())
     if _is_stream(raw.lstrip(b"\xef\xbb\xbf \t\r\n")):
         raw = await _put_together(api, path, response, raw)
     raw = api.read(raw)

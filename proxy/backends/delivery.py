@@ -18,6 +18,8 @@ from proxy.errors import (
 )
 
 MOST_REDIRECTS = 3
+_NO_HTTP = "Expected HTTP/"
+"""What aiohttp says of an answer such as a TLS alert, the preface of HTTP/2, or the greeting of another server."""
 STALE_S = 2.0
 """A server that had closed an idle connection is noticed within one round trip."""
 
@@ -79,6 +81,8 @@ def _failure(e: Exception, delivery: Delivery) -> ApiError:
     """Return the error for a request without a response."""
     if not delivery.sent or isinstance(e, aiohttp.ClientConnectorError | aiohttp.ClientHttpProxyError):
         return upstream_unreachable(_reason(e))
+    if isinstance(e, aiohttp.ClientResponseError) and _NO_HTTP in str(e.__cause__):
+        return upstream_unreachable("its server does not speak HTTP/1.1, so its base_url may be wrong")
     # From here on the request is out and may be billed. A repetition would need its own reservation.
     return upstream_timeout() if isinstance(e, TimeoutError) else upstream_broken()
 

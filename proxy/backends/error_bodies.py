@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from proxy.backends.error_statuses import status_of
+from proxy.backends.retry_hints import hinted_s
 from proxy.formats.lenient import decode, encode
 
 MOST_MESSAGE = 1000
@@ -48,6 +49,8 @@ class VendorError:
     """The HTTP status that the body itself names."""
     usage: Mapping[str, Any] | None = None
     """The usage that the upstream reports beside the error."""
+    retry_after_s: float | None = None
+    """The pause in seconds that the body asks for."""
 
 
 def read_error(raw: bytes) -> VendorError:
@@ -129,7 +132,8 @@ def is_answering(body: Mapping[str, Any]) -> bool:
 def _from_text(raw: bytes) -> VendorError:
     text = raw[: 16 * MOST_MESSAGE].decode("utf-8", "replace").removeprefix("\ufeff").strip()
     if not text.startswith("<"):
-        return VendorError(message=_cleaned(text, MOST_MESSAGE))
+        message = _cleaned(text, MOST_MESSAGE)
+        return VendorError(message=message, retry_after_s=hinted_s((), message))
     lower = text.lower()
     begin, end = lower.find("<title"), lower.find("</title")
     title = text[begin:end].partition(">")[2].strip() if 0 <= begin < end else ""
@@ -152,13 +156,15 @@ def described(body: Any) -> VendorError:
     code = next((c for c in codes if _is_number(c) or _is_name(c)), None)
     param = next((p for layer in layers if _is_name(p := layer.get("param"))), None)
     kind = next((t for layer in layers for name in _TYPES if _is_name(t := layer.get(name))), None)
+    message = _cleaned(message or "", MOST_MESSAGE)
     return VendorError(
-        message=_cleaned(message or "", MOST_MESSAGE),
+        message=message,
         type=None if kind is None else _cleaned(kind, MOST_NAME),
         code=None if code is None else _cleaned(str(code), MOST_NAME),
         param=None if param is None else _cleaned(param, MOST_NAME),
         status=next((status for status in statuses if status is not None), None),
         usage=next((u for u in usages if isinstance(u, Mapping) and _counts(u)), None),
+        retry_after_s=hinted_s(layers, message),
     )
 
 

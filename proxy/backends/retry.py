@@ -6,8 +6,8 @@ The rules are those of OpenAI's SDK: `x-should-retry` and Retry-After come first
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+
+from proxy.backends.retry_hints import asked_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,23 +34,7 @@ class RetryPolicy:
         """
         if attempt >= self.max_retries:
             return None
-        wish = _retry_after_s(headers)
+        wish = asked_s(headers)
         if wish is not None:
             return wish if wish <= self.longest_retry_after_s else None
         return random.uniform(0, min(self.longest_backoff_s, self.first_backoff_s * 2**attempt))  # noqa: S311
-
-
-def _retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Return the pause that the upstream asks for, or None if it names none."""
-    try:
-        if "retry-after-ms" in headers:
-            return max(0.0, float(headers["retry-after-ms"]) / 1000)
-        text = headers.get("retry-after")
-        return None if text is None else max(0.0, float(text))
-    except ValueError:
-        pass
-    try:
-        at = parsedate_to_datetime(headers["retry-after"])
-        return max(0.0, (at - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError, KeyError, OverflowError):
-        return None

@@ -9,6 +9,7 @@ from proxy.pricing.prices import Usage
 MOST_TOKENS = 100_000_000
 """No call has more. A larger count is an error of the upstream."""
 _LONGEST_NUMBER = 9
+_ANTHROPIC = ("cache_read_input_tokens", "cache_creation_input_tokens")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,20 +88,52 @@ NOTHING_REPORTED = Reported()
 
 
 def read_usage(usage: object) -> Reported:
-    """Read the `usage` of a chat completion, or of a response, which names input and output tokens. Nothing is an error."""
+    """Read the `usage` of a chat completion, or of a response, which names input and output tokens. Nothing is an error.
+
+    The names of the cache are OpenAI's, and those of Anthropic, LiteLLM, DeepSeek and Moonshot. `prompt` always contains
+    what the cache has read and written, although Anthropic counts it beside the prompt.
+    """
     if not isinstance(usage, Mapping):
         return NOTHING_REPORTED
     inputs = [usage.get("prompt_tokens_details"), usage.get("input_tokens_details")]
     outputs = [usage.get("completion_tokens_details"), usage.get("output_tokens_details")]
+    cached = _first([*inputs, usage], "cached_tokens", "cache_read_input_tokens", "prompt_cache_hit_tokens")
+    written = _most(
+        [*inputs, usage], "cache_write_tokens", "cache_creation_tokens", "cache_creation_input_tokens"
+    )
+    completion, total = _first([usage], "completion_tokens", "output_tokens"), _first([usage], "total_tokens")
+    prompt = _first([usage], "prompt_tokens", "input_tokens")
+    if prompt is not None and any(_count(usage.get(name)) for name in _ANTHROPIC):
+        prompt = _with_cache(usage, prompt, (cached or 0) + (written or 0), completion, total)
     return Reported(
-        prompt=_first([usage], "prompt_tokens", "input_tokens"),
-        completion=_first([usage], "completion_tokens", "output_tokens"),
-        total=_first([usage], "total_tokens"),
-        cached=_first(inputs, "cached_tokens"),
-        cache_write=_first(inputs, "cache_write_tokens"),
+        prompt=prompt,
+        completion=completion,
+        total=total,
+        cached=cached,
+        cache_write=written,
         audio_prompt=_first(inputs, "audio_tokens"),
         reasoning=_first([*outputs, usage], "reasoning_tokens"),
         audio_completion=_first(outputs, "audio_tokens"),
+    )
+
+
+def _with_cache(
+    usage: Mapping[str, object], prompt: int, cache: int, completion: int | None, total: int | None
+) -> int:
+    """Return the whole prompt of a usage with Anthropic's names. In doubt it is the larger one.
+
+    Anthropic's `input_tokens` does not contain the cache. LiteLLM's `prompt_tokens` and OpenAI's `input_tokens`, which has
+    details, contain it. They do not if it is more than they are, or if the total has room for it.
+    """
+    beside = "prompt_tokens" not in usage and not isinstance(usage.get("input_tokens_details"), Mapping)
+    room = total is not None and completion is not None and total - prompt - completion >= cache
+    return prompt + cache if beside or cache > prompt or room else prompt
+
+
+def _most(places: list[object], *names: str) -> int | None:
+    """Return the largest usable count, or None."""
+    return max(
+        (c for place in places for name in names if (c := _first([place], name)) is not None), default=None
     )
 
 

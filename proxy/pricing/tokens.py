@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.metadata import distribution
 from pathlib import Path
@@ -69,6 +69,12 @@ def has_known_encoding(model: str) -> bool:
     return _encoding_name(model) is not None
 
 
+def load_encodings(models: Iterable[str]) -> None:
+    """Load the encodings of models, so that their first request does not wait. Each takes half a second of CPU time."""
+    for name in {_encoding_name(model) for model in models} - {None}:
+        _encoding(str(name))
+
+
 def hides_reasoning(model: str, body: Mapping[str, Any]) -> bool:
     """Return True if the model may generate tokens that its stream does not show."""
     return bool(body.get("reasoning_effort") or body.get("reasoning")) or bool(_REASONING.match(model))
@@ -109,14 +115,24 @@ def _encoding_name(model: str) -> str | None:
 
 @cache
 def _encoding(name: str) -> tiktoken.Encoding:
-    os.environ.setdefault("TIKTOKEN_CACHE_DIR", str(_cache_dir()))
-    unpack_ranks(_RANK_FILES[name], Path(os.environ["TIKTOKEN_CACHE_DIR"]))
+    try:
+        folder = Path(os.environ.get("TIKTOKEN_CACHE_DIR") or _cache_dir())
+        unpack_ranks(_RANK_FILES[name], folder)
+    except (OSError, RuntimeError):  # a container may have no home, and nothing but /tmp to write to
+        folder = Path(_temporary_dir().name)
+        unpack_ranks(_RANK_FILES[name], folder)
+    os.environ["TIKTOKEN_CACHE_DIR"] = str(folder)
     return tiktoken.get_encoding(name)
 
 
 def _cache_dir() -> Path:
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(root) / "cope-proxy" / "tiktoken"
+
+
+@cache
+def _temporary_dir() -> "tempfile.TemporaryDirectory[str]":
+    return tempfile.TemporaryDirectory(prefix="cope-proxy-")  # deleted with the process
 
 
 def unpack_ranks(name: str, folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Stage 3: the large model answers."""
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from contextlib import aclosing
@@ -64,7 +65,7 @@ async def _answer_with(exchange: Exchange, model: LargeModel, guideline: str | N
     size = request.size if body is request.body else None
     if guideline is not None and isinstance(format_, Conversation):
         body = format_.with_guideline(body, guideline)
-        plan_tokens = count_text(model.id, guideline)
+        plan_tokens = await asyncio.to_thread(count_text, model.id, guideline)
         size = None if size is None else size + byte_length(guideline)
     limits = await call_limits(
         exchange.spending,

@@ -24,6 +24,7 @@ from proxy.ledger.database import Database, open_database
 from proxy.ledger.journal import Journal, open_journal
 from proxy.ledger.writer import Writer
 from proxy.pricing.prices import Price
+from proxy.pricing.tokens import load_encodings
 from proxy.sandbox import Sandbox, SandboxError, open_sandbox
 from proxy.service.audit_queue import AuditQueue
 from proxy.service.guideline_value import GuidelineRecords
@@ -104,6 +105,7 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
     asyncio.get_running_loop().set_default_executor(threads)
     prices = resolve_prices(settings)
     apis = upstream_apis(settings)
+    await asyncio.to_thread(load_encodings, [model.id for model in settings.large_models.values()])
     small = settings.small
     database = open_database(settings.database.url)
     zone = ZoneInfo(settings.budgets.timezone)

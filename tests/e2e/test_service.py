@@ -23,6 +23,13 @@ def test_health_and_metrics(proxy):
         assert b"cope_small_available 1.0" in http.get("/metrics").content
 
 
+def test_encodings_wait_for_nobody(make_proxy, tmp_path):
+    """The encodings of the large models are loaded before the first request, so that none waits for them."""
+    models = {"model": "gpt-4o-mini", "models": ["gpt-4"]}
+    make_proxy(large=models, env={"XDG_CACHE_HOME": str(tmp_path), "TIKTOKEN_CACHE_DIR": ""})
+    assert len(list((tmp_path / "cope-proxy" / "tiktoken").iterdir())) == 2
+
+
 def test_keys_see_their_own(make_proxy, large_server):
     """With a key made, a wrong key is a 401, the right one works, and spend is its own."""
     proxy = make_proxy()

@@ -1,5 +1,7 @@
 """OpenAI's API, and that of every compatible server. Request and response bodies pass through as bytes."""
 
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +10,7 @@ import msgspec
 
 from proxy.backends.error_bodies import VendorError, read_error
 from proxy.backends.key_mask import masked
+from proxy.backends.retry_hints import asked_s, reset_s
 from proxy.config.schema import Upstream as UpstreamSettings
 from proxy.errors import ApiError, upstream_authentication
 from proxy.formats.sse import EventSplitter
@@ -15,6 +18,10 @@ from proxy.formats.sse import EventSplitter
 _FORWARDED = frozenset(
     {"retry-after", "retry-after-ms", "x-should-retry", "x-request-id", "openai-processing-ms"}
 )
+_PASSING = frozenset({429, 503, 529})
+"""A server with too much to do. It may say when it will have less."""
+_CONTROLS = re.compile("[\\x00-\\x1f\\x7f]")
+"""Characters that some servers send in a header, and that none may send. An answer is not lost because of them."""
 _GATEWAY_TIMEOUTS = frozenset({504, 524})
 """A server between us and the model gave up. The model may have gone on generating, and may bill it."""
 
@@ -49,7 +56,7 @@ class OpenAI:
     def response_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
         """Return the headers about retries, rate limits and the upstream's request."""
         lower = ((name.lower(), value) for name, value in headers.items())
-        return {n: v for n, v in lower if n in _FORWARDED or n.startswith("x-ratelimit-")}
+        return {n: _CONTROLS.sub(" ", v) for n, v in lower if n in _FORWARDED or n.startswith("x-ratelimit-")}
 
     def error(self, status: int, headers: Mapping[str, str], raw: bytes) -> ApiError:
         """Return the upstream's error with its status."""
@@ -103,10 +110,22 @@ class OpenAI:
                 type=self.hidden(found.type) or _kind(status),
                 code=self.hidden(found.code),
                 param=self.hidden(found.param),
-                headers=self.response_headers(headers),
+                headers=self._error_headers(status, found, headers),
             )
         error.usage, error.billed = found.usage, billed or found.usage is not None
         return error
+
+    def _error_headers(self, status: int, found: VendorError, headers: Mapping[str, str]) -> dict[str, str]:
+        """Return the headers of an error. A wish to wait that has another form than Retry-After becomes one."""
+        sent = self.response_headers(headers)
+        if status not in _PASSING or asked_s(sent) is not None:
+            return sent
+        pause = found.retry_after_s
+        if pause is None and status == 429:  # OpenAI tells the limits in every response
+            pause = reset_s({name.lower(): value for name, value in headers.items()})
+        if pause is None:
+            return sent
+        return sent | {"retry-after": str(math.ceil(pause)), "retry-after-ms": str(math.ceil(1000 * pause))}
 
 
 def _kind(status: int) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -131,3 +132,14 @@ def test_late_events_are_kept():
         return [await reader.next(), await reader.next()]
 
     assert asyncio.run(main()) == [b"late", None]
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le"]
+)
+@given(size=st.integers(1, 40))
+def test_encodings_of_json(encoding, size):
+    """An answer is read in each encoding that OpenAI's SDK reads, and reaches the client in UTF-8."""
+    answer = '{"choices": [{"message": {"content": "né"}, "finish_reason": "stop"}]}'
+    raw = answer.encode(encoding)
+    assert opened(lambda: open_complete(API, "/chat/completions", Response(raw, size))) == answer.encode()

@@ -2,6 +2,9 @@
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from uvicorn.protocols.http.httptools_impl import HEADER_VALUE_RE
 
 from proxy.backends.apis import api_of
 from proxy.config.schema import Upstream
@@ -39,6 +42,15 @@ def test_error_members(api):
         "p",
     )
     assert error.headers == {"retry-after": "7"}
+
+
+@given(st.text(st.characters(max_codepoint=0x2FF)))
+def test_headers_can_be_sent(value):
+    """Whatever an upstream's header contains, it can be sent to the client, and its words stay."""
+    for name in ("X-Request-ID", "x-ratelimit-limit-requests", "retry-after"):
+        sent = OPENAI.response_headers({name: value})[name.lower()]
+        assert not HEADER_VALUE_RE.search(sent.encode("latin-1", "replace"))
+        assert sent.split() == "".join(c if c >= " " and c != "\x7f" else " " for c in value).split()
 
 
 @pytest.mark.parametrize("raw", [b"", b"[]", b"{}", b'{"error": null}'])

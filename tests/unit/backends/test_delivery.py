@@ -119,6 +119,23 @@ def test_failed_connections_are_free(url, reason):
 
 
 @pytest.mark.parametrize(
+    "greeting",
+    [
+        b"\x15\x03\x01\x00\x02\x02F",
+        b"\x00\x00\x12\x04\x00\x00\x00\x00\x00",
+        b"SSH-2.0-x\r\n",
+        b"ICY 200 OK\r\n\r\n",
+    ],
+)
+def test_other_protocols_are_free(greeting):
+    """A server that answers with no HTTP at all has not read the request as one."""
+    error, seen = outcome("http://127.0.0.1:{}/v1".format, lambda *_: Cut(greeting))
+    assert (error.status, error.code, error.billed) == (502, "upstream_unreachable", False)
+    assert "base_url" in error.message
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize(
     "refusal", [response(403, b"<html>blocked"), response(407, b""), b"nonsense\r\n\r\n", None]
 )
 def test_refused_tunnels_are_free(monkeypatch, refusal):

@@ -42,6 +42,7 @@ ANY = (
 NAMES = [
     "prompt_tokens", "completion_tokens", "total_tokens", "input_tokens", "output_tokens", "reasoning_tokens",
     "prompt_tokens_details", "completion_tokens_details", "input_tokens_details", "output_tokens_details",
+    "cache_creation_input_tokens", "cache_read_input_tokens", "cached_tokens", "prompt_cache_hit_tokens",
 ]  # fmt: skip
 DETAILS = st.dictionaries(st.sampled_from(["cached_tokens", "audio_tokens", "reasoning_tokens"]), ANY)
 
@@ -172,3 +173,59 @@ def test_usages_of_one_stream(usages):
         merged = merged.merged(read_usage({"prompt_tokens": prompt}))
         merged = merged.merged(read_usage({"completion_tokens": completion, "prompt_tokens": 0}))
     assert (merged.prompt, merged.completion) == tuple(map(max, zip(*usages, strict=True)))
+
+
+@given(plain=counts, read=counts, written=counts, output=counts)
+def test_caches_of_all_vendors(plain, read, written, output):
+    """Each vendor's usage is booked as the same tokens: the prompt contains the cache, once."""
+    whole = plain + read + written
+    cache = {"cache_creation_input_tokens": written, "cache_read_input_tokens": read}
+    chat = {"prompt_tokens": whole, "completion_tokens": output, "total_tokens": whole + output}
+    usages = {
+        "anthropic": {"input_tokens": plain, "output_tokens": output, **cache},
+        "litellm": {
+            **chat,
+            **cache,
+            "prompt_tokens_details": {"cached_tokens": read, "cache_creation_tokens": written},
+        },
+        "litellm without details": {**chat, **cache},
+        "gateway": {
+            "prompt_tokens": plain,
+            "completion_tokens": output,
+            "total_tokens": whole + output,
+            **cache,
+        },
+        "openrouter": {
+            **chat,
+            "prompt_tokens_details": {"cached_tokens": read, "cache_write_tokens": written},
+        },
+        "responses": {
+            "input_tokens": whole,
+            "output_tokens": output,
+            "total_tokens": whole + output,
+            "input_tokens_details": {"cached_tokens": read},
+            **cache,
+        },
+    }
+    expected = Usage(
+        prompt_tokens=whole, completion_tokens=output, cached_tokens=read, cache_write_tokens=written
+    )
+    for name, usage in usages.items():
+        assert read_usage(usage).usage == expected, name
+    hits = {"prompt_cache_hit_tokens": read, "prompt_cache_miss_tokens": whole - read}
+    for usage in ({**chat, **hits}, {**chat, "cached_tokens": read}):
+        assert read_usage(usage).usage == Usage(
+            prompt_tokens=whole, completion_tokens=output, cached_tokens=read
+        )
+
+
+@given(prompt=counts, read=counts, written=counts, output=counts, total=st.none() | counts)
+def test_cache_never_lowers_bill(prompt, read, written, output, total):
+    """Whatever the vendor's rule is, all tokens of a usage with a cache are booked."""
+    cache = {"cache_creation_input_tokens": written, "cache_read_input_tokens": read}
+    given = {"completion_tokens": output, "total_tokens": total, **cache}
+    for name in ("prompt_tokens", "input_tokens"):
+        booked = read_usage({name: prompt, **given}).usage
+        assert booked.prompt_tokens >= max(prompt, read + written)
+        assert booked.completion_tokens >= output
+        assert (booked.cached_tokens, booked.cache_write_tokens) == (read, written)

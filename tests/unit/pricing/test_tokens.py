@@ -33,6 +33,25 @@ def test_counting_needs_no_network(model, tmp_path):
     assert done.stdout.strip() == "3", done.stderr[-500:]
 
 
+@pytest.mark.parametrize(
+    "variables", [{"XDG_CACHE_HOME": "/sys/none"}, {"HOME": "/sys/none", "XDG_CACHE_HOME": ""}]
+)
+def test_unwritable_cache(variables, tmp_path):
+    """A process that may write only temporary files counts as well, and leaves none of them."""
+    code = "from proxy.pricing.tokens import count_text; print(count_text('gpt-4o', 'Say hello.'))"
+    kept = {k: v for k, v in os.environ.items() if k != "TIKTOKEN_CACHE_DIR"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**kept, **variables, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.stdout.strip() == "3", done.stderr[-500:]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_ranks_are_unpacked_once(tmp_path):
     """The file has the name and the content that tiktoken expects, and is not written again."""
     unpack_ranks("cl100k_base.tiktoken", tmp_path)
