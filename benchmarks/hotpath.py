@@ -75,8 +75,8 @@ LOADS = (
     Load(f"stream of {CHUNKS} chunks, 16 clients", 16, stream=True),
 )
 LIMITS = {
-    "plain": {"calls": 9000, "tasks": 9, "thread jobs": 5, "statements": 3, "commits": 1},
-    "stream": {"calls": 9000, "tasks": 12, "thread jobs": 5, "statements": 3, "commits": 1},
+    "plain": {"calls": 5000, "tasks": 6, "thread jobs": 0.5, "statements": 3, "commits": 1},
+    "stream": {"calls": 11000, "tasks": 6, "thread jobs": 0.5, "statements": 3, "commits": 1},
 }
 """The most of each count for one request, at 16 clients."""
 
@@ -190,9 +190,9 @@ def report(load: Load, floors: list[Round], proxies: list[Round]) -> None:
 
 
 @contextlib.contextmanager
-def started(*command: str) -> Iterator[int]:
-    """Run one of the servers and return its process."""
-    with subprocess.Popen([sys.executable, str(SERVERS), *command], env=python_env()) as process:
+def started(folder: Path, *command: str) -> Iterator[int]:
+    """Run one of the servers in a folder, and return its process."""
+    with subprocess.Popen([sys.executable, str(SERVERS), *command], env=python_env(), cwd=folder) as process:
         try:
             yield process.pid
         finally:
@@ -225,7 +225,10 @@ def configured(folder: Path, upstream: int, url: str | None) -> ProxyProcess:
 def compare(folder: Path, upstream: int, url: str | None, rounds: int, seconds: float) -> None:
     """Measure the floor and the proxy in turn."""
     port = free_port()
-    with configured(folder, upstream, url) as proxy, started("floor", str(port), str(upstream)) as floor_pid:
+    with (
+        configured(folder, upstream, url) as proxy,
+        started(folder, "floor", str(port), str(upstream)) as floor_pid,
+    ):
         servers = Server(port, floor_pid), Server(proxy.port, proxy.pid, key_of(proxy))
         time.sleep(6)  # until the proxy has heard of its first key
         for load in LOADS:
@@ -242,7 +245,7 @@ def counts(folder: Path, upstream: int) -> bool:
     proxy, file, fine = configured(folder, upstream, None), folder / "counts.json", True
     proxy.cli("db", "upgrade", check=True)
     headers = key_of(proxy)
-    with started("counted", str(proxy.config_file), str(file)) as pid:
+    with started(folder, "counted", str(proxy.config_file), str(file)) as pid:
         server = Server(proxy.port, pid, headers)
         for load in (Load("plain", 16), Load("stream", 16, stream=True)):
             wait_until(partial(_answers, server, load), "the counted proxy to answer", 60)
@@ -286,7 +289,7 @@ def main() -> None:
     upstream = free_port()
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        stack.enter_context(started("upstream", str(upstream)))
+        stack.enter_context(started(folder, "upstream", str(upstream)))
         if options.short:
             sys.exit(0 if counts(folder, upstream) else 1)
         url = stack.enter_context(postgres_server()) if options.postgres else None

@@ -10,7 +10,9 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from tempfile import TemporaryDirectory
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, Metric, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -58,27 +60,34 @@ VOTE_FAILURES = Counter(
     registry=REGISTRY,
 )
 
+M = TypeVar("M", Counter, Histogram)
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 
 def count_request(request: RequestRecord, calls: Iterable[CallRecord]) -> None:
     """Count a finished request and its model calls."""
     stage = _label(request.stage)
-    REQUESTS.labels(request.status, request.mode, _label(request.task), stage, _tier(request.stage)).inc()
-    LATENCY.labels(request.mode, stage).observe(request.latency_ms / 1000)
+    _of(REQUESTS, request.status, request.mode, _label(request.task), stage, _tier(request.stage)).inc()
+    _of(LATENCY, request.mode, stage).observe(request.latency_ms / 1000)
     if request.first_token_ms is not None:
-        FIRST_TOKEN.labels(request.mode, stage).observe(request.first_token_ms / 1000)
+        _of(FIRST_TOKEN, request.mode, stage).observe(request.first_token_ms / 1000)
     if request.baseline is not None:
-        BASELINE.labels(stage).inc(request.baseline / NANO_PER_USD)
+        _of(BASELINE, stage).inc(request.baseline / NANO_PER_USD)
     # Add up first: a request makes many like calls, and each labelled counter costs microseconds.
     by_labels: defaultdict[tuple[str, str, str], list[CallRecord]] = defaultdict(list)
     for call in calls:
         by_labels[call.tier, str(call.stage), call.role].append(call)
     for labels, same in by_labels.items():
-        COST.labels(*labels).inc(sum(c.cost for c in same) / NANO_PER_USD)
-        TOKENS.labels(*labels, "prompt").inc(sum(c.usage.prompt_tokens for c in same))
-        TOKENS.labels(*labels, "cached").inc(sum(c.usage.cached_tokens for c in same))
-        TOKENS.labels(*labels, "completion").inc(sum(c.usage.completion_tokens for c in same))
+        _of(COST, *labels).inc(sum(c.cost for c in same) / NANO_PER_USD)
+        _of(TOKENS, *labels, "prompt").inc(sum(c.usage.prompt_tokens for c in same))
+        _of(TOKENS, *labels, "cached").inc(sum(c.usage.cached_tokens for c in same))
+        _of(TOKENS, *labels, "completion").inc(sum(c.usage.completion_tokens for c in same))
+
+
+@cache
+def _of(metric: M, *labels: object) -> M:
+    """Return a metric with labels. They have fixed sets of values, so there are few."""
+    return metric.labels(*labels)
 
 
 def _label(value: object) -> str:

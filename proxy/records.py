@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 from datetime import datetime
+from functools import cache
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -148,6 +149,8 @@ LONGEST_NAME = 2400
 _CONTENT = ("prompt", "answer", "text")
 _KEPT = ("id", "request_id", "key_id", "reservation_id", "role", "tier", "kind", "mode")
 
+_ALWAYS_STORABLE = frozenset({bool, type(None), datetime})
+
 S = TypeVar("S")
 
 
@@ -197,18 +200,31 @@ def without_texts(record: S) -> S:
 
 
 def _changed(record: S, change: Callable[[str, Any], Any]) -> S:
-    if isinstance(record, Struct):
-        names: tuple[str, ...] = record.__struct_fields__
-        copy: Callable[..., Any] = msgspec.structs.replace
-    else:
-        names = tuple(f.name for f in fields(record))  # type: ignore[arg-type]
-        copy = replace
-    found = {name: getattr(record, name) for name in names}
-    changes = {name: new for name, old in found.items() if (new := change(name, old)) is not old}
-    return copy(record, **changes) if changes else record
+    changes: dict[str, Any] = {}
+    kind: Any = type(record)
+    for name in _names_of(kind):
+        old = getattr(record, name)
+        if (new := change(name, old)) is not old:
+            changes[name] = new
+    if not changes:
+        return record
+    copy: Callable[..., Any] = msgspec.structs.replace if isinstance(record, Struct) else replace
+    changed: S = copy(record, **changes)
+    return changed
+
+
+@cache
+def _names_of(kind: type[Any]) -> tuple[str, ...]:
+    if issubclass(kind, Struct):
+        return kind.__struct_fields__
+    return tuple(f.name for f in fields(kind))
 
 
 def _storable_value(name: str, value: Any) -> Any:
+    kind = type(value)
+    # Most values are such, and each request has about a hundred of them.
+    if kind in _ALWAYS_STORABLE or (kind is int and 0 <= value <= MOST):
+        return value
     match value:
         case str():
             return storable_text(value) if name in _CONTENT else storable_name(value)

@@ -1,11 +1,13 @@
 """Send a response over raw ASGI, with keep-alive comments while the cascade decides."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 import msgspec
 from litestar.types import Send
 
+from proxy.concurrency import reap
 from proxy.errors import ApiError
 
 KEEP_ALIVE_S = 10.0
@@ -67,13 +69,11 @@ class AsgiReply:
                 await self.events([(msgspec.json.encode(error.body()), None)])
             await self.close()
 
-    async def keep_alive(self, headers: Mapping[str, str]) -> None:
-        """Send an SSE comment every 10 s until cancelled, so that no proxy in between closes the connection."""
-        while True:
-            await asyncio.sleep(KEEP_ALIVE_S)
-            if not self.closed:
-                await self.open(headers)
-                await self._body(b": keep-alive\n\n", more=True)
+    async def comment(self, headers: Mapping[str, str]) -> None:
+        """Send an SSE comment, unless the stream has ended. It starts the stream if need be."""
+        if not self.closed:
+            await self.open(headers)
+            await self._body(b": keep-alive\n\n", more=True)
 
     async def _start(self, status: int, headers: Mapping[str, str]) -> None:
         self.started = True
@@ -85,6 +85,28 @@ class AsgiReply:
         if not more:
             self.closed = True
         await self._send({"type": "http.response.body", "body": body, "more_body": more})
+
+
+@asynccontextmanager
+async def kept_alive(reply: AsgiReply, headers: Mapping[str, str]) -> AsyncIterator[None]:
+    """Send an SSE comment every 10 s while the block runs, so that no proxy in between closes the connection."""
+    loop = asyncio.get_running_loop()
+    sending: asyncio.Task[None] | None = None
+    timer: asyncio.TimerHandle
+
+    def due() -> None:
+        nonlocal sending, timer
+        if sending is None or sending.done():  # otherwise the client reads too slowly even for comments
+            sending = asyncio.create_task(reply.comment(headers))
+        timer = loop.call_later(KEEP_ALIVE_S, due)
+
+    timer = loop.call_later(KEEP_ALIVE_S, due)
+    try:
+        yield
+    finally:
+        timer.cancel()
+        if sending is not None:
+            await reap(sending)
 
 
 def _event(data: bytes, name: str | None) -> bytes:

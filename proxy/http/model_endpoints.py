@@ -2,12 +2,12 @@
 
 This is the hot path, and only a raw route controls its own cleanup.
 
-Litestar does not reliably clean up a streaming generator when the client drops (litestar-org/litestar#3772),
-so each request runs in a task of its own. When the client disconnects, the task is cancelled.
+Litestar does not reliably clean up a streaming generator when the client drops (litestar-org/litestar#3772). Here the
+server's task answers, and it is cancelled when the client disconnects.
 """
 
-import asyncio
 import logging
+from contextlib import AsyncExitStack
 
 from litestar import asgi
 from litestar.types import HTTPScope, Receive, Send
@@ -21,10 +21,11 @@ from proxy.formats.completions import Completions
 from proxy.formats.embeddings import Embeddings
 from proxy.formats.input_tokens import InputTokens
 from proxy.formats.responses import Responses
-from proxy.http.asgi_reply import AsgiReply
+from proxy.http.asgi_reply import AsgiReply, kept_alive
 from proxy.http.auth import Caller
 from proxy.http.body import ClientDisconnectedError, HeldBody, decode, disconnected, holding, read_body
 from proxy.http.control_headers import read_controls
+from proxy.http.departure import stopped_by
 from proxy.http.dependencies import app_state, authenticator
 from proxy.http.stored_objects import OBJECTS, serve_objects
 from proxy.ids import new_id, now
@@ -112,26 +113,16 @@ async def _read(
 
 
 async def _run(app: AppState, request: ModelRequest, reply: AsgiReply, receive: Receive) -> None:
-    """Run the request, and cancel it when the client disconnects."""
-    work = asyncio.ensure_future(answer(app, request, reply))
-    beside = {asyncio.ensure_future(disconnected(receive))}
-    if request.stream:
-        beside.add(
-            asyncio.ensure_future(
-                reply.keep_alive({"x-cope-request-id": request.id, "x-request-id": request.id})
-            )
-        )
-    try:
-        await asyncio.wait({work, *beside}, return_when=asyncio.FIRST_COMPLETED)
-        if not work.done():
-            work.cancel()
-            await asyncio.wait({work})
-    finally:
-        # A shutdown cancels from outside. The request must still settle its calls.
-        work.cancel()
-        for task in beside:
-            task.cancel()
-        await asyncio.gather(work, *beside, return_exceptions=True)
-    if work.cancelled():
-        raise ClientDisconnectedError
-    work.result()
+    """Answer the request in this task, and stop when the client leaves.
+
+    A cancellation from outside, such as a shutdown, stops it in the same way: `answer` settles its calls first.
+
+    Raises:
+        ClientDisconnectedError: the client has left.
+        ApiError: the request failed, and the client should see this error.
+    """
+    async with stopped_by(disconnected(receive), unless=lambda: reply.closed), AsyncExitStack() as stack:
+        if request.stream:
+            headers = {"x-cope-request-id": request.id, "x-request-id": request.id}
+            await stack.enter_async_context(kept_alive(reply, headers))
+        await answer(app, request, reply)

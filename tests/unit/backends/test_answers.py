@@ -143,3 +143,27 @@ def test_encodings_of_json(encoding, size):
     answer = '{"choices": [{"message": {"content": "né"}, "finish_reason": "stop"}]}'
     raw = answer.encode(encoding)
     assert opened(lambda: open_complete(API, "/chat/completions", Response(raw, size))) == answer.encode()
+
+
+def test_every_cut_is_the_same():
+    """A stream cut in two at any byte has the same payloads, whatever its line ends and comments are."""
+    events = [
+        b'{"choices": [{"delta": {"role": "assistant", "content": ""}}]}',
+        b'{"choices":[{"delta":{"content":"\\u00e9\\n\\n"}}]}',
+        b'{"choices": [{"delta": {}, "finish_reason": "stop"}]}',
+        b'{"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 3}}',
+        b"[DONE]",
+    ]
+    for newline in (b"\n", b"\r\n", b"\r"):
+        raw = b": hi" + 2 * newline + b"".join(b"data: " + e + 2 * newline for e in events)
+        for cut in range(1, len(raw)):
+            assert opened(lambda: open_stream(API, "/chat/completions", Cut(raw, cut), print)) == events  # noqa: B023
+
+
+class Cut(Response):
+    """A response that arrives in two pieces."""
+
+    async def readany(self):
+        piece, self._raw = self._raw[: self._size], self._raw[self._size :]
+        self._size = len(self._raw)
+        return piece
