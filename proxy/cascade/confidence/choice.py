@@ -13,7 +13,7 @@ from proxy.cascade.tasks import ALPHABETS, options
 from proxy.cascade.types import Sample, Task
 
 _ANY = ALPHABETS[0]  # for a request that a header calls "choice", with options in an unknown form
-_SHORT = 200  # characters of an answer that has no room to discuss the options
+_SHORT = 80  # characters of an answer that has no room to discuss the options
 _CIRCLED = str.maketrans({0x2460 + i: f"({i + 1})" for i in range(20)} | {0x24B6 + i: f"({chr(65 + i)})" for i in range(26)})
 _BIG, _SMALL = r"A-Z\u0410-\u042f\u0391-\u03a9", r"a-z\u0430-\u044f\u03b1-\u03c9"  # Latin, Cyrillic and Greek
 _OTHER = "أابجدهوกขคงจฉאבגדהアイウエオカ가나다라마바ㄱㄴㄷㄹㅁकखगघङকখগঘঙ甲乙丙丁戊"

@@ -51,8 +51,7 @@ def says_nothing(value: Any, schema: Any, asked: str) -> bool:
     if isinstance(value, Mapping) and (_is_error(value, known, asked) or _is_schema(value, known, asked)):
         return True
     leaves = list(_leaves(value, known, 0, known))
-    texts = [leaf for leaf, part in leaves if isinstance(leaf, str) and not _named(leaf, part)]
-    if any(_TYPE_NAME.fullmatch(text.strip()) or refuses(text) for text in texts):
+    if has_placeholder(value, known) or any(isinstance(leaf, str) and refuses(leaf) for leaf, _ in leaves):
         return True
     told = [leaf for leaf, part in leaves if not _is_empty(leaf) or _allowed(leaf, part)]
     if not told:
@@ -60,6 +59,15 @@ def says_nothing(value: Any, schema: Any, asked: str) -> bool:
     # Zeros and false beside nothing but placeholders are placeholders, too.
     placeholders = any(isinstance(leaf, str) and _PLACEHOLDER.fullmatch(leaf) and not _allowed(leaf, part) for leaf, part in leaves)
     return placeholders and not any(leaf for leaf in told)
+
+
+def has_placeholder(value: Any, schema: Any) -> bool:
+    """Return True if a part of a document is the name of its type, or another mark of a place to fill in."""
+    known = schema if isinstance(schema, Mapping) else {}
+    leaves = _leaves(value, known, 0, known)
+    return any(
+        isinstance(leaf, str) and _TYPE_NAME.fullmatch(leaf.strip()) and not _named(leaf, part) for leaf, part in leaves
+    )
 
 
 def _leaves(value: Any, schema: Any, depth: int, root: Mapping[str, Any]) -> Iterator[tuple[Any, Mapping[str, Any]]]:

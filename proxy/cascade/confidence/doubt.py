@@ -15,7 +15,7 @@ _REFUSALS: Words = {
         not\senough\sinformation insufficient\s(?:information|data)""",
     "de": r"""ich\skann\s[^.\n]{0,40}nicht ich\sweiß\s[^.\n]{0,20}nicht tut\smir\sleid leider\skann\sich""",
     "fr": r"""je\sne\s(?:peux|sais|suis) désolée?""",
-    "es": r"""no\s(?:puedo|sé|tengo|es\sposible) lo\ssiento""",
+    "es": r"""no\s(?:lo\s)?(?:puedo|sé|tengo|es\sposible) lo\ssiento""",
     "it": r"""non\s(?:posso|so|sono\sin\sgrado) mi\sdispiace""",
     "pt": r"""não\s(?:posso|sei|consigo) desculpe lamento""",
     "nl": r"""ik\s(?:kan|weet)\s[^.\n]{0,20}niet het\sspijt""",
@@ -66,13 +66,13 @@ _QUESTION_END = re.compile(r"[?？؟][\s*_\"')\]”’]*\Z")
 
 def declines(text: str) -> bool:
     """Return True if a text refuses an answer, doubts its own, or ends with a question."""
-    ends = _ends(text)
-    return bool(refuses(ends) or _DOUBTED.search(ends) or _QUESTION_END.search(text[-40:]))
+    return bool(refuses(text) or _QUESTION_END.search(text[-40:]))
 
 
 def refuses(text: str) -> bool:
-    """Return True if the writer of a text says that no answer can be given."""
-    return bool(_REFUSED.search(_ends(text).replace("\u2019", "'")))
+    """Return True if the writer of a text says that no answer can be given, or doubts the one that is given."""
+    ends = _ends(text).replace("\u2019", "'")
+    return bool(_REFUSED.search(ends) or _DOUBTED.search(ends))
 
 
 def hedged(sentence: str) -> bool:

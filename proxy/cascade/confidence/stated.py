@@ -65,7 +65,8 @@ _ARITHMETIC = re.compile(
     rf"(?:\d|\))[^=\n\d]{{0,20}}?(?:(?<=[\d\s)}}])[-+*/×÷·\u2212^xX]|\\times|\\cdot|\\div)[^=\n]{{1,80}}=\s*+(?:[^\s=\d\\]{{0,3}}|\\text)[\s$]*+({NUMBER})"
 )
 _NAMED_VALUE = re.compile(r"[A-Za-z]{2,}_[A-Za-z]|[\"'`;]|[=!<>:]=|\bvar\b|\blet\b|\bconst\b")
-_CODE = re.compile(r"^[ \t]*+(?:```|~~~|def |class |import |from \w+ import|return\b|print\(|#include|function )", re.MULTILINE)
+_FENCE = re.compile(r"^[ \t]*+(?:```|~~~)", re.MULTILINE)
+_CODE = re.compile(r"[ \t]*+(?:```|~~~|def |class |import |from \w+ import|return\b|print\(|#include|function )")
 _COPULA_END = re.compile(rf"(?:(?<!\w)(?:{alternatives(lexicon.SAYS)}|be)|{alternatives(lexicon.SAYS_SIGNS)}|[:：=])\s*+[$€£]?\Z", re.IGNORECASE)
 _TOTAL = re.compile(rf"(?<!\w)(?:{alternatives(lexicon.TOTAL)})(?!\w)|{alternatives(lexicon.TOTAL_SIGNS)}", re.IGNORECASE)
 _NUMBERED = re.compile(
@@ -88,13 +89,13 @@ def results(text: str) -> tuple[str, ...]:
     found += [(m.start(), m.group(1)) for m in _HASHES.finditer(open_text) if _is_value(m.group(1))]
     try:
         found += _phrases(open_text)
+        last = _last_sentence(open_text)
+        if last is not None and not any(place >= len(text) - len(last) for place, _ in found):
+            found += [(len(text), said) for said in [_closing(open_text, last)] if said]
     except _UnreadableError:
         return ()
-    last = _last_sentence(open_text)
-    if last is not None and not any(place >= len(text) - len(last) for place, _ in found):
-        found += [(len(text), said) for said in [_closing(open_text, last)] if said]
     stated = [(place, said) for place, said in found if said.strip() and not _is_placeholder(said)]
-    if not stated:
+    if not stated and not found:
         return (reply,) if (reply := _short_reply(text)) else ()
     near = any(place <= _FIRST or place >= len(text) - _LAST for place, _ in stated)
     return tuple(said for _, said in stated) if near else ()
@@ -273,9 +274,9 @@ def _span_only(said: str) -> bool:
 
 def _last_sentence(text: str) -> str | None:
     """Return the last sentence of a text, or `None` if it is part of a program or has a box."""
-    if _CODE.search(text):
-        return None
     line = text.rsplit("\n", 1)[-1]
+    if len(_FENCE.findall(text)) % 2 or _CODE.match(line):
+        return None
     if line.strip(" *_$") in ("\\]", ""):  # a formula in lines of its own
         spans = list(_SPAN.finditer(text[-_LAST:]))
         line = " ".join(spans[-1].group().split()) if spans else ""
@@ -286,14 +287,19 @@ def _last_sentence(text: str) -> str | None:
 
 
 def _closing(text: str, sentence: str) -> str | None:
-    """Return the result that the last sentence of a text concludes with, or `None`."""
+    """Return the result that the last sentence of a text concludes with, or `None`.
+
+    Raises:
+        _UnreadableError: it concludes with a possibility, or says what the result is not.
+    """
     sentence = sentence.strip()
     alone = _SPAN.fullmatch(sentence.rstrip("."))
     if alone:
         sentence = "= " + _content(alone).strip().replace("\n", " ")
-    if hedged(sentence) or _NOT.search(sentence):
-        return None
-    return _equation(sentence) or _concluded(text, sentence)
+    concluded = _equation(sentence) or _concluded(text, sentence)
+    if concluded and (hedged(sentence) or _NOT.search(sentence)):
+        raise _UnreadableError
+    return concluded
 
 
 def _equation(sentence: str) -> str | None:
@@ -351,7 +357,7 @@ def _digits(number: str) -> str:
 
 def _short_reply(text: str) -> str | None:
     """Return the value of a reply that says hardly more than it."""
-    if len(text) > 400 or text.count("\n") > 2:
+    if len(text) > 400 or text.count("\n") > 2 or text.startswith(("{", "[", "<", "```")):
         return None
     if _SPAN.fullmatch(text.strip(" *_.")):
         return text.strip(" *_.")
