@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from proxy.cascade.confidence import result_words as lexicon
 from proxy.cascade.confidence.doubt import declines
 from proxy.cascade.confidence.result_words import alternatives
-from proxy.cascade.confidence.stated import LONGEST, plain
+from proxy.cascade.confidence.values import LONGEST, plain
 from proxy.cascade.confidence.vote_share import VoteShare
 from proxy.cascade.confidence.votes import cut_off
 from proxy.cascade.tasks import ALPHABETS, options
@@ -14,14 +14,17 @@ from proxy.cascade.types import Sample, Task
 
 _ANY = ALPHABETS[0]  # for a request that a header calls "choice", with options in an unknown form
 _SHORT = 80  # characters of an answer that has no room to discuss the options
-_CIRCLED = str.maketrans({0x2460 + i: f"({i + 1})" for i in range(20)} | {0x24B6 + i: f"({chr(65 + i)})" for i in range(26)})
+_CIRCLED = str.maketrans(
+    {0x2460 + i: f"({i + 1})" for i in range(20)} | {0x24B6 + i: f"({chr(65 + i)})" for i in range(26)}
+)
 _BIG, _SMALL = r"A-Z\u0410-\u042f\u0391-\u03a9", r"a-z\u0430-\u044f\u03b1-\u03c9"  # Latin, Cyrillic and Greek
 _OTHER = "أابجدهوกขคงจฉאבגדהアイウエオカ가나다라마바ㄱㄴㄷㄹㅁकखगघङকখগঘঙ甲乙丙丁戊"
 _CAPITAL = rf"(?-i:[{_BIG}])"  # the words around it are read in any case
 # A letter can be a word. A capital letter counts if no word follows ("D'accord", "Answer: A man"). A small letter counts
 # at the end of its line or in a parenthesis.
 _LETTER = (
-    rf"({_CAPITAL}(?![a-z0-9_'À-ӿ])(?!(?<=[\s:][AEIO\u0410\u0412\u0418\u041a\u041e])[ ](?!because|since|as\b|with\b|or\b|and\b|is\b)\w)"
+    rf"({_CAPITAL}(?![a-z0-9_'À-ӿ])"
+    r"(?!(?<=[\s:][AEIO\u0410\u0412\u0418\u041a\u041e])[ ](?!because|since|as\b|with\b|or\b|and\b|is\b)\w)"
     rf"|(?-i:[{_SMALL}])(?=[)\]]|[*_.\"'`]{{0,4}}[ \t]{{0,9}}$)"
     rf"|[{_OTHER}](?![^\W{_OTHER}])|\d{{1,2}}(?=[)\]*]|[*_.\"'`]{{0,4}}[ \t]{{0,9}}$))"
 )
@@ -32,7 +35,7 @@ _ANSWER = (
     rf"|(?<!\w)(?:{alternatives(lexicon.RESULT)}))(?:\s+(?:corr\w{{3,6}}|الصحيحة))?"
 )
 _SAYS = (
-    rf"(?:\s{{0,3}}(?:(?:{alternatives(lexicon.SAYS)}|must\sbe|should\sbe)(?!\w)|{alternatives(lexicon.SAYS_SIGNS)}|은|는|】)"
+    rf"(?:(?:\s(?!not\b|nicht\b|pas\b|no\b|не\b)[^\W\d]{{1,12}}){{0,2}}?\s{{0,3}}(?:(?:{alternatives(lexicon.SAYS)}|must\sbe|should\sbe)(?!\w)|{alternatives(lexicon.SAYS_SIGNS)}|은|는|】)"
     rf"|[\s*_]{{0,4}}[:：=—-]|\s{{0,3}}(?=[*(\[「『“\"']))"
     rf"{_MARKUP}:?{_MARKUP}(?:(?:option|choice|letter|number|opción|вариант|选项|選項)\s?)?{_MARKUP}"
 )
@@ -60,10 +63,12 @@ _DENIED = re.compile(
 )
 _SYMBOL = rf"[{_BIG}{_SMALL}{_OTHER}]|\d{{1,2}}"
 _ALONE = re.compile(
-    rf"[\s*_\"'`$(\[【>-]*+(?:(?:option|choice|选项|вариант)\s)?[\s*_\"'`$(\[]*+({_SYMBOL})[\s*_\"'`$)\].:、。】]*+", re.IGNORECASE
+    rf"[\s*_\"'`$(\[【>-]*+(?:(?:option|choice|answer|选项|вариант)\s)?[\s*_\"'`$(\[]*+({_SYMBOL})[\s*_\"'`$)\].:、。】]*+",
+    re.IGNORECASE,
 )
 _MARKED = re.compile(
-    rf"^[ \t>*_-]*+[(\[]?(?:([{_BIG}{_OTHER}]|\d{{1,2}})[)\].:、]|([{_SMALL}])[)\]])[*_]{{0,3}}(?![A-Za-z0-9_])", re.MULTILINE
+    rf"^[ \t>*_-]*+[(\[]?(?:([{_BIG}{_OTHER}]|\d{{1,2}})[)\].:、]|([{_SMALL}])[)\]])[*_]{{0,3}}(?![A-Za-z0-9_])",
+    re.MULTILINE,
 )
 _BOLD = re.compile(rf"\*\*[ \t]*+[(\[]?([{_BIG}{_OTHER}]|\d{{1,2}})[)\].:]?[ \t]*+(?:\*\*|[)\].:][ \t])")
 _AT_END = re.compile(rf"[(\[]({_SYMBOL})[)\]][.*_\s]{{0,4}}\Z")

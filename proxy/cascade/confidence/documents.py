@@ -7,18 +7,24 @@ from typing import Any
 from proxy.cascade.confidence.canonical import parse
 from proxy.cascade.confidence.doubt import refuses
 
-_FENCED = re.compile(r"\s*+```[ \t]*+(?:json|json5|jsonc)?[ \t]*+\n(.*)\n[ \t]*+```\s*+", re.DOTALL | re.IGNORECASE)
+_FENCED = re.compile(
+    r"\s*+```[ \t]*+(?:json|json5|jsonc)?[ \t]*+\n(.*)\n[ \t]*+```\s*+", re.DOTALL | re.IGNORECASE
+)
 _DEEPEST = 40
 _MOST_LEAVES = 2000
 _PLACEHOLDER = re.compile(
-    r"\s*+|\.{2,}|…|<[^<>]{1,40}>|\[[^\[\]]{1,40}\]|\{[^{}]{1,40}\}|(?:string|str|text|integer|int|number|float|boolean|bool|array|object|null|none"
-    r"|undefined|value|placeholder|example|todo|tbd|n/?a|unknown|lorem ipsum|your[ _]\w{1,20}|(?:insert|enter)[ _]\w{1,20}|x{3,}|foo|bar|key|name|field)\.?",
+    r"\s*+|\.{2,}|…|<[^<>]{1,40}>|\[[^\[\]]{1,40}\]|\{[^{}]{1,40}\}"
+    r"|(?:string|str|text|integer|int|number|float|boolean|bool|array|object|null|none|undefined|value|placeholder|example"
+    r"|todo|tbd|n/?a|unknown|lorem ipsum|your[ _]\w{1,20}|(?:insert|enter)[ _]\w{1,20}|x{3,40}|foo|bar|key|name|field)\.?",
     re.IGNORECASE,
 )
-_TYPE_NAME = re.compile(r"string|str|<[^<>]{1,40}>|\.{3}|…|your[ _]\w{1,20}|lorem ipsum|placeholder|string\s?\|.{0,80}", re.IGNORECASE)
+_TYPE_NAME = re.compile(
+    r"string|str|<[^<>]{1,40}>|\.{3}|…|your[ _]\w{1,20}|lorem ipsum|placeholder|string\s?\|.{0,80}",
+    re.IGNORECASE,
+)
 _OF_ERRORS = frozenset({"error", "errors", "error_message", "errorMessage", "exception", "traceback"})
 _TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
-_MAY_BE_EMPTY = {str: "minLength", list: "minItems", dict: "minProperties"}
+_MAY_BE_EMPTY = {"str": "minLength", "list": "minItems", "dict": "minProperties"}
 
 
 def document(text: str, *, bare: bool) -> Any:
@@ -57,7 +63,10 @@ def says_nothing(value: Any, schema: Any, asked: str) -> bool:
     if not told:
         return True
     # Zeros and false beside nothing but placeholders are placeholders, too.
-    placeholders = any(isinstance(leaf, str) and _PLACEHOLDER.fullmatch(leaf) and not _allowed(leaf, part) for leaf, part in leaves)
+    placeholders = any(
+        isinstance(leaf, str) and _PLACEHOLDER.fullmatch(leaf) and not _allowed(leaf, part)
+        for leaf, part in leaves
+    )
     return placeholders and not any(leaf for leaf in told)
 
 
@@ -66,11 +75,14 @@ def has_placeholder(value: Any, schema: Any) -> bool:
     known = schema if isinstance(schema, Mapping) else {}
     leaves = _leaves(value, known, 0, known)
     return any(
-        isinstance(leaf, str) and _TYPE_NAME.fullmatch(leaf.strip()) and not _named(leaf, part) for leaf, part in leaves
+        isinstance(leaf, str) and _TYPE_NAME.fullmatch(leaf.strip()) and not _named(leaf, part)
+        for leaf, part in leaves
     )
 
 
-def _leaves(value: Any, schema: Any, depth: int, root: Mapping[str, Any]) -> Iterator[tuple[Any, Mapping[str, Any]]]:
+def _leaves(
+    value: Any, schema: Any, depth: int, root: Mapping[str, Any]
+) -> Iterator[tuple[Any, Mapping[str, Any]]]:
     """Yield each part without parts of its own, and its schema."""
     part = _resolved(schema, root)
     if depth > _DEEPEST:
@@ -78,7 +90,9 @@ def _leaves(value: Any, schema: Any, depth: int, root: Mapping[str, Any]) -> Ite
     if isinstance(value, Mapping) and value:
         fields = part.get("properties")
         for name, item in list(value.items())[:_MOST_LEAVES]:
-            yield from _leaves(item, fields.get(name) if isinstance(fields, Mapping) else None, depth + 1, root)
+            yield from _leaves(
+                item, fields.get(name) if isinstance(fields, Mapping) else None, depth + 1, root
+            )
     elif isinstance(value, list) and value:
         for item in value[:_MOST_LEAVES]:
             yield from _leaves(item, part.get("items"), depth + 1, root)
@@ -91,7 +105,11 @@ def _resolved(schema: Any, root: Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(schema, Mapping):
         return {}
     reference = schema.get("$ref")
-    if isinstance(reference, str) and reference.count("/") == 2 and reference.startswith(("#/$defs/", "#/definitions/")):
+    if (
+        isinstance(reference, str)
+        and reference.count("/") == 2
+        and reference.startswith(("#/$defs/", "#/definitions/"))
+    ):
         place, name = reference.split("/")[1:]
         definitions = root.get(place)
         found = definitions.get(name) if isinstance(definitions, Mapping) else None
@@ -102,7 +120,7 @@ def _resolved(schema: Any, root: Mapping[str, Any]) -> Mapping[str, Any]:
 def _is_empty(leaf: Any) -> bool:
     if isinstance(leaf, str):
         return _PLACEHOLDER.fullmatch(leaf) is not None
-    return leaf is None or leaf == [] or leaf == {}
+    return leaf is None or (isinstance(leaf, list | dict) and not leaf)
 
 
 def _allowed(leaf: Any, schema: Mapping[str, Any]) -> bool:
@@ -110,10 +128,12 @@ def _allowed(leaf: Any, schema: Mapping[str, Any]) -> bool:
     if _named(leaf, schema):
         return True
     kind = schema.get("type")
-    if leaf is None and ("null" in kind if isinstance(kind, list) else kind == "null" or schema.get("nullable") is True):
+    kinds = kind if isinstance(kind, list) else [kind]
+    if leaf is None and ("null" in kinds or schema.get("nullable") is True):
         return True
-    least = _MAY_BE_EMPTY.get(type(leaf))
-    if least and leaf in ("", [], {}) and (schema.get(least) == 0 or (leaf == {} and schema.get("properties") == {})):
+    if leaf in ("", [], {}) and schema.get(_MAY_BE_EMPTY[type(leaf).__name__]) == 0:
+        return True
+    if leaf == {} and schema.get("properties") == {}:
         return True
     several = [s for name in ("anyOf", "oneOf") for s in schema.get(name) or () if isinstance(s, Mapping)]
     return any(_named(leaf, s) or (leaf is None and s.get("type") == "null") for s in several)
@@ -135,5 +155,7 @@ def _is_error(value: Mapping[str, Any], schema: Mapping[str, Any], asked: str) -
 def _is_schema(value: Mapping[str, Any], schema: Mapping[str, Any], asked: str) -> bool:
     fields = schema.get("properties")
     wanted = fields if isinstance(fields, Mapping) else {}
-    looks = "$schema" in value or (isinstance(value.get("properties"), Mapping) and value.get("type") in _TYPES)
+    looks = "$schema" in value or (
+        isinstance(value.get("properties"), Mapping) and value.get("type") in _TYPES
+    )
     return looks and "properties" not in wanted and (bool(wanted) or "schema" not in asked.casefold())

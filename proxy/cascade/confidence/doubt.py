@@ -11,8 +11,8 @@ _LOOP_SHARE = 0.6
 
 _REFUSALS: Words = {
     "en": r"""i\s(?:can(?:not|'?t)|could\s?n[o']t|am\s(?:not\sable|unable)|won'?t|do(?:n'?t|\snot)\s(?:know|have|understand))
-        i'm\s(?:not\sable|unable|sorry|afraid) i\sam\s(?:sorry|afraid) as\san\sai unable\sto cannot\sbe\sdetermined can'?t\sbe\sdetermined
-        not\senough\sinformation insufficient\s(?:information|data)""",
+        i'm\s(?:not\sable|unable|sorry|afraid) i\sam\s(?:sorry|afraid) as\san\sai unable\sto
+        can(?:not|'?t)\sbe\sdetermined not\senough\sinformation insufficient\s(?:information|data)""",
     "de": r"""ich\skann\s[^.\n]{0,40}nicht ich\sweiß\s[^.\n]{0,20}nicht tut\smir\sleid leider\skann\sich""",
     "fr": r"""je\sne\s(?:peux|sais|suis) désolée?""",
     "es": r"""no\s(?:lo\s)?(?:puedo|sé|tengo|es\sposible) lo\ssiento""",
@@ -35,7 +35,8 @@ _REFUSAL_SIGNS: Words = {
     "te": r"తెలియదు క్షమించ చేయలేను",
 }
 _UNSURE: Words = {
-    "en": r"(?:not|\w{1,8}n't)\s(?:\w{1,10}\s)?(?:sure|certain) unsure uncertain no\sidea hard\sto\s(?:say|tell) (?:a|my|best)\sguess i\sguess",
+    "en": r"""(?:not|\w{1,8}n't)\s(?:\w{1,10}\s)?(?:sure|certain) unsure uncertain no\sidea hard\sto\s(?:say|tell)
+        (?:a|my|best|i)\sguess""",
     "de": r"nicht\s(?:ganz\s)?sicher unsicher keine\sahnung ich\srate",
     "fr": r"pas\s(?:s[uû]re?|certaine?) aucune\sidée",
     "es": r"no\sestoy\ssegur[oa] ni\sidea",
@@ -52,15 +53,19 @@ _HEDGES: Words = {
     "pl": r"może chyba",
     "sw": r"labda",
 }
-_HEDGE_SIGNS: Words = {"zh": r"也许 可能 或许", "ja": r"かもしれ たぶん おそらく", "ko": r"아마", "th": r"อาจ", "bn": r"হয়তো"}
+_HEDGE_SIGNS: Words = {
+    "zh": r"也许 可能 或许",
+    "ja": r"かもしれ たぶん おそらく",
+    "ko": r"아마",
+    "th": r"อาจ",
+    "bn": r"হয়তো",
+}
 
 _REFUSED = re.compile(
     rf"(?<!\w)(?:{alternatives(_REFUSALS)})(?!\w)|{alternatives(_REFUSAL_SIGNS)}", re.IGNORECASE
 )
 _DOUBTED = re.compile(rf"(?<!\w)(?:{alternatives(_UNSURE)})(?!\w)", re.IGNORECASE)
-_HEDGED = re.compile(
-    rf"(?<!\w)(?:{alternatives(_HEDGES)})(?!\w)|{alternatives(_HEDGE_SIGNS)}", re.IGNORECASE
-)
+_HEDGED = re.compile(rf"(?<!\w)(?:{alternatives(_HEDGES)})(?!\w)|{alternatives(_HEDGE_SIGNS)}", re.IGNORECASE)
 _QUESTION_END = re.compile(r"[?？؟][\s*_\"')\]”’]*\Z")
 
 

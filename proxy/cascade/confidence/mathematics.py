@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from proxy.cascade.confidence.canonical import short
 from proxy.cascade.confidence.quantities import normalised, quantity
-from proxy.cascade.confidence.stated import boxed, last_number, results
+from proxy.cascade.confidence.stated import boxed, results
+from proxy.cascade.confidence.values import last_number
 from proxy.cascade.confidence.vote_share import VoteShare
 from proxy.cascade.confidence.votes import cut_off
 from proxy.cascade.confidence.worker import Worker

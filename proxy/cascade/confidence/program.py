@@ -33,7 +33,17 @@ _STRING_OR_COMMENT = re.compile(
 _BODY = "_"  # the name of a function of which an answer is the body
 _Scope = ast.FunctionDef | ast.AsyncFunctionDef
 _DOES = (
-    *(ast.Assign, ast.AugAssign, ast.Return, ast.Import, ast.ImportFrom, ast.ClassDef, ast.For, ast.While, ast.With),
+    *(
+        ast.Assign,
+        ast.AugAssign,
+        ast.Return,
+        ast.Import,
+        ast.ImportFrom,
+        ast.ClassDef,
+        ast.For,
+        ast.While,
+        ast.With,
+    ),
     *(ast.Call, ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.Subscript),
     *(ast.Raise, ast.Assert, ast.Delete, ast.Try),
 )
@@ -98,7 +108,9 @@ def _extract(answer: str) -> tuple[str, str]:
     if not blocks:
         return "", answer
     marks = _FENCE_MARK.findall(answer)
-    if (len(marks) > 1 and len(marks) % 2) or any(marks[1::2]):  # a mark that closes a block names no language
+    if (len(marks) > 1 and len(marks) % 2) or any(
+        marks[1::2]
+    ):  # a mark that closes a block names no language
         return "", ""
     longest = max(reversed(blocks), key=lambda b: len(b[1]))
     python = max((b for b in reversed(blocks) if b[0] in _PYTHON), key=lambda b: len(b[1]), default=longest)
@@ -122,7 +134,7 @@ def _is_aside(answer: str, source: str) -> bool:
 
 
 def _is_program(tree: ast.Module) -> bool:
-    """Return True if a tree does something. Names, constants and sums of them may be words of a text, such as "well-known"."""
+    """Return True if a tree does something. Names, constants and sums of them may be the words of a text."""
     nodes = list(ast.walk(tree))
     return any(isinstance(n, _DOES) or (isinstance(n, _Scope) and n.name != _BODY) for n in nodes)
 

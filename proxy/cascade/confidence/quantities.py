@@ -5,19 +5,40 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 
-from proxy.cascade.confidence.stated import NUMBER, plain
 from proxy.cascade.confidence.units import Unit, unit_of
+from proxy.cascade.confidence.values import NUMBER, plain
 
 _LONGEST = 80
 _LARGEST_EXPONENT = 60
-_FORMULA_WORDS = {"pi", "sqrt", "sin", "cos", "tan", "log", "ln", "exp", "frac", "infty", "mod", "or", "and", "to", "x", "y", "e", "i"}
+_FORMULA_WORDS = {
+    "pi",
+    "sqrt",
+    "sin",
+    "cos",
+    "tan",
+    "log",
+    "ln",
+    "exp",
+    "frac",
+    "infty",
+    "mod",
+    "or",
+    "and",
+    "to",
+    "x",
+    "y",
+    "e",
+    "i",
+}
 _MONEY_WORDS = {"$": "dollars", "€": "euros", "£": "GBP", "¥": "yen", "₹": "rupees", "₽": "RUB"}
 _NUMERIC = rf"(?:\d++\s\d++/\d++|{NUMBER})"
 _MEASURED = re.compile(
     rf"(?P<sign>[-+]\s?)?(?P<money>(?:US)?[$€£¥₹₽]\s?)?(?P<number>{_NUMERIC})\s*+"
     r"(?P<words>(?:%|[$€£¥₹₽¢]|[^\W\d_])(?:[^\d=,;:(){}\[\]\\<>]|(?<=[A-Za-z])\^?\{?[23]\}?(?!\d)){0,60})?"
 )
-_SCIENTIFIC = re.compile(r"([-+]?\d{1,40}(?:\.\d{1,40})?)(?:[eE]|(?:\\times|\\cdot|[×·*x])\s?10\s?\^)\{?([-+]?\d{1,4})\}?")
+_SCIENTIFIC = re.compile(
+    r"([-+]?\d{1,40}(?:\.\d{1,40})?)(?:[eE]|(?:\\times|\\cdot|[×·*x])\s?10\s?\^)\{?([-+]?\d{1,4})\}?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +80,11 @@ def normalised(answer: str) -> str:
     out = _rewritten(out, _TEXTS).strip()
     measured = _MEASURED.fullmatch(out.rstrip(" .,;:!"))
     words = (measured["words"] or "").strip() if measured else ""
-    if measured and not set(words.split()) & _FORMULA_WORDS and not (len(words) == 1 and words in "abcdnkpqrtuvwz"):
+    if (
+        measured
+        and not set(words.split()) & _FORMULA_WORDS
+        and not (len(words) == 1 and words in "abcdnkpqrtuvwz")
+    ):
         number = (measured["sign"] or "").strip() + _written(measured["number"])
         money = (measured["money"] or "").strip().removeprefix("US")
         named = _MONEY_WORDS.get(money) or (words if unit_of(words) else "")

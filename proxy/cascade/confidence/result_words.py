@@ -125,4 +125,11 @@ NOT: Words = {
     "pl": r"nie",
     "sw": r"si sio",
 }
-NOT_SIGNS: Words = {"zh": r"不 没", "ja": r"ない ません", "th": r"ไม่", "ko": r"아니", "hi": r"नहीं", "bn": r"নয়"}
+NOT_SIGNS: Words = {
+    "zh": r"不 没",
+    "ja": r"ない ません",
+    "th": r"ไม่",
+    "ko": r"아니",
+    "hi": r"नहीं",
+    "bn": r"নয়",
+}

@@ -31,13 +31,19 @@ _DIMENSIONS: Mapping[str, Mapping[str, str]] = {
         "86400": "day days Tag Tage Tagen jour jours día días день дня дней 天",
         "604800": "week weeks Woche Wochen semaine semaines semana semanas",
     },
-    "months": {"1": "month months Monat Monate mois mes meses", "12": "year years Jahr Jahre an ans año años лет год года 年"},
+    "months": {
+        "1": "month months Monat Monate mois mes meses",
+        "12": "year years Jahr Jahre an ans año años лет год года 年",
+    },
     "volume": {
         "1": "l liter liters litre litres Liter litro litros литр литров 升",
         "1/1000": "ml milliliter milliliters millilitre millilitres мл 毫升",
         "3.785411784": "gallon gallons",
     },
-    "dollar": {"1": "$ US$ USD dollar dollars Dollar dólar dólares доллар доллара долларов 美元", "1/100": "cent cents ¢"},
+    "dollar": {
+        "1": "$ US$ USD dollar dollars Dollar dólar dólares доллар доллара долларов 美元",
+        "1/100": "cent cents ¢",
+    },
     "euro": {"1": "€ EUR euro euros Euro евро 欧元"},
     "sterling": {"1": "£ GBP"},
     "yen": {"1": "¥ yen JPY 円 日元"},
@@ -68,7 +74,13 @@ def unit_of(words: str) -> Unit | None:
     if found is None or known is None:
         return None
     dimension, factor = known
-    power = 2 if found["square"] else 3 if found["cubic"] else int("0" + (found["power"] or "")[-1:].translate(_RAISED))
+    power = (
+        2
+        if found["square"]
+        else 3
+        if found["cubic"]
+        else int("0" + (found["power"] or "")[-1:].translate(_RAISED))
+    )
     if power:
         return f"{dimension}^{power}", factor**power
     below = _KNOWN.get(found["per"] or "")

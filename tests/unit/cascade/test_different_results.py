@@ -35,7 +35,14 @@ ANYWHERE = {
     TaskKind.CODE: ["```python\ndef add(a, b):\n    return a + b + %s\n```", "```js\nfunction add(a, b) { return a + b + %s }\n```"],
     TaskKind.OPEN: ["The sea has %s waves."],
 }  # fmt: skip
-AT_THE_END = ["So 17 * 23 = %s.", "x = %s", "So, the total is \\(%s\\).", "The sum is %s.", "\\[ 17 \\cdot 23 = %s \\]", "So it is $%s$."]
+AT_THE_END = [
+    "So 17 * 23 = %s.",
+    "x = %s",
+    "So, the total is \\(%s\\).",
+    "The sum is %s.",
+    "\\[ 17 \\cdot 23 = %s \\]",
+    "So it is $%s$.",
+]
 ALONE = ["%s", "It is %s.", "%s km", "**%s**", "$%s$", "x = %s"]
 AROUND = [
     "", "The answer is 7.", "\\boxed{7}", "#### 7", "So 3 + 4 = 7.", "It is 7.", "In 2024.", "See page 3", "1. One\n2. Two\n3. Three", "7",
@@ -44,7 +51,9 @@ AROUND = [
     "(", "**", "```", "Wait, that is wrong.", "Answer:", "The answer is", "=", "x =",
 ]  # fmt: skip
 TEXTS = st.lists(st.sampled_from(AROUND) | st.text(max_size=12), max_size=4).map("\n".join)
-NUMBERS = st.lists(st.integers(-999, 99_999), min_size=8, max_size=8, unique=True).map(lambda n: list(map(str, n)))
+NUMBERS = st.lists(st.integers(-999, 99_999), min_size=8, max_size=8, unique=True).map(
+    lambda n: list(map(str, n))
+)
 
 
 def sample(index, text, **message):
@@ -89,7 +98,7 @@ KINDS_WITH_VOTES = [kind for kind in ANYWHERE if kind is not TaskKind.OPEN]
 WAYS = [(kind, kind) for kind in KINDS_WITH_VOTES] + [(TaskKind.AGENT, kind) for kind in ANYWHERE]
 
 
-@pytest.mark.parametrize(("judge", "kind"), WAYS, ids=lambda kind: str(kind))
+@pytest.mark.parametrize(("judge", "kind"), WAYS, ids=str)
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data(), before=TEXTS, after=TEXTS, total=st.integers(1, 8))
 def test_different_results_never_agree(judge, kind, data, before, after, total):
@@ -113,7 +122,9 @@ def test_different_results_never_agree(judge, kind, data, before, after, total):
 @given(NUMBERS)
 def test_different_calls_never_agree(values):
     """Calls with different arguments are different actions."""
-    calls = [{"type": "function", "function": {"name": "look", "arguments": json.dumps({"at": v})}} for v in values]
+    calls = [
+        {"type": "function", "function": {"name": "look", "arguments": json.dumps({"at": v})}} for v in values
+    ]
     samples = [sample(i, None, tool_calls=[call]) for i, call in enumerate(calls)]
     assert verdicts(TaskKind.AGENT, samples, body_of("Look.", tools=True), "Look.") == [False, False]
 
@@ -158,7 +169,7 @@ def test_no_answer_is_no_vote(kind, text):
         return  # an agent may ask back
     samples = [sample(i, text) for i in range(4)]
     question = QUESTION[TaskKind.OPEN if agent else kind]
-    if agent and text[:1] in "{[n\"\\4T":
+    if agent and text[:1] in '{[n"\\4T':
         question = QUESTION[TaskKind.MATH]
     task = Task(kind, body_of(question, tools=agent), question)
     assert asyncio.run(KINDS[kind].estimator.vote(task, samples[0], ())) is None
