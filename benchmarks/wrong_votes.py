@@ -27,7 +27,7 @@ from proxy.cascade.types import Ballot, Sample, Task, TaskKind
 from proxy.evals.grading import same_value
 from proxy.pricing.prices import Usage
 
-SETS = 300
+SETS = 100
 SURE = math.log(0.9)
 TOOLS = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]
 ASKED = {

@@ -24,7 +24,8 @@ _CAPITAL = rf"(?-i:[{_BIG}])"  # the words around it are read in any case
 # at the end of its line or in a parenthesis.
 _LETTER = (
     rf"({_CAPITAL}(?![a-z0-9_'À-ӿ])"
-    r"(?!(?<=[\s:][AEIO\u0410\u0412\u0418\u041a\u041e])[ ](?!because|since|as\b|with\b|or\b|and\b|is\b)\w)"
+    r"(?!(?<=[\s:][AEIO\u0410\u0412\u0418\u041a\u041e])[ ](?!because|since|as\b|with\b|or\b|and\b|is\scorrect)\w)"
+    r"(?!(?<=[\s:].)[ ](?!because|since|as\b|with\b|which\b|or\b|and\b|is\s(?:the\s)?(?:correct|right))(?-i:[a-z]))"
     rf"|(?-i:[{_SMALL}])(?=[)\]]|[*_.\"'`]{{0,4}}[ \t]{{0,9}}$)"
     rf"|[{_OTHER}](?![^\W{_OTHER}])|\d{{1,2}}(?=[)\]*]|[*_.\"'`]{{0,4}}[ \t]{{0,9}}$))"
 )
@@ -112,16 +113,19 @@ def _commitments(text: str) -> Iterator[str]:
             if second:
                 yield second.group(1)
     lines = text.split("\n")
-    for line in (lines[0], lines[-1]):
+    # A letter alone after a greeting is a name.
+    signed = len(lines) > 1 and "\n".join(lines[:-1]).rstrip().endswith(",")
+    ends = lines[:1] if signed else [lines[0], lines[-1]]
+    for line in ends:
         if alone := _ALONE.fullmatch(line):
             yield alone.group(1)
     # Marks at several lines, or several in bold, discuss the options.
     marked = {one or other for one, other in _MARKED.findall(text)}
-    at_ends = [m.group(1) or m.group(2) for m in map(_MARKED.match, (lines[0], lines[-1])) if m]
+    at_ends = [m.group(1) or m.group(2) for m in map(_MARKED.match, ends) if m]
     if at_ends and len(marked) == 1:
         yield at_ends[0]
-    ends = [(line, m) for line in (lines[0], lines[-1]) for m in _BOLD.finditer(line)]
-    bold = {m.group(1) for line, m in ends if m.start() < 3 or m.end() > len(line) - 3}
+    in_bold = [(line, m) for line in ends for m in _BOLD.finditer(line)]
+    bold = {m.group(1) for line, m in in_bold if m.start() < 3 or m.end() > len(line) - 3}
     if len(bold) == 1 and len(marked) <= 1:
         yield bold.pop()
     if len(text) <= _SHORT and (end := _AT_END.search(text)):

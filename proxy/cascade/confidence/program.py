@@ -66,7 +66,9 @@ def program_label(answer: str) -> str | None:
     if not source.strip() or _is_aside(answer, source):
         return None
     tree = _parsed(source)
-    if not language and (tree is None or not _is_program(tree)):
+    if not language and tree is None:
+        return None
+    if language in ("", "text") and tree is not None and not _is_program(tree):
         return None  # prose, of which a word or two can be read as an expression
     if tree is not None:
         try:
