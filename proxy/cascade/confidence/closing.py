@@ -40,9 +40,15 @@ _TOTAL = re.compile(
 
 
 def last_sentence(text: str) -> str | None:
-    """Return the last sentence of a text, or `None` if it is part of a program or has a box."""
+    """Return the last sentence of a text, or `None` if it is part of a program or has a box.
+
+    Raises:
+        UnreadableError: it stands in a block that is not closed.
+    """
     line = text.rsplit("\n", 1)[-1]
-    if len(_FENCE.findall(text)) % 2 or _CODE.match(line):
+    if len(_FENCE.findall(text)) % 2:
+        raise UnreadableError
+    if _CODE.match(line):
         return None
     if line.strip(" *_$") in ("\\]", ""):  # a formula in lines of its own
         spans = list(SPAN.finditer(text[-_LAST:]))

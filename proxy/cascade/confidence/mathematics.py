@@ -17,6 +17,8 @@ _MOST_STATED = 12
 # A tower of powers or a factorial can occupy the algebra for ever, so it is compared as text.
 _ENDLESS = re.compile(r"\^\s*+\{?+[^{}^]*+\^|\^\s*+\{?+\s*+\d{5}|\d{3}\s*!|\\sum|\\prod|\\int")
 
+_COMMAND = re.compile(r"\\[A-Za-z]+")
+
 ALGEBRA = Worker("equal")
 
 
@@ -61,7 +63,14 @@ async def equivalent(one: str, other: str) -> bool:
         return False
     if one.isalpha() and other.isalpha():
         return one.casefold() == other.casefold()
+    if _is_claim(one) or _is_claim(other):
+        return False
     return await ALGEBRA.ask(min(one, other), max(one, other)) is True
+
+
+def _is_claim(answer: str) -> bool:
+    """Return True for a calculation with its result. Wrong ones are equal to algebra, because all are false."""
+    return "=" in answer and not re.search(r"[A-Za-z]", _COMMAND.sub("", answer))
 
 
 def likely_answer(text: str) -> str | None:

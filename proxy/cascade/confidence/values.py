@@ -76,14 +76,21 @@ def plain(text: str) -> str:
 
 def spans_joined(rest: str, span: re.Match[str]) -> str:
     """Return the content of a formula, and of those that are joined to it."""
-    found, joined = [content(span)], _JOINED.match(rest, span.end())
+    found, joined = [_result_of(content(span))], _JOINED.match(rest, span.end())
     while joined and len(found) < 16:
         following = SPAN.match(rest, joined.end())
         if following is None:
             break
-        found.append(content(following))
+        found.append(_result_of(content(following)))
         joined = _JOINED.match(rest, following.end())
     return ",".join(found)
+
+
+def _result_of(formula: str) -> str:
+    """Return the right side of a calculation, and any other formula as it is."""
+    before, equals, result = formula.rpartition("=")
+    words = re.sub(r"\\(?:times|cdot|div|frac|dfrac|left|right)(?![A-Za-z])|[{}]|\\[,;:! ]", " ", before)
+    return result if equals and _CALCULATION.fullmatch(words + "+") and re.search(r"\d", words) else formula
 
 
 def content(span: re.Match[str]) -> str:
