@@ -64,13 +64,15 @@ _DENIED = re.compile(
 )
 _SYMBOL = rf"[{_BIG}{_SMALL}{_OTHER}]|\d{{1,2}}"
 _ALONE = re.compile(
-    rf"[\s*_\"'`$(\[【>-]*+(?:(?:option|choice|answer|选项|вариант)\s)?[\s*_\"'`$(\[]*+({_SYMBOL})[\s*_\"'`$)\].:、。】]*+",
+    rf"[\s*_\"'`$(\[【>-]*+(?:(?:option|choice|answer|选项|вариант)\s)?[\s*_\"'`$(\[]*+({_SYMBOL})[\s*_\"'`$)\].、。】]*+",
     re.IGNORECASE,
 )
 _MARKED = re.compile(
     rf"^[ \t>*_-]*+[(\[]?(?:([{_BIG}{_OTHER}]|\d{{1,2}})[)\].:、]|([{_SMALL}])[)\]])[*_]{{0,3}}(?![A-Za-z0-9_])",
     re.MULTILINE,
 )
+# The options of a line, and the Q of a dialogue, in which A: is no choice.
+_INLINE = re.compile(rf"(?<![^\W_])(?:([{_BIG}])\)(?=\s)|Q(?=[.:]\s))")
 _BOLD = re.compile(rf"\*\*[ \t]*+[(\[]?([{_BIG}{_OTHER}]|\d{{1,2}})[)\].:]?[ \t]*+(?:\*\*|[)\].:][ \t])")
 _AT_END = re.compile(rf"[(\[]({_SYMBOL})[)\]][.*_\s]{{0,4}}\Z")
 
@@ -120,7 +122,7 @@ def _commitments(text: str) -> Iterator[str]:
         if alone := _ALONE.fullmatch(line):
             yield alone.group(1)
     # Marks at several lines, or several in bold, discuss the options.
-    marked = {one or other for one, other in _MARKED.findall(text)}
+    marked = {one or other for one, other in _MARKED.findall(text)} | set(_INLINE.findall(text))
     at_ends = [m.group(1) or m.group(2) for m in map(_MARKED.match, ends) if m]
     if at_ends and len(marked) == 1:
         yield at_ends[0]
