@@ -30,6 +30,7 @@ from proxy.cascade.confidence.values import (
 
 _FIRST, _LAST = 300, 800  # characters at the ends of a text, where one of its statements has to be
 _SHORT_REPLY = 60
+_UNSPACED = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff]")  # scripts without spaces between words
 _WORKED = re.compile(r"<<[^<>\n]{0,200}>>")  # the calculator's notes of GSM8K
 _LEAD = re.compile(
     rf"(?:[\s*_:`\"'“”‘’«≈~>】」|]|—|(?:{alternatives(lexicon.NEARLY)})(?!\w)"
@@ -201,7 +202,8 @@ def _short_reply(text: str) -> str | None:
     spans = list(SPAN.finditer(bare))
     numbers = NUMBERS.findall(bare)
     several = len(spans) != 1 if spans else len(set(numbers)) != 1
-    if several or len(bare) > _SHORT_REPLY or len(bare.split()) > 7 or re.search(r"[.!?。]\s", bare):
+    words = len(bare.split()) + len(_UNSPACED.findall(bare)) // 3
+    if several or len(bare) > _SHORT_REPLY or words > 7 or re.search(r"[.!?。]\s", bare):
         return None
     if _NUMBERED.match(text) or NOT.search(bare) or hedged(bare) or (spans and len(numbers) > 1):
         return None
