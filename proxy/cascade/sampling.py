@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from proxy.cascade.confidence.votes import outlook, reaches
 from proxy.cascade.protocols import Estimator
@@ -68,9 +68,10 @@ async def draw(
                 on_odds(chance.leads)
                 refused, certain = chance.reached <= stop_error, 1 - chance.kept <= stop_error
                 if early_stop and stop_error and (refused or certain):
-                    # The confidence on the estimator's own scale, as if no more samples had been planned.
-                    so_far = estimator.standing(ballot, len(ballot.samples))
-                    return Verdict(certain and so_far.winner is not None, ballot, so_far)
+                    accepted = certain and standing.winner is not None
+                    # The share of the drawn samples would look surer than it is: the threshold is what was found likely.
+                    low = max(standing.low, min(threshold, standing.high)) if accepted else standing.low
+                    return Verdict(accepted, ballot, replace(standing, low=low))
             in_flight = outstanding
             if early_stop:
                 # The more samples differ, the more of the rest are needed. Together they take hardly longer than one.

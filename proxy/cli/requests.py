@@ -73,9 +73,10 @@ def _print_request(console: Console, details: RequestDetails) -> None:
         console.print(f"tags: {', '.join(r.tags)}", highlight=False)
     for s in details.stages:
         verdict = "accepted" if s.accepted else "escalated"
+        bound = "at least " if s.drawn < s.planned else ""
         console.print(
-            f"stage {s.stage}: {s.drawn} of {s.planned} drawn, {s.agreed} agree, confidence {s.confidence:.2f} "
-            f"against {s.threshold:.2f}: {verdict}",
+            f"stage {s.stage}: {s.agreed} of {s.drawn} drawn agree, {s.planned} planned, confidence {bound}"
+            f"{s.confidence:.2f} against {s.threshold:.2f}: {verdict}",
             highlight=False,
         )
     for p in details.plans:

@@ -10,8 +10,9 @@ import msgspec
 from proxy.cascade import prompts
 from proxy.cascade.confidence.canonical import dumps, parse
 from proxy.cascade.confidence.choice import letter
-from proxy.cascade.confidence.mathematics import equivalent, final_answer, normalised
+from proxy.cascade.confidence.mathematics import equivalent, likely_answer
 from proxy.cascade.confidence.program import source_of
+from proxy.cascade.confidence.quantities import normalised
 from proxy.cascade.confidence.specification import specification
 from proxy.cascade.protocols import Runner
 from proxy.cascade.tasks import options
@@ -89,7 +90,7 @@ class Graders:
 
 async def same_value(text: str, answer: str) -> bool:
     """Return True if a solution's final answer has the right value."""
-    found = final_answer(text)
+    found = likely_answer(text)
     return found is not None and await equivalent(found, normalised(answer))
 
 

@@ -5,6 +5,7 @@ A new response header is one more row in `HEADERS` or `FINAL_HEADERS`, and one m
 
 from collections.abc import Mapping
 
+from proxy.cascade.types import TaskKind
 from proxy.pricing.money import format_usd
 from proxy.records import StageRecord
 from proxy.service.request_log import RequestLog
@@ -14,6 +15,7 @@ HEADERS = {
     "x-cope-task": "task",
     "x-cope-stage": "stage",
     "x-cope-confidence": "confidence",
+    "x-cope-votes": "votes",
     "x-cope-model": "model",
     "x-cope-degraded": "degraded",
 }
@@ -36,6 +38,7 @@ def cope_object(request_log: RequestLog) -> dict[str, object]:
         "mode": request_log.mode,
         "stage": request_log.stage,
         "confidence": None if request_log.confidence is None else round(request_log.confidence, 4),
+        "votes": _votes_object(request_log),
         "model": request_log.model,
         "cost_usd": format_usd(request_log.cost),
         "baseline_usd": _usd(request_log.baseline),
@@ -53,12 +56,34 @@ def response_headers(
     if members is None:
         members = cope_object(request_log)
     names = _ALL_HEADERS if final else HEADERS
-    own = {header: str(value) for header, name in names.items() if (value := members[name]) is not None}
+    own = {header: _written(value) for header, name in names.items() if (value := members[name]) is not None}
     return {"x-request-id": request_log.request.id, **request_log.upstream_headers, **own}
 
 
 def _usd(amount: int | None) -> str | None:
     return None if amount is None else format_usd(amount)
+
+
+def _votes_object(request_log: RequestLog) -> dict[str, object] | None:
+    """Return the counts behind the confidence of a local answer, or `None` if it does not come from votes.
+
+    `bound` is True if not all planned samples were drawn. The confidence is then the least that all would have given.
+    """
+    if request_log.confidence is None or request_log.task is None or request_log.task is TaskKind.OPEN:
+        return None
+    stages = request_log.cascade_log.stages
+    deciding = next((s for s in stages if s.stage == request_log.stage), None)
+    if deciding is None:
+        return None
+    counts: dict[str, object] = {name: getattr(deciding, name) for name in ("agreed", "drawn", "planned")}
+    return counts | {"bound": deciding.drawn < deciding.planned}
+
+
+def _written(member: object) -> str:
+    """Return a member of the object as the value of a header."""
+    if isinstance(member, dict):
+        return f"{member['agreed']} of {member['drawn']} drawn agree, {member['planned']} planned"
+    return str(member)
 
 
 def _stage_object(stage: StageRecord) -> dict[str, object]:

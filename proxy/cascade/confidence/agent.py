@@ -1,9 +1,12 @@
 """Agents: do the samples agree on the next action?"""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from proxy.cascade.confidence.canonical import conforms, dumps, parse, short
+from proxy.cascade.confidence.documents import has_placeholder
+from proxy.cascade.confidence.doubt import degenerate, refuses
 from proxy.cascade.confidence.vote_share import VoteShare
 from proxy.cascade.confidence.votes import cut_off
 from proxy.cascade.protocols import Estimator
@@ -11,6 +14,10 @@ from proxy.cascade.tasks import detect
 from proxy.cascade.types import Json, Sample, Task, TaskKind
 
 _TEXT = "text: "
+_READ = 8000
+_BROKEN_CALL = re.compile(
+    r"</?tool_calls?>|<function[=_]|<\|python_tag\|>|\[TOOL_CALLS\]|\"(?:arguments|parameters|tool_calls|function_call)\"\s{0,9}:"
+)
 _OF_CALLS = frozenset({"tools", "tool_choice", "parallel_tool_calls", "functions", "function_call"})
 
 
@@ -18,7 +25,7 @@ class AgentEstimator(VoteShare):
     """Confidence = vote share of the next action: tool names and arguments, or an answer in text.
 
     Texts are compared like answers to the same request without tools. Texts of a kind without votes are compared word by
-    word.
+    word. A refusal is no action, and neither is a call that is written so badly that nobody can make it.
     """
 
     default_thresholds = (0.85, 0.85)
@@ -40,9 +47,13 @@ class AgentEstimator(VoteShare):
         return short("; ".join(valid)) if len(valid) == len(actions) else None
 
     async def _text(self, task: Task, sample: Sample, groups: Sequence[str]) -> str | None:
+        if _BROKEN_CALL.search(sample.text[:_READ]):
+            return None
         asked = without_tools(task)
         estimator = self._of_texts.get(asked.kind)
         if estimator is None:
+            if degenerate(sample.text) or refuses(sample.text):
+                return None
             return _TEXT + short(" ".join(sample.text.split()))
         texts = tuple(group.removeprefix(_TEXT) for group in groups if is_text(group))
         label = await estimator.vote(asked, sample, texts)
@@ -97,5 +108,6 @@ async def _action(call: Any, schemas: Mapping[str, Any]) -> str | None:
     except (ValueError, TypeError, RecursionError):
         return None
     schema = schemas[name]
-    valid = isinstance(arguments, dict) and (schema is None or await conforms(arguments, schema))
+    said = isinstance(arguments, dict) and not has_placeholder(arguments, schema)
+    valid = said and (schema is None or await conforms(arguments, schema))
     return label if valid else None

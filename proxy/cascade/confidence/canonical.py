@@ -17,12 +17,15 @@ def parse(text: str) -> Any:
     """Decode JSON so that equal numbers are equal values (1.0 is 1).
 
     Raises:
-        ValueError: the text is not strict JSON, or it is longer than any answer of a small model.
+        ValueError: the text is not strict JSON, an object has one name twice, or the text is longer than any answer of a
+            small model.
     """
     if len(text) > _LONGEST_DOCUMENT:
         raise ValueError("too long")
     try:
-        return json.loads(text, parse_float=_number, parse_constant=_no_constant)
+        return json.loads(
+            text, parse_float=_number, parse_constant=_no_constant, object_pairs_hook=_without_repeats
+        )
     except RecursionError as e:
         raise ValueError("nested too deeply") from e
 
@@ -67,6 +70,14 @@ async def conforms(value: Any, schema: Any) -> bool:
 def _number(text: str) -> int | float:
     value = float(text)
     return int(value) if value.is_integer() else value
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object. Readers differ in which of two equal names they take."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name occurs twice")
+    return found
 
 
 def _no_constant(name: str) -> float:

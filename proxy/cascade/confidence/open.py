@@ -3,8 +3,11 @@
 import math
 from collections.abc import Sequence
 
+from proxy.cascade.confidence.doubt import degenerate, refuses
 from proxy.cascade.types import Ballot, MissingLogprobsError, Sample, Standing, Task
 
+_SHORT = 800
+_BEGINNING = 160  # characters: a refusal begins with its words, and a letter may contain them
 RUN = 3
 """The length of a run in tokens: about a name or a number. The mean over all tokens would hide a wrong one."""
 
@@ -20,15 +23,22 @@ class OpenEstimator:
     forms: tuple[str, ...] = ()
 
     async def vote(self, task: Task, sample: Sample, groups: Sequence[str]) -> str | None:
-        """Return a unique label for every sample."""
+        """Return a unique label for a sample, or `None` if it says nothing or refuses: such texts are likely, too."""
+        if degenerate(sample.text) or (len(sample.text) < _SHORT and refuses(sample.text[:_BEGINNING])):
+            return None
         likely = "" if sample.lowest_logprob is None else f" p={math.exp(sample.lowest_logprob):.2f}"
         return f"#{sample.index}{likely}"
 
     def standing(self, ballot: Ballot, total: int) -> Standing:
-        """See `Estimator.standing`. The winner is fixed only at the end, because a later sample may be likelier."""
+        """See `Estimator.standing`. The winner is fixed only at the end, because a later sample may be likelier.
+
+        A sample without a vote may be returned, with confidence 0.
+        """
         outstanding = max(0, total - len(ballot.samples))
-        winner = min(ballot.samples, key=lambda s: (-lowest_probability(s), s.index), default=None)
-        low = 0.0 if winner is None else lowest_probability(winner)
+        voted = [sample for group in ballot.groups().values() for sample in group]
+        ranked = sorted(ballot.samples, key=lambda s: (-lowest_probability(s), s.index))
+        winner = next((s for s in ranked if s in voted), ranked[0] if ranked else None)
+        low = lowest_probability(winner) if winner is not None and voted else 0.0
         return Standing(low, 1.0 if outstanding else low, winner, fixed=not outstanding)
 
     def needed(self, total: int, threshold: float, *, inclusive: bool) -> None:

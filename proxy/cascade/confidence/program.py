@@ -10,11 +10,16 @@ from proxy.cascade.types import digest
 _LONGEST = 32_000
 """The most characters of an answer that is read. A small model's programs are far shorter."""
 
+_LONG_PROSE = 600
+_MUCH_PROSE = 15  # characters of prose for one of code
+
 PROGRAMS = Worker("label", answer_seconds=1.0)
 
 _FENCE = re.compile(
     r"^[ \t]*+```[ \t]*+([\w+#.-]*+)[^\n]*+\n(.*?)(?:^[ \t]*+```|\Z)", re.DOTALL | re.MULTILINE
 )
+_FENCE_MARK = re.compile(r"^[ \t]*+```[ \t]*+(\S?)", re.MULTILINE)
+_MUCH_LONGER = 2
 _PYTHON = {"python", "py", "python3", "pycon"}
 _LOOKS_PYTHON = re.compile(
     r"^[ \t]*(?:def \w+\(.*|class \w+.*:|from \w+ import .*|import \w+)\s*", re.MULTILINE
@@ -25,7 +30,23 @@ _STRING_OR_COMMENT = re.compile(
     re.DOTALL | re.VERBOSE,
 )
 
+_BODY = "_"  # the name of a function of which an answer is the body
 _Scope = ast.FunctionDef | ast.AsyncFunctionDef
+_DOES = (
+    *(
+        ast.Assign,
+        ast.AugAssign,
+        ast.Return,
+        ast.Import,
+        ast.ImportFrom,
+        ast.ClassDef,
+        ast.For,
+        ast.While,
+        ast.With,
+    ),
+    *(ast.Call, ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.Subscript),
+    *(ast.Raise, ast.Assert, ast.Delete, ast.Try),
+)
 
 
 async def vote_of(answer: str) -> str | None:
@@ -42,15 +63,19 @@ async def vote_of(answer: str) -> str | None:
 def program_label(answer: str) -> str | None:
     """Return a label for the program in an answer, or `None` if there is no program or it does not parse."""
     language, source = _extract(answer)
-    if not source.strip():
+    if not source.strip() or _is_aside(answer, source):
         return None
     tree = _parsed(source)
+    if not language and tree is None:
+        return None
+    if language in ("", "text") and tree is not None and not _is_program(tree):
+        return None  # prose, of which a word or two can be read as an expression
     if tree is not None:
         try:
             return f"{_title(tree)} {digest(normal_form(tree))}".strip()
         except RecursionError:
             return None
-    if not language or language in _PYTHON or (language == "text" and _LOOKS_PYTHON.search(source)):
+    if language in _PYTHON or (language == "text" and _LOOKS_PYTHON.search(source)):
         return None
     return digest(_plain(source))
 
@@ -74,27 +99,46 @@ def normal_form(tree: ast.Module) -> str:
 
 
 def _extract(answer: str) -> tuple[str, str]:
-    """Return language and source of the longest fenced block. Python comes first, and the last of equal blocks is taken.
+    """Return language and source of the longest fenced block, the last of equal ones.
 
-    The language is "" for an answer without fences, and "text" for a fence without a language.
+    Python comes first, if it is no aside beside a longer program. The language is "" for an answer without fences, and
+    "text" for a fence without a language. There is no source if it is unclear where blocks begin and end.
     """
     blocks: list[tuple[str, str]] = [
         (m.group(1).lower() or "text", m.group(2)) for m in _FENCE.finditer(answer)
     ]
     if not blocks:
         return "", answer
-    python = [b for b in blocks if b[0] in _PYTHON]
-    language, source = max(reversed(python or blocks), key=lambda b: len(b[1]))
-    return language, source
+    marks = _FENCE_MARK.findall(answer)
+    if (len(marks) > 1 and len(marks) % 2) or any(
+        marks[1::2]
+    ):  # a mark that closes a block names no language
+        return "", ""
+    longest = max(reversed(blocks), key=lambda b: len(b[1]))
+    python = max((b for b in reversed(blocks) if b[0] in _PYTHON), key=lambda b: len(b[1]), default=longest)
+    named = longest[0] not in ("text", *_PYTHON)
+    return longest if named and len(longest[1]) > _MUCH_LONGER * len(python[1]) else python
 
 
 def _parsed(source: str) -> ast.Module | None:
-    for text in (source, "def _():\n" + source):  # the second reading is a function body alone
+    for text in (source, f"def {_BODY}():\n{source}"):  # the second reading is a function body alone
         try:
             return ast.parse(text)
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             continue
     return None
+
+
+def _is_aside(answer: str, source: str) -> bool:
+    """Return True if an answer is about something else than the line or two of code in it."""
+    prose = len(answer) - len(source)
+    return prose > _LONG_PROSE and prose > _MUCH_PROSE * len(source.strip())
+
+
+def _is_program(tree: ast.Module) -> bool:
+    """Return True if a tree does something. Names, constants and sums of them may be the words of a text."""
+    nodes = list(ast.walk(tree))
+    return any(isinstance(n, _DOES) or (isinstance(n, _Scope) and n.name != _BODY) for n in nodes)
 
 
 def _title(tree: ast.Module) -> str:

@@ -10,6 +10,10 @@ from dataclasses import dataclass
 from proxy.cascade.types import Ballot, Sample, Standing
 
 Group = list[Sample]
+ONE_VOTE = 0.25
+FEW_VOTES = 0.9
+"""The highest confidence of one sample, and of so few samples that their agreement may be chance."""
+_FEW = 4
 
 
 def reaches(confidence: float, threshold: float, *, inclusive: bool) -> bool:
@@ -39,8 +43,13 @@ def least_votes(
 
 
 def share(votes: int, total: int) -> float:
-    """Return `votes` of `total` as a confidence."""
-    return votes / total if total else 0.0
+    """Return `votes` of `total` as a confidence.
+
+    One vote agrees with nobody, so it counts like one of four at most. Two or three samples that agree are not certain.
+    """
+    if votes <= 1:
+        return min(votes / total, ONE_VOTE) if total else 0.0
+    return votes / total if total >= _FEW else min(votes / total, FEW_VOTES)
 
 
 def share_standing(ballot: Ballot, total: int, *, lone_may_win: bool = True) -> Standing:

@@ -14,7 +14,7 @@ from tests.unit.cascade.voting import vote
         ("The answer is (B).", "B"), ("the correct answer is: B", "B"), ("Answer: **C**", "C"),
         ("Since A is wrong, \\boxed{C}", "C"), ("\\boxed{\\text{(C)}}", "C"),
         ("The answer is B because option A is too small.", "B"),
-        ("Die Antwort ist C", "C"), ("First I thought the answer is A. The answer is C.", "C"),
+        ("Die Antwort ist C", "C"), ("First I thought the answer is A. The answer is C.", None),
         ("A) is wrong.\nB) is right?\n", None), ("The answer is (D).", None),
         ("The answer is a matter of taste", None), ("", None),
         ("答案：B", "B"), ("答案是Ｂ。", "B"), ("正解はBです。", "B"), ("정답은 B입니다.", "B"), ("La risposta è B", "B"),

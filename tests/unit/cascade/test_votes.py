@@ -13,7 +13,7 @@ from proxy.cascade.confidence.code import CodeEstimator
 from proxy.cascade.confidence.computed import ComputedEstimator
 from proxy.cascade.confidence.open import RUN, OpenEstimator, lowest_run
 from proxy.cascade.confidence.structured import StructuredEstimator
-from proxy.cascade.confidence.votes import odds, reaches, share_standing, votes_needed, votes_wanted
+from proxy.cascade.confidence.votes import odds, reaches, share, share_standing, votes_needed, votes_wanted
 from proxy.cascade.protocols import Estimator
 from proxy.cascade.types import Ballot, MissingLogprobsError, Sample, Standing
 from proxy.pricing.prices import Usage
@@ -44,7 +44,7 @@ ESTIMATORS = {
 
 
 def sample(index: int, logprob: float | None = -0.5) -> Sample:
-    message = {"role": "assistant", "content": ""}
+    message = {"role": "assistant", "content": "It is so."}
     return Sample(
         index=index,
         message=message,
@@ -80,7 +80,19 @@ def test_votes_needed_is_exact(threshold, total, inclusive):
     """The votes that a decimal threshold needs are those of exact arithmetic."""
     exact = Fraction(threshold) * total
     expected = -(-exact // 1) if inclusive else exact // 1 + 1
-    assert votes_needed(float(threshold), total, inclusive=inclusive) == min(expected, total + 1)
+    needed = votes_needed(float(threshold), total, inclusive=inclusive)
+    if total >= 4:
+        assert needed == min(expected, total + 1)
+    else:  # few votes weigh less
+        assert min(expected, total + 1) <= needed
+
+
+@given(st.integers(1, 40))
+def test_few_votes_are_unsure(total):
+    """One vote reaches no default threshold, and full agreement is full certainty from four samples on only."""
+    assert share(1, total) <= 0.25
+    assert (share(total, total) == 1) == (total >= 4)
+    assert sorted(shares := [share(k, total) for k in range(total + 1)]) == shares
 
 
 @given(st.floats(0, 1) | DECIMALS.map(float), st.integers(1, 40), INCLUSIVE)
@@ -88,7 +100,7 @@ def test_needed_and_reaches_agree(threshold, total, inclusive):
     """A share reaches the threshold exactly when its votes are as many as needed."""
     needed = votes_needed(threshold, total, inclusive=inclusive)
     for k in range(total + 1):
-        assert reaches(k / total, threshold, inclusive=inclusive) == (k >= needed)
+        assert reaches(share(k, total), threshold, inclusive=inclusive) == (k >= needed)
 
 
 @given(st.floats(0, 1), st.floats(0, 1), st.integers(1, 20), INCLUSIVE)
@@ -101,7 +113,7 @@ def test_needed_grows_with_threshold(one, other, total, inclusive):
 
 @pytest.mark.parametrize(
     ("threshold", "total", "inclusive", "needed"),
-    [(0.75, 8, True, 6), (0.75, 8, False, 7), (0.1, 3, True, 1), (0.3, 10, True, 3), (0.3, 10, False, 4),
+    [(0.75, 8, True, 6), (0.75, 8, False, 7), (0.1, 3, True, 1), (0.3, 3, True, 2), (0.95, 3, True, 4), (0.5, 1, True, 2), (0.3, 10, True, 3), (0.3, 10, False, 4),
      (1, 8, True, 8), (1, 8, False, 9), (0, 8, True, 0), (0.0, 8, False, 1)],
 )  # fmt: skip
 def test_votes_needed_examples(threshold, total, inclusive, needed):
@@ -193,7 +205,7 @@ def test_lone_samples():
     """Samples without a vote are groups of one; the lowest index of them wins."""
     ballot = Ballot((sample(2), sample(1)), (None, None))
     standing = share_standing(ballot, 2)
-    assert (standing.low, standing.winner.index) == (0.5, 1)
+    assert (standing.low, standing.winner.index) == (0.25, 1)
 
 
 def test_ties_go_by_index():

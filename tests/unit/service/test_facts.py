@@ -44,3 +44,28 @@ def test_stages_in_cope_object():
         "threshold": 0.75,
         "accepted": False,
     }
+
+
+STAGES = [
+    StageRecord(stage=1, drawn=2, planned=4, agreed=1, confidence=0.25, threshold=0.75, accepted=False),
+    StageRecord(stage=2, drawn=3, planned=4, agreed=3, confidence=0.75, threshold=0.75, accepted=True),
+]
+
+
+def test_votes_of_deciding_stage():
+    """The counts stand beside the confidence that they led to, and say whether it is a bound."""
+    log = request_log(
+        task=TaskKind.MATH, stage=2, confidence=0.75, cascade_log=CascadeLog(stages=list(STAGES))
+    )
+    assert cope_object(log)["votes"] == {"agreed": 3, "drawn": 3, "planned": 4, "bound": True}
+    assert response_headers(log, final=False)["x-cope-votes"] == "3 of 3 drawn agree, 4 planned"
+
+
+def test_no_votes_without_confidence():
+    """An answer of the large model has no votes, and neither has an open one."""
+    for task, stage, confidence in ((TaskKind.MATH, 3, None), (TaskKind.OPEN, 2, 0.9)):
+        log = request_log(
+            task=task, stage=stage, confidence=confidence, cascade_log=CascadeLog(stages=list(STAGES))
+        )
+        assert cope_object(log)["votes"] is None
+        assert "x-cope-votes" not in response_headers(log, final=True)
