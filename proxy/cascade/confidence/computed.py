@@ -10,8 +10,9 @@ from pathlib import Path
 
 from proxy.cascade.confidence import calculation
 from proxy.cascade.confidence.canonical import short
-from proxy.cascade.confidence.mathematics import MathEstimator, equivalent, normalised
+from proxy.cascade.confidence.mathematics import MathEstimator, equivalent
 from proxy.cascade.confidence.program import source_of
+from proxy.cascade.confidence.quantities import normalised
 from proxy.cascade.confidence.votes import cut_off, likeliest, reaches, share
 from proxy.cascade.prompts import MATH_FORM, PROGRAM_FORM
 from proxy.cascade.protocols import Runner
