@@ -53,14 +53,33 @@ def test_early_stop_saves_samples(proxy, small_server):
     assert (stage["drawn"], stage["of"], stage["agreed"], stage["accepted"]) == (3, 4, 3, True)
 
 
+def test_votes_beside_confidence(proxy, small_server):
+    """Header, body and ledger give the counts, and say that the confidence is a bound after an early stop."""
+    small_server.script(*goals_and("\\boxed{42}"))
+    with proxy.client() as client:
+        raw = client.chat.completions.with_raw_response.create(
+            model="cope", messages=[{"role": "user", "content": MATH}]
+        )
+    cope = raw.parse().cope
+    assert raw.headers["x-cope-votes"] == "3 of 3 drawn agree, 4 planned"
+    assert cope["votes"] == {"agreed": 3, "drawn": 3, "planned": 4, "bound": True}
+    shown = proxy.cli("requests", "show", cope["request_id"]).stdout
+    assert "3 of 3 drawn agree, 4 planned, confidence at least 0.75" in shown
+
+
 def test_surest_open_answer_wins(proxy, small_server):
     """Open text counts by its least likely run of words: a bad guess is not outweighed by a long and easy rest."""
-    even = {"content": "steady " * 40, "logprob": -0.35}
-    easy = {"content": "easy " * 36 + "guess " * 4, "logprob": -0.01, "logprob_of": {"guess": -3.0}}
+    steady = "".join(f"steady{i} " for i in range(40))
+    even = {"content": steady, "logprob": -0.35}
+    easy = {
+        "content": "".join(f"easy{i} " for i in range(36)) + "guess " * 4,
+        "logprob": -0.01,
+        "logprob_of": {"guess": -3.0},
+    }
     small_server.script({"reply": [easy, even]})
     with proxy.client() as client:
         answer = ask(client, "Tell me about the sea.", extra_headers={"X-COPE-Threshold": "0.5"})
-    assert answer.choices[0].message.content == "steady " * 40
+    assert answer.choices[0].message.content == steady
     assert (answer.cope["task"], answer.cope["stage"]) == ("open", 1)
     assert answer.cope["confidence"] == pytest.approx(0.705, abs=0.01)
 

@@ -1,12 +1,13 @@
 """Multiple choice: do the samples pick the same option?"""
 
+import asyncio
 import re
 from collections.abc import Iterator, Sequence
 
 from proxy.cascade.confidence import result_words as lexicon
 from proxy.cascade.confidence.doubt import declines
 from proxy.cascade.confidence.result_words import alternatives
-from proxy.cascade.confidence.values import LONGEST, plain
+from proxy.cascade.confidence.values import LONGEST, QUICKLY_READ, plain
 from proxy.cascade.confidence.vote_share import VoteShare
 from proxy.cascade.confidence.votes import cut_off
 from proxy.cascade.tasks import ALPHABETS, options
@@ -84,7 +85,12 @@ class ChoiceEstimator(VoteShare):
 
     async def vote(self, task: Task, sample: Sample, groups: Sequence[str]) -> str | None:
         """Return the letter of a sample, or `None` if it commits to none of the options, or to several."""
-        return None if cut_off(sample) else letter(sample.text, options(task.text) or tuple(_ANY))
+        if cut_off(sample):
+            return None
+        offered = options(task.text) or tuple(_ANY)
+        if len(sample.text) <= QUICKLY_READ:
+            return letter(sample.text, offered)
+        return await asyncio.to_thread(letter, sample.text, offered)
 
 
 def letter(text: str, offered: Sequence[str]) -> str | None:

@@ -1,12 +1,13 @@
 """Mathematics: do the samples arrive at equivalent final answers?"""
 
+import asyncio
 import re
 from collections.abc import Sequence
 
 from proxy.cascade.confidence.canonical import short
 from proxy.cascade.confidence.quantities import normalised, quantity
 from proxy.cascade.confidence.stated import boxed, results
-from proxy.cascade.confidence.values import last_number
+from proxy.cascade.confidence.values import QUICKLY_READ, last_number
 from proxy.cascade.confidence.vote_share import VoteShare
 from proxy.cascade.confidence.votes import cut_off
 from proxy.cascade.confidence.worker import Worker
@@ -43,7 +44,8 @@ class MathEstimator(VoteShare):
 
 async def stated_result(text: str) -> str | None:
     """Return the normalised result that a text states, or `None` if it states none, or several that differ."""
-    found = list(dict.fromkeys(filter(None, map(normalised, results(text)))))
+    written = results(text) if len(text) <= QUICKLY_READ else await asyncio.to_thread(results, text)
+    found = list(dict.fromkeys(filter(None, map(normalised, written))))
     if not found or len(found) > _MOST_STATED:
         return None
     for other in found[1:]:

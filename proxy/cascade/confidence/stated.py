@@ -30,6 +30,7 @@ from proxy.cascade.confidence.values import (
 
 _FIRST, _LAST = 300, 800  # characters at the ends of a text, where one of its statements has to be
 _SHORT_REPLY = 60
+_MOST_PHRASES = 32
 _UNSPACED = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff]")  # scripts without spaces between words
 _WORKED = re.compile(r"<<[^<>\n]{0,200}>>")  # the calculator's notes of GSM8K
 _LEAD = re.compile(
@@ -135,7 +136,9 @@ def _phrases(text: str) -> Iterator[tuple[int, str]]:
         UnreadableError: a phrase states a result in a form that cannot be read.
     """
     for pattern in (_PHRASE, _HEADING):
-        for phrase in pattern.finditer(text):
+        for count, phrase in enumerate(pattern.finditer(text)):
+            if count >= _MOST_PHRASES:
+                raise UnreadableError
             said = _said(text, phrase.end())
             if said is not None:
                 yield phrase.start(), said

@@ -6,8 +6,10 @@ import unicodedata
 from proxy.cascade.confidence import result_words as lexicon
 from proxy.cascade.confidence.result_words import alternatives
 
-LONGEST = 32_000
+LONGEST = 12_000
 """The most characters of an answer that is read. A longer one states nothing: a part of it might contradict the rest."""
+QUICKLY_READ = 2_000
+"""A longer answer is read in a thread, because that takes milliseconds."""
 NUMBER = (
     r"(?:[-+\u2212]\s?)?(?:\d{1,3}(?:\.\d{3}){1,8},\d++"
     r"|\d{1,3}(?:[,' \u2019]\d{2,3}(?!\d)){0,8}[,' \u2019]\d{3}(?!\d)|\d++)(?:[.,]\d++)?"
