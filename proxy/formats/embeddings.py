@@ -1,6 +1,7 @@
 """POST /v1/embeddings, for the large model only. Source: OpenAI API reference, "Embeddings"."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ from proxy.formats.lenient import with_members
 from proxy.formats.sse import Accumulator
 from proxy.pricing.bounds import texts_bound
 from proxy.pricing.prices import Price
-from proxy.pricing.reported import NOTHING_REPORTED, Reported, read_usage
+from proxy.pricing.reported import NOTHING_REPORTED, read_usage
 
 
 class Embeddings:
@@ -62,7 +63,13 @@ class Embeddings:
         """Read a list of embeddings. All of its tokens are input."""
         reported = read_usage(decoded.get("usage"))
         prompt = max((n for n in (reported.prompt, reported.total) if n), default=None)
-        usage = NOTHING_REPORTED if prompt is None else Reported(prompt=prompt, completion=0)
+        usage = (
+            NOTHING_REPORTED
+            if prompt is None
+            else replace(
+                reported, prompt=prompt, completion=0, total=None, reasoning=None, audio_completion=None
+            )
+        )
         return ReadAnswer(reported=usage, finish_reason="stop" if decoded.get("data") is not None else None)
 
     def tally(self) -> Accumulator:
