@@ -145,8 +145,8 @@ def _called(call: str, namespace: dict[str, Any]) -> str:
     """Make a call and write its value. If it returns None, write its output and its changed arguments."""
     name = call.partition("(")[0]
     function = eval(name, namespace)  # noqa: S307
-    arguments = eval(call, {name: lambda *given, **named: (given, named)})  # noqa: S307
-    given, named = arguments
+    given, named = eval(call, {name: lambda *given, **named: (given, named)})  # noqa: S307
+    arguments = (*given, *named.values())
     before = _text(arguments)
     printed = io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace", write_through=True)
     with contextlib.redirect_stdout(printed):
