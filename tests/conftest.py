@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -37,6 +38,14 @@ def large_server() -> Iterator[StandIn]:
     """The paid upstream, which takes only the right key."""
     with StandIn([LARGE_MODEL, "other-model"], require_key=UPSTREAM_KEY) as server:
         yield server
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_workers_left() -> Iterator[None]:
+    """End the processes that compare answers, which would outlive the tests."""
+    yield
+    if (confidence := sys.modules.get("proxy.cascade.confidence")) is not None:
+        confidence.shutdown()
 
 
 @pytest.fixture(autouse=True)

@@ -121,6 +121,8 @@ class Format(Protocol):
     """Whether a request may have no `model`. The proxy's own default then answers."""
     is_free: bool
     """Whether the upstream bills nothing for a request."""
+    unread: frozenset[str]
+    """Members of an answer that are large and never read. See `proxy.formats.lenient.decode_except`."""
 
     def check(self, body: Json) -> None:
         """Check the fields that the proxy itself reads.

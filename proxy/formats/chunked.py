@@ -18,6 +18,7 @@ class ChunkedFormat:
     events_are_named = False
     model_is_optional = False
     is_free = False
+    unread = frozenset[str]()
 
     def streams(self, body: Json) -> bool:
         """Read `stream`."""

@@ -25,6 +25,7 @@ class Embeddings:
     events_are_named = False
     model_is_optional = False
     is_free = False
+    unread = frozenset({"data"})
 
     def check(self, body: Json) -> None:
         """Check the input."""

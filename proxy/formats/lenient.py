@@ -7,7 +7,7 @@ proxy reads only to count must not decide whether a client gets its answer.
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -47,6 +47,28 @@ def decode_object(raw: bytes) -> dict[str, Any]:
     except ValueError:
         return {}
     return decoded if isinstance(decoded, dict) else {}
+
+
+def decode_except(raw: bytes, names: Collection[str]) -> Any:
+    """Decode JSON, but not the members of an object that have these names: each is [], or None if it is null.
+
+    A batch of embeddings has millions of numbers, which nobody reads here. To decode them would stop all other requests.
+
+    Raises:
+        TooDeepError, ValueError: as `decode` does.
+    """
+    if names:
+        try:
+            found = _RAW_MEMBERS.decode(raw)
+            return {
+                k: (None if bytes(memoryview(v)[:5]) == b"null" else [])
+                if k in names
+                else msgspec.json.decode(v)
+                for k, v in found.items()
+            }
+        except (ValueError, RecursionError):
+            pass
+    return decode(raw)
 
 
 def is_json(raw: bytes) -> bool:

@@ -84,6 +84,7 @@ class Responses:
     events_are_named = True
     model_is_optional = True
     is_free = False
+    unread = frozenset[str]()
 
     def check(self, body: Json) -> None:
         """Check the input and the fields that limit the answer."""

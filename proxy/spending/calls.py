@@ -10,7 +10,7 @@ import aiohttp
 from proxy.backends.answers import UpstreamResponse
 from proxy.errors import ApiError, upstream_broken, upstream_invalid
 from proxy.formats.base import ReadAnswer, Tally
-from proxy.formats.lenient import TooDeepError, as_utf8, decode, is_json
+from proxy.formats.lenient import TooDeepError, as_utf8, decode_except, is_json
 from proxy.formats.sse import DONE
 from proxy.pricing.prices import Usage
 from proxy.pricing.reported import NOTHING_REPORTED, read_usage
@@ -178,7 +178,7 @@ def _read(call: PaidCall, raw: bytes) -> ReadAnswer:
         ApiError: it is no answer of this endpoint.
     """
     try:
-        decoded = decode(raw)
+        decoded = decode_except(raw, call.format.unread)
     except TooDeepError:
         return ReadAnswer(generated=raw.decode("utf-8", "replace"))
     except ValueError as e:

@@ -2,15 +2,18 @@
 
 import json
 import math
+import tracemalloc
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.formats.embeddings import Embeddings
 from proxy.formats.lenient import (
     TooDeepError,
     as_utf8,
     decode,
+    decode_except,
     decode_object,
     encode,
     finite,
@@ -30,6 +33,33 @@ JSON = st.recursive(
 )
 OBJECTS = st.dictionaries(TEXTS.filter(lambda name: name not in ("cope", "usage")), JSON, max_size=4)
 BLANKS = st.sampled_from(["", "\n", " \r\n"])
+
+
+@given(JSON | OBJECTS, OBJECTS, JSON)
+def test_members_are_left_out(value, others, data):
+    """Without a member, the rest is read as with it, and whether the member is null stays known."""
+    assert same(decode_except(json.dumps(value).encode(), ()), value)
+    read = decode_except(json.dumps({**others, "data": data}).encode(), {"data"})
+    assert same(
+        {k: v for k, v in read.items() if k != "data"}, {k: v for k, v in others.items() if k != "data"}
+    )
+    assert (read["data"] is None) is (data is None)
+
+
+def test_large_members_take_no_memory():
+    """A batch of embeddings is not decoded to be counted."""
+    answer = {
+        "data": [{"embedding": [0.25] * 1500, "index": i} for i in range(300)],
+        "usage": {"prompt_tokens": 3},
+    }
+    raw = json.dumps(answer).encode()
+    tracemalloc.start()
+    try:
+        read = decode_except(raw, Embeddings().unread)
+        assert tracemalloc.get_traced_memory()[1] < len(raw) / 2
+    finally:
+        tracemalloc.stop()
+    assert Embeddings().read_complete(read).usage.prompt_tokens == 3
 
 
 @given(JSON, st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-32-be"]))
