@@ -33,7 +33,8 @@ import openai
 from proxy.cascade import prompts
 from proxy.cascade.confidence import shutdown
 from proxy.cascade.confidence.computed import ComputedEstimator
-from proxy.cascade.confidence.mathematics import MathEstimator, equivalent, normalised
+from proxy.cascade.confidence.mathematics import MathEstimator, equivalent
+from proxy.cascade.confidence.quantities import normalised
 from proxy.cascade.protocols import Estimator
 from proxy.cascade.types import Ballot, Sample, Task, TaskKind
 from proxy.evals.grading import same_value

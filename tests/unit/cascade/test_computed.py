@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from proxy.cascade.confidence.calculation import calculated, computes, written
 from proxy.cascade.confidence.computed import ComputedEstimator, confidence, is_program, label_of
-from proxy.cascade.confidence.mathematics import equivalent, normalised
+from proxy.cascade.confidence.mathematics import equivalent
+from proxy.cascade.confidence.quantities import normalised
 from proxy.cascade.confidence.votes import reaches
 from proxy.cascade.types import Ballot, Sample, Task, TaskKind
 from proxy.pricing.prices import Usage
