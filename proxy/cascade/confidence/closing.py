@@ -25,7 +25,7 @@ _ARITHMETIC = re.compile(
     rf"(?:\d|\))[^=\n\d]{{0,20}}?(?:(?<=[\d\s)}}])[-+*/×÷·\u2212^xX]|\\times|\\cdot|\\div)"
     rf"[^=\n]{{1,80}}=\s*+(?:[^\s=\d\\]{{0,3}}|\\text)[\s$]*+({NUMBER})"
 )
-_NAMED_VALUE = re.compile(r"[A-Za-z]{2,}_[A-Za-z]|[\"'`;]|[=!<>:]=|\bvar\b|\blet\b|\bconst\b")
+_NAMED_VALUE = re.compile(r"[A-Za-z]{2}_[A-Za-z]|[\"'`;]|[=!<>:]=|\bvar\b|\blet\b|\bconst\b")
 _FENCE = re.compile(r"^[ \t]*+(?:```|~~~)", re.MULTILINE)
 _CODE = re.compile(
     r"[ \t]*+(?:```|~~~|def |class |import |from \w+ import|return\b|print\(|#include|function )"

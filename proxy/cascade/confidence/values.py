@@ -24,7 +24,8 @@ NUMBERS = re.compile(NUMBER)
 AMOUNT = re.compile(rf"(?:(?:{_MONEY})\s?)?(?:{NUMBER})")
 SENTENCE_END = re.compile(r"(?<=\S)[.!](?=[\s*_)\"”]|\Z)|[。！।]|\n")
 _AFTERWARDS = re.compile(
-    rf"\s++\((?!mod)|[,;]\s(?!\d|and\b)|(?<!\s)\s++(?:{alternatives(lexicon.BECAUSE)})(?!\w)", re.IGNORECASE
+    rf"(?<!\s)\s++\((?!mod)|[,;]\s(?!\d|and\b)|(?<!\s)\s++(?:{alternatives(lexicon.BECAUSE)})(?!\w)",
+    re.IGNORECASE,
 )
 NOT = re.compile(
     rf"(?<!\w)(?:{alternatives(lexicon.NOT)})(?!\w)|n't(?!\w)|{alternatives(lexicon.NOT_SIGNS)}",
@@ -36,8 +37,8 @@ _JOINED = re.compile(
 _SEVERAL = re.compile(rf"(?>{NUMBER})(?:(?:,? and |,? or |, ?)(?>{NUMBER})){{1,40}}+,?")
 _MIXED = re.compile(r"[-+]?\d++\s++\d++\s?/\s?\d++")
 _CALCULATION = re.compile(
-    r"[\d\s.,+\-*/\u00d7\u00b7\u00f7\u2212^()$€£%=xX]*?[+\-*/\u00d7\u00b7\u00f7\u2212^xX]"
-    r"[\d\s.,+\-*/\u00d7\u00b7\u00f7\u2212^()$€£%=xX]*"
+    r"(?=[\d\s.,()$€£%=]*+[+\-*/\u00d7\u00b7\u00f7\u2212^xX])"
+    r"[\d\s.,+\-*/\u00d7\u00b7\u00f7\u2212^()$€£%=xX]++"
 )
 _VARIABLE = re.compile(r"\s*+[A-Za-z](?:_?\{?\w\}?|\([A-Za-z]\))?\s*+")
 _FORMULA = re.compile(

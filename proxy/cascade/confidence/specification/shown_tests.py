@@ -166,7 +166,7 @@ def _parametrized(text: str, entry: str, parser: Parser) -> Iterator[Example]:
         names = value_at(text, match.end(), parser)
         if names is None:
             continue
-        known = [n.strip() for n in names[0].split(",")] if isinstance(names[0], str) else list(names[0])
+        known = _names(names[0])
         rows = value_at(text, names[1] + (text[names[1] : names[1] + 1] == ","), parser)
         if rows is None or len(known) < 2 or not _RESULT_NAME.search(str(known[-1])):
             continue
@@ -196,3 +196,10 @@ def _closed(tree: ast.AST, entry: str, before: str, parser: Parser) -> bool:
     made = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     given = {n.arg for n in nodes if isinstance(n, ast.arg)}
     return used <= _ALLOWED | {entry} | made | given
+
+
+def _names(value: object) -> list[object]:
+    """Return the names of the parameters: one text with commas, or a list."""
+    if isinstance(value, str):
+        return [name.strip() for name in value.split(",")]
+    return list(value) if isinstance(value, list | tuple) else []
