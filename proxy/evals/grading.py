@@ -13,8 +13,8 @@ from proxy.cascade.confidence.choice import letter
 from proxy.cascade.confidence.examples import specification
 from proxy.cascade.confidence.mathematics import equivalent, final_answer, normalised
 from proxy.cascade.confidence.program import source_of
+from proxy.cascade.detection import options
 from proxy.cascade.protocols import Runner
-from proxy.cascade.tasks import options
 from proxy.cascade.types import Json, Program, TaskKind
 from proxy.errors import ConfigError
 from proxy.evals.items import Item

@@ -6,8 +6,8 @@ from typing import Any
 from proxy.cascade.confidence.canonical import conforms, dumps, parse, short
 from proxy.cascade.confidence.vote_share import VoteShare
 from proxy.cascade.confidence.votes import cut_off
+from proxy.cascade.detection import detect
 from proxy.cascade.protocols import Estimator
-from proxy.cascade.tasks import detect
 from proxy.cascade.types import Json, Sample, Task, TaskKind
 
 _TEXT = "text: "

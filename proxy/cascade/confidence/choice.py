@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from proxy.cascade.confidence.vote_share import VoteShare
 from proxy.cascade.confidence.votes import cut_off
-from proxy.cascade.tasks import ALPHABETS, halfwidth, options
+from proxy.cascade.detection import ALPHABETS, halfwidth, options
 from proxy.cascade.types import Sample, Task
 
 _READ = 8000  # characters at the end of an answer, where its choice is
