@@ -29,7 +29,7 @@ import numpy as np
 from proxy.cascade.confidence import shutdown
 from proxy.cascade.confidence.choice import letter
 from proxy.cascade.confidence.open import RUN, lowest_run
-from proxy.cascade.tasks import options
+from proxy.cascade.detection import options
 from proxy.cascade.types import TaskKind
 from proxy.evals.grading import calls_accepted, fields_accepted, names_one, passes, same_json, same_value
 from proxy.evals.items import Item, load

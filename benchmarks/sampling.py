@@ -10,7 +10,7 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-from proxy.cascade import tasks
+from proxy.cascade import detection
 from proxy.cascade.kinds import estimator_for
 from proxy.cascade.protocols import Estimator
 from proxy.cascade.sampling import draw
@@ -42,7 +42,7 @@ async def main() -> None:
     items = {item.id: item for item in load(data)}
     sums: dict[tuple[str, str, str], list[int]] = defaultdict(lambda: [0, 0, 0, 0])
     for one in trial.read(run):
-        task = tasks.with_kind(tasks.detect(items[one.item].request()), items[one.item].task)
+        task = detection.with_kind(detection.detect(items[one.item].request()), items[one.item].task)
         # Nothing is run here: that there is a sandbox only tells which estimator held the ballot.
         able = [estimator_for(task, runner) for runner in (object(), None)]  # type: ignore[arg-type]
         real = next(estimator for estimator in able if estimator.default_thresholds == one.usual)

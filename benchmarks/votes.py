@@ -22,7 +22,7 @@ from pathlib import Path
 
 from confidence import grade, lowest_window, plain
 
-from proxy.cascade import tasks
+from proxy.cascade import detection
 from proxy.cascade.confidence import shutdown
 from proxy.cascade.kinds import estimator_for
 from proxy.cascade.types import Ballot, Sample, TaskKind
@@ -38,7 +38,7 @@ Rated = tuple[float, float]
 
 async def ballot_of(item: Item, answers: list[Answer], runner) -> tuple[Ballot, float, Sample | None]:
     """Vote as the proxy does; return the ballot, its confidence and its winner."""
-    task = tasks.with_kind(tasks.detect(item.request()), item.task)
+    task = detection.with_kind(detection.detect(item.request()), item.task)
     samples = [
         Sample(
             index=i,

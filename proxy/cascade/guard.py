@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
-from proxy.cascade import tasks
+from proxy.cascade import detection
 from proxy.cascade.kinds import KINDS, estimator_for
 from proxy.cascade.protocols import AsksInputs, Estimator, Runner
 from proxy.cascade.types import Ballot, Json, Sample, Standing, Task, TaskKind
@@ -83,7 +83,7 @@ def safe_estimator(task: Task, runner: Runner | None, report: Report = log_failu
 def safe_detect(body: Json, report: Report = log_failure) -> Task:
     """Return the task of a request. It is open if detection fails."""
     try:
-        return tasks.detect(body)
+        return detection.detect(body)
     except Exception as e:  # noqa: BLE001  (as above)
         report(TaskKind.OPEN, e)
         return Task(TaskKind.OPEN, body, "")

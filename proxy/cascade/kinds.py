@@ -1,7 +1,7 @@
 """The task kinds, one row each.
 
 To add a kind: add it to `TaskKind`, write its estimator in `proxy.cascade.confidence`, add its row here, let
-`proxy.cascade.tasks` detect it, and let `proxy.evals.grading` grade it.
+`proxy.cascade.detection` detect it, and let `proxy.evals.grading` grade it.
 """
 
 from collections.abc import Callable, Mapping

@@ -19,6 +19,7 @@ from proxy.cli.init import init
 from proxy.cli.keys import keys
 from proxy.cli.ledger import ledger
 from proxy.cli.prices import prices
+from proxy.cli.prompt_hash import prompt_hash_command
 from proxy.cli.requests import requests
 from proxy.cli.serve import serve
 from proxy.cli.spend import spend
@@ -67,6 +68,7 @@ for command in (
     keys,
     ledger,
     prices,
+    prompt_hash_command,
     requests,
     serve,
     spend,

@@ -1,9 +1,10 @@
 """Find settings that contradict each other."""
 
+import re
 from collections.abc import Iterator
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from proxy.config.schema import BUNDLED_MODEL, Server, Settings, Small
+from proxy.config.schema import BUNDLED_MODEL, Cascade, Server, Settings, Small
 
 
 def contradictions(settings: Settings) -> list[str]:
@@ -49,6 +50,22 @@ def _cascade(settings: Settings) -> Iterator[str]:
     if names:
         taken = ", ".join(sorted(names))
         yield f"large.model: {taken!r} is also 'small' or in cascade.aliases; rename the alias"
+    yield from _kinds(cascade)
+
+
+def _kinds(cascade: Cascade) -> Iterator[str]:
+    answering = [*cascade.aliases, "small"]
+    for entry in cascade.kinds:
+        what, _, name = entry.partition("=")
+        if what == "system" and not re.fullmatch(r"[0-9a-f]{8,64}", name):
+            yield (
+                f"cascade.kinds: {entry!r} has no beginning of a SHA-256; "
+                "use 8 to 64 of the digits that `cope-proxy prompt-hash` prints"
+            )
+        elif what == "model" and name not in answering:
+            yield f"cascade.kinds: {entry!r} names none of {', '.join(answering)}; the cascade answers for these only"
+        elif what not in ("system", "model", "key") or not name:
+            yield f'cascade.kinds: {entry!r} is no entry; use "system=HASH", "model=ALIAS" or "key=NAME"'
 
 
 def _large(settings: Settings) -> Iterator[str]:

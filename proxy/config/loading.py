@@ -63,7 +63,8 @@ def load(path: Path | None, env: Mapping[str, str] = os.environ) -> Settings:
     if not problems:
         problems += contradictions(settings)
     if problems:
-        raise ConfigError([_with_source(problem, sources) for problem in problems])
+        # A problem is one line, also if it cites a value of several.
+        raise ConfigError([_with_source(problem, sources).replace("\n", "\\n") for problem in problems])
     return settings
 
 
@@ -214,6 +215,8 @@ def _accepted_words(type_: Any) -> str:
     """Return the words that a key accepts, if it accepts nothing else."""
     options = get_args(type_) if get_origin(type_) in (Union, UnionType) else (type_,)
     words = [str(word) for option in options if get_origin(option) is Literal for word in get_args(option)]
+    if get_origin(type_) is dict and issubclass(get_args(type_)[1], StrEnum):
+        words = list(get_args(type_)[1])
     return f"; use one of {', '.join(words)}" if words else ""
 
 

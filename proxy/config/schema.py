@@ -254,6 +254,8 @@ class Cascade(Section, frozen=True, kw_only=True):
     calibration: str | None = None
     """File that `cope-proxy calibrate` wrote. A `[cascade.thresholds.KIND]` table replaces its table for the kind."""
     thresholds: dict[TaskKind, Thresholds] = {}
+    kinds: dict[str, TaskKind] = {}
+    """Fixed task kinds, by `"system=HASH"` (see `cope-proxy prompt-hash`), else `"model=ALIAS"`, else `"key=NAME"`."""
 
 
 class SandboxSettings(Section, frozen=True, kw_only=True):

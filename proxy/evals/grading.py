@@ -14,8 +14,8 @@ from proxy.cascade.confidence.mathematics import equivalent, likely_answer
 from proxy.cascade.confidence.program import source_of
 from proxy.cascade.confidence.quantities import normalised
 from proxy.cascade.confidence.specification import specification
+from proxy.cascade.detection import options
 from proxy.cascade.protocols import Runner
-from proxy.cascade.tasks import options
 from proxy.cascade.types import Json, Program, TaskKind
 from proxy.errors import ConfigError
 from proxy.evals.items import Item

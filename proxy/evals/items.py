@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
+from proxy.cascade.detection import ALPHABETS, halfwidth, options
 from proxy.cascade.kinds import KINDS
-from proxy.cascade.tasks import ALPHABETS, halfwidth, options
 from proxy.cascade.types import Json, TaskKind
 from proxy.errors import ConfigError
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from proxy.cascade import prompts, tasks
+from proxy.cascade import detection, prompts
 from proxy.cascade.engine import CascadeLog, decide
 from proxy.cascade.fields import unserved
 from proxy.cascade.guard import safe_estimator
@@ -126,8 +126,8 @@ async def run(item: Item, tiers: Tiers, grade: Grader, samples: int | None) -> T
         ApiError, SmallRefusedError, SmallUnavailableError: a tier did not answer.
     """
     body = item.request()
-    detected = tasks.detect(body)
-    task = tasks.with_kind(detected, item.task)
+    detected = detection.detect(body)
+    task = detection.with_kind(detected, item.task)
     reason = unserved(body, tools=tiers.settings.small.tools)
     if reason is not None:
         raise ValueError(f"{item.id}: the small model cannot serve it: {reason}")

@@ -1,14 +1,12 @@
 """Stages 1 and 2: the small model answers if the cascade is sure enough."""
 
-import asyncio
 import logging
 from dataclasses import replace
 
 from proxy import metrics
-from proxy.cascade import tasks
 from proxy.cascade.engine import decide
 from proxy.cascade.fields import small_body, unserved
-from proxy.cascade.guard import Report, described, safe_detect, safe_estimator
+from proxy.cascade.guard import Report, described, safe_estimator
 from proxy.cascade.plan_cache import goes_on, page_of
 from proxy.cascade.protocols import Estimator, SmallRequest
 from proxy.cascade.types import (
@@ -28,17 +26,15 @@ from proxy.errors import (
     bad_request,
     small_unavailable,
 )
-from proxy.formats.base import Conversation, NotServedError
+from proxy.formats.base import NotServedError
 from proxy.service.audit_queue import AuditJob, stage_answers
 from proxy.service.exchange import Exchange
 from proxy.service.guideline_value import may_skip_guidelines
+from proxy.service.kinds import task_of
 from proxy.service.small_sampler import RecordedSmall
 from proxy.spending.planner import PaidPlanner
 
 log = logging.getLogger(__name__)
-
-_QUICKLY_READ_BYTES = 4096
-"""The task of a larger request is detected in a thread, because that takes milliseconds."""
 
 
 def local_only(exchange: Exchange) -> bool:
@@ -61,7 +57,7 @@ async def decide_locally(exchange: Exchange) -> Accepted | Unsure | NotTried:
             )
         return NotTried("the request asks for the large model")
     try:
-        task = await _detect_task(exchange)
+        task = task_of(exchange, _reporter(exchange))
         request_log.task = task.kind
         request_log.reason = await _reason_to_skip_small(exchange, task)
         if request_log.reason is None and exchange.route.mode == "small":
@@ -79,18 +75,6 @@ async def decide_locally(exchange: Exchange) -> Accepted | Unsure | NotTried:
             code="small_model_cannot_serve",
         )
     return NotTried(request_log.reason)
-
-
-async def _detect_task(exchange: Exchange) -> Task:
-    format_, forced = exchange.request.format, exchange.request.controls.task
-    if not isinstance(format_, Conversation):
-        raise NotServedError(f"{format_.path[1:]} go to the large model")
-    chat, report = format_.as_chat(exchange.body), _reporter(exchange)
-    if exchange.request.size <= _QUICKLY_READ_BYTES:
-        task = safe_detect(chat, report)
-    else:
-        task = await asyncio.to_thread(safe_detect, chat, report)
-    return task if forced is None else tasks.with_kind(task, forced)
 
 
 def _reporter(exchange: Exchange) -> Report:

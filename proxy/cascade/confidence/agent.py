@@ -9,8 +9,8 @@ from proxy.cascade.confidence.documents import has_placeholder
 from proxy.cascade.confidence.doubt import degenerate, refuses
 from proxy.cascade.confidence.vote_share import VoteShare
 from proxy.cascade.confidence.votes import cut_off
+from proxy.cascade.detection import detect
 from proxy.cascade.protocols import Estimator
-from proxy.cascade.tasks import detect
 from proxy.cascade.types import Json, Sample, Task, TaskKind
 
 _TEXT = "text: "

@@ -10,7 +10,7 @@ from proxy.cascade.confidence.result_words import alternatives
 from proxy.cascade.confidence.values import LONGEST, QUICKLY_READ, plain
 from proxy.cascade.confidence.vote_share import VoteShare
 from proxy.cascade.confidence.votes import cut_off
-from proxy.cascade.tasks import ALPHABETS, options
+from proxy.cascade.detection import ALPHABETS, options
 from proxy.cascade.types import Sample, Task
 
 _ANY = ALPHABETS[0]  # for a request that a header calls "choice", with options in an unknown form

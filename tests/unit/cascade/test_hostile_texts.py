@@ -8,10 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from proxy.cascade import prompts
+from proxy.cascade.detection import detect, with_kind
 from proxy.cascade.guard import Guarded, safe_detect, safe_estimator
 from proxy.cascade.kinds import KINDS, estimator_for
 from proxy.cascade.plan_cache import goes_on, page_of
-from proxy.cascade.tasks import detect, with_kind
 from proxy.cascade.toolcalls import with_calls
 from proxy.cascade.types import Behaviour, Sample, Task, TaskKind
 from proxy.pricing.bounds import body_bound

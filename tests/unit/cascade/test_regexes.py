@@ -14,7 +14,7 @@ import pytest
 PROXY = Path(importlib.import_module("proxy").__file__).parent
 SOURCES = [
     *sorted((PROXY / "cascade" / "confidence").rglob("*.py")),
-    PROXY / "cascade" / "tasks.py",
+    *sorted((PROXY / "cascade" / "detection").glob("*.py")),
     PROXY / "cascade" / "toolcalls.py",
     PROXY / "cascade" / "schemas.py",
 ]

@@ -41,6 +41,18 @@ VLLM = "[small.vllm]\n"
             "large.base_url: 'h/v1' is not a URL; it must start with http:// or https://",
         ),
         (
+            f'{VLLM}[cascade.kinds]\n"system=9F86" = "code"\n',
+            "cascade.kinds: 'system=9F86' has no beginning of a SHA-256; use 8 to 64 of the digits that `cope-proxy prompt-hash` prints",
+        ),
+        (
+            f'{VLLM}[cascade.kinds]\n"model=gpt" = "code"\n',
+            "cascade.kinds: 'model=gpt' names none of cope, small; the cascade answers for these only",
+        ),
+        (
+            f'{VLLM}[cascade.kinds]\n"team" = "code"\n',
+            'cascade.kinds: \'team\' is no entry; use "system=HASH", "model=ALIAS" or "key=NAME"',
+        ),
+        (
             f'{VLLM}[budgets]\ntimezone = "Berlin"\n',
             "budgets.timezone: 'Berlin' is not a time zone; use a name such as Europe/Berlin, or UTC",
         ),

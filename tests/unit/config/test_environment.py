@@ -15,7 +15,7 @@ from proxy.errors import ConfigError
 
 GIVEN = {"COPE__SMALL__BASE_URL": "http://h/v1", "COPE__SMALL__MODEL": "m"}
 NAMES = {
-    "upstreams": "Az", "prices": "gpt-4.1", "thresholds": "math", "keys": "k", "users": "u", "tags": "a=b", "env": "E",
+    "upstreams": "Az", "prices": "gpt-4.1", "thresholds": "math", "keys": "k", "users": "u", "tags": "a=b", "env": "E", "kinds": "key=k",
 }  # fmt: skip
 """A name for each table whose keys are names."""
 LIMIT = {"USD": "1"}
@@ -194,6 +194,13 @@ def test_problems_name_variables():
     assert "use one of total, day, week, month (environment variable COPE__AUDIT__WINDOW)" in text
     assert "COPE__SERVER__PORT" in text
     assert "sandbox.enabled: must be true or false" in text
+
+
+def test_unknown_kind_is_refused():
+    """A value that is no task kind is one line that names the kinds, whatever stands in it."""
+    assert problems(**{"COPE__CASCADE__KINDS__key=k": "ma\nth"})[0].startswith(
+        "cascade.kinds: invalid enum value 'ma\\nth'; use one of math, choice, code, agent, structured, open"
+    )
 
 
 def test_broken_prices_are_refused():
