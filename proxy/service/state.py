@@ -13,6 +13,7 @@ from proxy.backends.apis import Api, api_of
 from proxy.backends.session import open_session
 from proxy.backends.small_pool import SmallPool
 from proxy.backends.upstream import Upstream
+from proxy.cascade.detection import load_weights
 from proxy.cascade.plan_cache import PlanCache
 from proxy.concurrency import reap
 from proxy.config.prices import resolve_prices, small_price
@@ -105,7 +106,9 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
     asyncio.get_running_loop().set_default_executor(threads)
     prices = resolve_prices(settings)
     apis = upstream_apis(settings)
+    # What the first request would otherwise wait for.
     await asyncio.to_thread(load_encodings, [model.id for model in settings.large_models.values()])
+    await asyncio.to_thread(load_weights)
     small = settings.small
     database = open_database(settings.database.url)
     zone = ZoneInfo(settings.budgets.timezone)
