@@ -54,7 +54,7 @@ def cases(rng, count):
             ):
                 answer = STREAMED[path]
             # A stream without a single object is an error in words.
-            yield path, True, answer if any(isinstance(c, dict) for c in answer) else STREAMED[path]
+            yield path, True, answer if any(c and isinstance(c, dict) for c in answer) else STREAMED[path]
         else:
             path = rng.choice(list(COMPLETE))
             yield path, False, mutated(rng, COMPLETE[path], [])
