@@ -10,6 +10,7 @@ import pytest
 from tests.support.config import LARGE_MODEL, UPSTREAM_KEY
 from tests.support.proxy_process import ProxyProcess
 from tests.support.spending import ADMIN_ENV
+from tests.support.wait import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -197,9 +198,8 @@ def test_input_tokens_are_free(ann, proxy, large_server):
         counted = ann.responses.input_tokens.count(**model, **given)
         assert (counted.object, counted.input_tokens) == ("response.input_tokens", 5)
     assert large_server.log()[-1]["body"] == {"model": LARGE_MODEL, "input": ASK}
-    headers = {"authorization": f"Bearer {ADMIN_ENV['COPE_ADMIN_KEY']}"}
-    proxy.http(headers=headers).get("/v1/spend")  # the rows are there now
-    rows = proxy.rows("SELECT cost_nano, status FROM requests WHERE session = 'count'")
+    counting = "SELECT cost_nano, status FROM requests WHERE session = 'count'"
+    rows = wait_until(lambda: len(found := proxy.rows(counting)) == 2 and found, "the rows of both requests")
     assert [(row["cost_nano"], row["status"]) for row in rows] == [(0, 200)] * 2
 
 
