@@ -34,7 +34,7 @@ ARGUMENTS = {
     "ledger settle": ["x", "1"],
     "calibrate": ["--audited", "--quality", "0.9"],
 }
-WITHOUT_DATABASE = {"init", "prices list", "prices check", "eval"}
+WITHOUT_DATABASE = {"init", "prices list", "prices check", "prompt-hash", "eval"}
 STARTS_AN_ENGINE = {"demo"}
 
 
