@@ -20,8 +20,8 @@ from proxy.records import Record, storable
 log = logging.getLogger(__name__)
 
 SEGMENT_BYTES = 8 * 2**20
-READ_BYTES = 2**17
-"""What one transaction writes at most. Whoever waits for a reservation waits that long too."""
+READ_BYTES = 2**20
+"""What one transaction writes at most."""
 REJECTED = "rejected.jsonl"
 
 _encoder = msgspec.json.Encoder()
