@@ -165,6 +165,22 @@ def test_disconnected_client(large_server):
 
 
 @pytest.mark.parametrize("use", [completed, streamed])
+def test_refused_after_departure(large_server, use):
+    """A call that is refused after its client has left costs nothing."""
+    large_server.script({"reply": {"status": 400, "release": "go"}})
+
+    async def cancelled(call):
+        task = asyncio.ensure_future(use(call))
+        await asyncio.to_thread(large_server.wait_waiting, "go", 1)
+        task.cancel()
+        await asyncio.to_thread(large_server.open_gate, "go")
+        await task
+
+    _, record = settled(large_server, cancelled)
+    assert record.cost == 0
+
+
+@pytest.mark.parametrize("use", [completed, streamed])
 def test_stuck_upstream(large_server, use):
     """A call whose client leaves before the first token costs what the model can have written in the time."""
     large_server.script({"reply": {"release": "never"}})
