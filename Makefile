@@ -34,7 +34,7 @@ coverage: ## Hold the coverage of the last test run to its floors
 	$(BIN)/coverage report --include='$(WHOLE)' --fail-under=100
 	$(BIN)/coverage report --fail-under=90
 
-fast: .venv/.ready ## Only the fast tests, in less than a minute: no engine, no Postgres, no other clients
+fast: .venv/.ready ## Only the fast tests: no engine, no Postgres, no other clients
 	$(BIN)/python -m pytest -m "not engine and not postgres and not node and not clients and not slow"
 
 lint: .venv/.ready ## Lint, format check, strict types, import rules
