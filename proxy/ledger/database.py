@@ -1,5 +1,6 @@
 """Opening a database: SQLite in WAL mode, or Postgres."""
 
+import errno
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -62,14 +63,33 @@ def sqlite_file(url: str) -> str | None:
 def _connect(dialect: Any, _: object, args: Any, options: Any) -> Any:
     """Connect. Raise OSError or an error of SQLAlchemy: drivers have more kinds of their own."""
     if dialect.name == "sqlite" and args and args[0] != ":memory:" and not args[0].startswith("file:"):
-        # SQLite gives its other files the permissions of this one.
-        os.close(os.open(args[0], os.O_RDWR | os.O_CREAT, 0o600))
+        _make_private(args[0])
     try:
         return dialect.connect(*args, **options)
     except (SQLAlchemyError, OSError, dialect.loaded_dbapi.Error):
         raise
     except Exception as e:
         raise UnreachableError(f"{type(e).__name__}: {e}") from e
+
+
+def _make_private(path: str) -> None:
+    """Create a missing file that others cannot read. SQLite gives its other files the permissions of this one.
+
+    A file that exists is never opened here. To close it would release all locks that this process has on it, those of
+    SQLite's connections included (https://sqlite.org/howtocorrupt.html, section 2.2). Another process would then take
+    itself for the last user of the database and delete the log that this process still writes.
+
+    Raises:
+        OSError: the file cannot be created, or not used.
+    """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        problem = (
+            errno.EISDIR if os.path.isdir(path) else 0 if os.access(path, os.R_OK | os.W_OK) else errno.EACCES
+        )
+        if problem:
+            raise OSError(problem, os.strerror(problem), path) from None
 
 
 def _configure_sqlite(connection: Any, _: object) -> None:

@@ -199,9 +199,7 @@ def test_input_tokens_are_free(ann, proxy, large_server):
         assert (counted.object, counted.input_tokens) == ("response.input_tokens", 5)
     assert large_server.log()[-1]["body"] == {"model": LARGE_MODEL, "input": ASK}
     counting = "SELECT cost_nano, status FROM requests WHERE session = 'count'"
-    rows = wait_until(
-        lambda: len(found := proxy.rows(counting)) == 2 and found, "the rows of both requests", 60
-    )
+    rows = wait_until(lambda: len(found := proxy.rows(counting)) == 2 and found, "the rows of both requests")
     assert [(row["cost_nano"], row["status"]) for row in rows] == [(0, 200)] * 2
 
 
