@@ -3,6 +3,7 @@
 import errno
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import event, make_url, text
@@ -85,11 +86,10 @@ def _make_private(path: str) -> None:
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     except FileExistsError:
-        problem = (
-            errno.EISDIR if os.path.isdir(path) else 0 if os.access(path, os.R_OK | os.W_OK) else errno.EACCES
-        )
-        if problem:
-            raise OSError(problem, os.strerror(problem), path) from None
+        if Path(path).is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path) from None
+        if not os.access(path, os.R_OK | os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path) from None
 
 
 def _configure_sqlite(connection: Any, _: object) -> None:
