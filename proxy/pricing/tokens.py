@@ -38,7 +38,7 @@ def count_text(model: str, text: str) -> int:
     A long text is counted in pieces, because the tokenizer panics on a million blanks. Each cut adds one token at most. A
     piece that the tokenizer cannot read counts with its bytes, which are an upper limit.
     """
-    encoding = _encoding(_encoding_name(model) or FALLBACK_ENCODING)
+    encoding = _encoding(_name_or_fallback(model))
     return sum(_count(encoding, text[i : i + _PIECE]) for i in range(0, len(text), _PIECE))
 
 
@@ -70,9 +70,12 @@ def has_known_encoding(model: str) -> bool:
 
 
 def load_encodings(models: Iterable[str]) -> None:
-    """Load the encodings of models, so that their first request does not wait. Each takes half a second of CPU time."""
-    for name in {_encoding_name(model) for model in models} - {None}:
-        _encoding(str(name))
+    """Load the encodings of models and the one for all others, so that no request waits.
+
+    Each takes half a second of CPU time. For a quarter of it the tokenizer stops all threads of the process.
+    """
+    for name in {FALLBACK_ENCODING, *map(_name_or_fallback, models)}:
+        _encoding(name)
 
 
 def hides_reasoning(model: str, body: Mapping[str, Any]) -> bool:
@@ -111,6 +114,10 @@ def _encoding_name(model: str) -> str | None:
     except KeyError:
         return None
     return name if name in _RANK_FILES else None
+
+
+def _name_or_fallback(model: str) -> str:
+    return _encoding_name(model) or FALLBACK_ENCODING
 
 
 @cache

@@ -112,3 +112,20 @@ def test_odd_parts_count_nothing():
     """A part that is no object has no text to count."""
     body = {"messages": [{"role": "user", "content": ["x" * 100, {"type": "text", "text": "hi"}]}]}
     assert 0 < count_prompt("gpt-4o", body) < 20
+
+
+LOADED_LATER = """
+from tiktoken.registry import ENCODINGS
+from proxy.pricing.tokens import count_text, load_encodings
+load_encodings(["gpt-4", "vendor/new-model"])
+before = set(ENCODINGS)
+for model in ("gpt-4", "vendor/new-model", "model-of-the-small-tier"):
+    count_text(model, "Say hello.")
+print(sorted(set(ENCODINGS) - before))
+"""
+
+
+def test_no_count_loads_an_encoding():
+    """Once the encodings of the configured models are loaded, no other model loads one while requests wait."""
+    done = subprocess.run([sys.executable, "-c", LOADED_LATER], capture_output=True, text=True, timeout=120)
+    assert (done.stdout.strip(), done.stderr) == ("[]", "")
