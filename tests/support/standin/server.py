@@ -154,6 +154,8 @@ class StandInServer:
             return error(400, "We could not parse the JSON body of your request.")
         if not 1 <= choices <= MOST_CHOICES:
             return error(400, f"n has to be in 1..{MOST_CHOICES}.", param="n")
+        if shape is Compaction and "stream" in body:
+            return error(400, "Unknown parameter: 'stream'.", param="stream", code="unknown_parameter")
         if not self._serves(body.get("model")):
             return error(404, f"The model `{body.get('model')}` does not exist.", code="model_not_found")
         if (refusal := self._too_long(body)) is not None:
