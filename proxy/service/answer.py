@@ -36,6 +36,7 @@ async def answer(state: AppState, request: ModelRequest, reply: Reply) -> None:
     route = choose_route(state.settings, request.body, request.controls.mode, allowed)
     require_ledger(state)
     request_log = RequestLog(request=request, route=route)
+    state.under_way.begin(request_log)
     try:
         async with asyncio.timeout(state.settings.server.request_timeout_s):
             exchange = await _open_exchange(state, request, route, request_log, reply)
@@ -56,6 +57,7 @@ async def answer(state: AppState, request: ModelRequest, reply: Reply) -> None:
         request_log.note_error(500, "internal_error")
         raise
     finally:
+        state.under_way.end(request_log)
         run_hooks(state.hooks, finish(request_log))
 
 

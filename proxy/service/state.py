@@ -30,6 +30,7 @@ from proxy.sandbox import Sandbox, SandboxError, open_sandbox
 from proxy.service.audit_queue import AuditQueue
 from proxy.service.guideline_value import GuidelineRecords
 from proxy.service.hooks import Hook, default_hooks
+from proxy.service.under_way import RequestsUnderWay
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ class AppState:
     """The time zone of budget windows."""
     bodies: FairShare
     """The bytes of the request bodies in memory."""
+    under_way: RequestsUnderWay = field(default_factory=RequestsUnderWay)
     opened: set[tuple[str | None, str | None, int | None]] = field(default_factory=set)
     """Sessions with their owners and limits that are already in the database."""
 

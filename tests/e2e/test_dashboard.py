@@ -2,6 +2,7 @@
 
 import itertools
 import xml.dom.minidom
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
 import pytest
@@ -19,6 +20,7 @@ from tests.support.dashboard import (
 )
 from tests.support.proxy_process import ProxyProcess
 from tests.support.spending import ADMIN, ADMIN_ENV, USAGE
+from tests.support.wait import wait_until
 
 pytestmark = pytest.mark.slow
 COOKIE = "cope_dashboard"
@@ -212,3 +214,23 @@ def test_empty_ledger_has_pages(make_proxy):
     assert (home.status_code, home.headers["location"]) == (302, "/dashboard")
     assert proxy.http().get("/").status_code == 404
     assert proxy.http().get("/dashboard?range=ever").status_code == 400
+
+
+def test_requests_under_way_are_shown(proxy, keys, large_server):
+    """A request is under way until it has its answer, for its key and the admin only."""
+    (key, _), (other, _) = keys.items()
+    large_server.script({"reply": {"content": "hi", "release": "go"}})
+    readers = [signed_in(proxy, secret) for secret in (ADMIN_KEY, key, other)]
+
+    def shown():
+        pages = [client.get("/dashboard/latest").text for client in readers]
+        return ["No request is under way." not in page for page in pages]
+
+    assert shown() == [False, False, False]
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(ask, proxy, key)
+        wait_until(lambda: shown() == [True, True, False], "the request to be shown")
+        running = readers[0].get("/dashboard/latest").text.partition("<h1>Latest")[0]
+        large_server.open_gate("go")
+        assert waiting.result() in running
+    wait_until(lambda: shown() == [False, False, False], "the request to have ended")

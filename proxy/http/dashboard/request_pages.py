@@ -17,6 +17,7 @@ from proxy.ledger.requests import RequestDetails, RequestFilter
 from proxy.service.state import AppState
 
 PAGE_ROWS = 50
+LATEST_ROWS = 20
 
 
 @get("/dashboard/requests", include_in_schema=False)
@@ -72,14 +73,18 @@ async def requests(
 
 @get("/dashboard/latest", include_in_schema=False)
 async def latest(app: AppState, caller: Caller) -> Response[str]:
-    """Show the latest requests. The page loads itself again."""
+    """Show the requests under way and the latest ones. The page loads itself again."""
     await flush(app)
+    running, how_many = app.under_way.oldest(LATEST_ROWS, key_id=caller.key_id)
     wanted = RequestFilter(key_id=caller.key_id)
     return page(
         "latest.html",
         {
             **common(app, caller, "latest"),
-            "rows": await ledger_requests.list_requests(app.database, wanted, limit=20),
+            "rows": await ledger_requests.list_requests(app.database, wanted, limit=LATEST_ROWS),
+            "running": running,
+            "hidden": how_many - len(running),
+            "workers": app.settings.server.workers,
             "names": await key_names(app, caller),
             "refresh_s": 3,
         },
