@@ -6,7 +6,12 @@ from proxy.cascade.detection import prompt_hash
 from tests.support.cascade import MATH, goals_and
 
 SYSTEM = "Answer like a pirate."
-KINDS = {f"system={prompt_hash(SYSTEM)[:12]}": "open", "model=sums": "choice", "model=cope": "code"}
+KINDS = {
+    f"system={prompt_hash(SYSTEM)[:12]}": "open",
+    "model=sums": "choice",
+    "model=cope": "code",
+    "key=reviewers": "code",
+}
 
 
 @pytest.fixture
@@ -35,6 +40,16 @@ def test_order_of_fixed_kinds(proxy, model, system, headers, kind):
         answer = client.chat.completions.create(
             model=model, messages=[*messages, {"role": "user", "content": MATH}], extra_headers=headers
         )
+    assert answer.model_extra["cope"]["task"] == kind
+
+
+@pytest.mark.parametrize(("name", "model", "kind"), [("reviewers", "plain", "code"), ("others", "plain", "math"),
+                                                     ("reviewers", "sums", "choice")])  # fmt: skip
+def test_key_fixes_the_kind(proxy, name, model, kind):
+    """A key has a kind by its name, unless its model has one."""
+    key = proxy.cli("keys", "create", name, check=True).stdout.strip()
+    with proxy.client(key) as client:
+        answer = client.chat.completions.create(model=model, messages=[{"role": "user", "content": MATH}])
     assert answer.model_extra["cope"]["task"] == kind
 
 
