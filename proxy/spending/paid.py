@@ -17,7 +17,7 @@ from proxy.ids import new_id, now
 from proxy.pricing.prices import Price, Usage, cost, output_that_fits, worst_case
 from proxy.records import CallRecord, Role, Stage
 from proxy.spending.budget import Budget
-from proxy.tracing.trace import NO_HEADERS, Trace, begin_call
+from proxy.tracing.trace import Trace, begin_call
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class PaidCall:
     finish_reason: str | None = None
     refused: bool = False  # the upstream answered with an error and bills nothing
     headers: dict[str, str] = field(default_factory=dict)  # of its response, for the client
-    trace_headers: Mapping[str, str] = NO_HEADERS  # of its request
+    trace_headers: Mapping[str, str] = field(default_factory=dict)  # of its request
 
     @property
     def known_usage(self) -> Usage | None:
