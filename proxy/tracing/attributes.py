@@ -97,8 +97,8 @@ def named(facts: Facts, version: Semconv) -> dict[str, Value]:
 
 
 def short(text: str) -> str:
-    """Return the beginning of a text that is no content."""
-    return text[:MOST_CHARACTERS]
+    """Return the beginning of a text that is no content, in complete characters."""
+    return storable_text(text[:MOST_CHARACTERS])
 
 
 def _valid(value: Value | None) -> Value | None:

@@ -46,12 +46,13 @@ from proxy.tracing.trace import EndedRequest, Headers
 _SERVICE: Final = "cope-proxy"
 
 
-class _Ids(RandomIdGenerator):
+class SpanIds(RandomIdGenerator):
     """Random ids, except for the next span if its id is given. Only the event loop's thread makes spans."""
 
     next_span: int | None = None
 
     def generate_span_id(self) -> int:
+        """Return the given id once, and random ones otherwise."""
         given, self.next_span = self.next_span, None
         return given or super().generate_span_id()
 
@@ -60,7 +61,7 @@ class OtelTracer:
     """See `proxy.tracing.trace.Tracer`."""
 
     def __init__(
-        self, provider: TracerProvider, ids: _Ids, semconv: Semconv, servers: Mapping[str, ModelServer]
+        self, provider: TracerProvider, ids: SpanIds, semconv: Semconv, servers: Mapping[str, ModelServer]
     ) -> None:
         self._provider = provider
         self._tracer = provider.get_tracer(_SERVICE, __version__)
@@ -170,7 +171,7 @@ def open_tracer(semconv: Semconv, servers: Mapping[str, ModelServer]) -> OtelTra
         ConfigError: OpenTelemetry refuses one of its variables.
     """
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # see `proxy.tracing.delivery`
-    ids = _Ids()
+    ids = SpanIds()
     try:
         provider = TracerProvider(resource=_resource(), id_generator=ids, shutdown_on_exit=False)
         provider.add_span_processor(BatchSpanProcessor(ReportingExporter()))
