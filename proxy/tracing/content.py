@@ -13,6 +13,7 @@ from proxy.records import storable_text
 MOST_CHARACTERS = 8192
 """The longest prompt, and the longest answer. Of a conversation the last messages stay."""
 _MOST_MESSAGES = 64
+_MOST_PARTS = 256
 _LARGEST_DECODED = 64 * 2**10
 """Longer stored answers are shown as they are stored."""
 _CUT = "..."
@@ -65,7 +66,7 @@ def _text(item: object, most: int) -> str | None:
     if not isinstance(item, list):
         return None
     found = ""
-    for part in item:
+    for part in item[:_MOST_PARTS]:
         if len(found) > most:
             break
         text = part if isinstance(part, str) else part.get("text") if isinstance(part, Mapping) else None

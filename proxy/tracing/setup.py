@@ -17,6 +17,7 @@ CLOSE_S = 5.0
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 _PROTOCOL = "http/protobuf"
+_EXPORTER = "OTEL_TRACES_EXPORTER"
 
 
 def require_tracing() -> None:
@@ -42,6 +43,8 @@ def require_tracing() -> None:
         for name in _PROTOCOLS
         if (protocol := os.environ.get(name)) and protocol != _PROTOCOL
     ]
+    if (exporter := os.environ.get(_EXPORTER, "otlp")) not in ("otlp", "none", ""):
+        problems.append(f"{_EXPORTER}: {exporter[:20]!r} is not supported; use otlp, or none for no traces")
     if problems:
         raise ConfigError(problems)
 
@@ -53,14 +56,14 @@ async def tracing(
     """Yield the tracer of this process, or None if tracing is off. On exit, the last spans get `CLOSE_S`.
 
     Args:
-        enabled: whether to trace. `OTEL_SDK_DISABLED=true` goes before it.
+        enabled: whether to trace. `OTEL_SDK_DISABLED=true` and `OTEL_TRACES_EXPORTER=none` go before it.
         semconv: the version of the attributes' names.
         servers: the servers of the large models, by the names of the models.
 
     Raises:
         ConfigError: traces cannot be exported from here.
     """
-    if not enabled or os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+    if not enabled or _is_disabled():
         yield None
         return
     require_tracing()
@@ -82,6 +85,11 @@ async def tracing(
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_S):
                 await closed.wait()
+
+
+def _is_disabled() -> bool:
+    disabled = os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+    return disabled or os.environ.get(_EXPORTER) == "none"
 
 
 def _is_installed() -> bool:

@@ -12,6 +12,8 @@ from proxy.tracing.content import input_messages, output_messages, shortened
 from proxy.tracing.trace import Content, EndedRequest
 
 WORKFLOW = "cope"
+OPENING: Facts = {Fact.OPERATION: "invoke_workflow", Fact.WORKFLOW: WORKFLOW, Fact.HTTP_METHOD: "POST"}
+"""The facts of a request that its sampler knows."""
 OPERATIONS: Mapping[str, str] = {
     "/chat/completions": "chat",
     "/responses": "chat",
@@ -67,21 +69,11 @@ class Period:
         return start, max(start, min(start + call.latency_ms * _NANOS_PER_MS, self.end))
 
 
-def opening_facts(*, path: str | None = None) -> dict[Fact, Value | None]:
-    """Return what is known of a request when it arrives, for the sampler."""
-    route = None if path is None else f"/v1{path}"
-    return {
-        Fact.OPERATION: "invoke_workflow",
-        Fact.WORKFLOW: WORKFLOW,
-        Fact.HTTP_METHOD: "POST",
-        Fact.HTTP_ROUTE: route,
-    }
-
-
 def request_facts(ended: EndedRequest) -> Facts:
-    """Return the facts of the request's own span."""
+    """Return the facts of the request's own span, beside those of its opening."""
     record = ended.record
-    facts = opening_facts(path=ended.path) | {
+    facts: dict[Fact, Value | None] = {
+        Fact.HTTP_ROUTE: f"/v1{ended.path}",
         Fact.HTTP_STATUS: record.status,
         Fact.REQUEST_ID: record.id,
         Fact.KEY_ID: record.key_id,
@@ -171,7 +163,7 @@ def _call_facts(call: CallRecord, operation: str, server: ModelServer | None) ->
     usage = call.usage
     return {
         Fact.OPERATION: operation,
-        Fact.PROVIDER: "vllm" if server is None else server.provider,
+        Fact.PROVIDER: "vllm" if call.tier == "small" else "openai" if server is None else server.provider,
         Fact.SERVER_ADDRESS: None if server is None else server.address,
         Fact.SERVER_PORT: None if server is None else server.port,
         Fact.REQUEST_MODEL: short(call.model),

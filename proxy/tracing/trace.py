@@ -1,4 +1,4 @@
-"""What the rest of the proxy knows of tracing. Nothing here needs the packages of the extra `otel`."""
+"""The part of tracing that the other rooms use. It needs no package of the extra `otel`."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

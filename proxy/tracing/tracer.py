@@ -28,17 +28,16 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from proxy import __version__
 from proxy.errors import ConfigError
-from proxy.ids import new_id
 from proxy.tracing.attributes import Semconv, named
 from proxy.tracing.delivery import ReportingExporter
 from proxy.tracing.spans import (
+    OPENING,
     WORKFLOW,
     ModelServer,
     Period,
     Span,
     call_spans,
     failure,
-    opening_facts,
     request_facts,
 )
 from proxy.tracing.trace import EndedRequest, Headers
@@ -68,6 +67,7 @@ class OtelTracer:
         self._propagator = TraceContextTextMapPropagator()
         self._ids = ids
         self._semconv = semconv
+        self._opening = named(OPENING, semconv)
         self._servers = servers
 
     def begin(self, headers: Headers = ()) -> "OtelTrace":
@@ -77,7 +77,7 @@ class OtelTracer:
             f"invoke_workflow {WORKFLOW}",
             context=self._context(headers),
             kind=SpanKind.SERVER,
-            attributes=named(opening_facts(), self._semconv),
+            attributes=self._opening,
             start_time=now,
         )
         return OtelTrace(self, root, now)
@@ -183,9 +183,6 @@ def open_tracer(semconv: Semconv, servers: Mapping[str, ModelServer]) -> OtelTra
 
 def _resource() -> Resource:
     """Return the description of this process. `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` go before it."""
-    given = Resource.create()
-    own = {"service.name": _SERVICE, "service.version": __version__, "service.instance.id": new_id("proc")}
-    kept = (
-        {"service.name"} if str(given.attributes.get("service.name")).startswith("unknown_service") else set()
-    )
-    return given.merge(Resource({k: v for k, v in own.items() if k in kept or k not in given.attributes}))
+    given = Resource.create({"service.version": __version__})
+    named_by_user = not str(given.attributes.get("service.name")).startswith("unknown_service")
+    return given if named_by_user else given.merge(Resource({"service.name": _SERVICE}))

@@ -387,6 +387,20 @@ def test_two_workers(traced, receiver, large_server):
     assert [len(receiver.below(root)) for root in roots] == [1] * 12
 
 
+def test_an_audit_is_traced(traced, receiver, small_server, large_server):
+    """As a request of its own, with its cost."""
+    small_server.script(GOAL, {"reply": {"content": "\\boxed{42}"}})
+    large_server.script(ANSWER)
+    proxy = traced(audit={"share": 1.0})
+    response = post(proxy)
+    audit = wait_until(
+        lambda: [root for root in receiver.roots() if root.attributes["cope.mode"] == "audit"], "the audit"
+    )[0]
+    assert audit.attributes["cope.cost_nano_usd"] > 0
+    assert audit.trace_id != trace_of(receiver, response).trace_id
+    assert [span.name for span in receiver.below(audit)] == ["chat big-model"]
+
+
 def test_the_last_spans_are_sent_before_the_end(traced, receiver, large_server):
     """A proxy that is stopped sends what it has."""
     large_server.script(ANSWER)
@@ -465,6 +479,7 @@ def test_a_hanging_collector_does_not_hold_up_the_end(traced, receiver, large_se
             "OTEL_EXPORTER_OTLP_ENDPOINT: it is not a URL",
         ),
         ({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc' is not supported"),
+        ({"OTEL_TRACES_EXPORTER": "console"}, "OTEL_TRACES_EXPORTER: 'console' is not supported"),
         ({"OTEL_BSP_MAX_QUEUE_SIZE": "0"}, "tracing: OpenTelemetry refuses"),
     ],
 )
