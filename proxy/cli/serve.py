@@ -25,7 +25,7 @@ from proxy.errors import ConfigError
 from proxy.http.protocol import BoundedHttpProtocol
 from proxy.metrics import shared_by_workers
 from proxy.service.state import upstream_apis
-from proxy.tracing.setup import require_tracing
+from proxy.tracing.setup import check_tracing
 from proxy.vllm import launch
 
 DRAIN_S = 30
@@ -48,7 +48,8 @@ def serve(config: str | None, host: str | None, port: int | None, workers: int |
     _require_key(settings)
     check_spool(settings)
     if settings.tracing.enabled:
-        require_tracing()
+        for warning in check_tracing():
+            click.echo(warning, err=True)
     for kind in overridden_kinds(settings):
         click.echo(
             f"[cascade.thresholds.{kind}] replaces [{kind}] of {settings.cascade.calibration}", err=True

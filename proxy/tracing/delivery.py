@@ -57,7 +57,7 @@ class ReportingExporter(SpanExporter):
         if time.monotonic() < self._quiet_until:
             return
         self._quiet_until = time.monotonic() + LOG_EVERY_S
-        reason = "gives no answer in time" if self._status is None else f"answers {self._status}"
+        reason = "does not answer" if self._status is None else f"answers {self._status}"
         log.warning("traces: the collector %s; spans lost so far: %d", reason, self._lost)
 
     def _report_success(self) -> None:

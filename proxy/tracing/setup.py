@@ -49,6 +49,20 @@ def require_tracing() -> None:
         raise ConfigError(problems)
 
 
+def check_tracing() -> list[str]:
+    """Check that traces can be exported from here, and return warnings about the OTEL_ variables.
+
+    Raises:
+        ConfigError: they cannot; see `require_tracing`.
+    """
+    require_tracing()
+    if _is_disabled():
+        return []
+    from proxy.tracing.tracer import warnings_about_variables  # noqa: PLC0415 - needs the packages of the extra
+
+    return warnings_about_variables()
+
+
 @asynccontextmanager
 async def tracing(
     *, enabled: bool, semconv: Semconv, servers: Mapping[str, ModelServer]

@@ -6,11 +6,13 @@ a server can be told the id before the span exists.
 """
 
 import logging
+import re
 import time
 from collections.abc import Mapping
 from typing import Final
 
 from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -43,6 +45,8 @@ from proxy.tracing.spans import (
 from proxy.tracing.trace import EndedRequest, Headers
 
 _SERVICE: Final = "cope-proxy"
+_VALUE = re.compile(r"%[-+ #0-9.]*[a-z]")
+"""The place of a value in a message."""
 
 
 class SpanIds(RandomIdGenerator):
@@ -176,9 +180,41 @@ def open_tracer(semconv: Semconv, servers: Mapping[str, ModelServer]) -> OtelTra
         provider = TracerProvider(resource=_resource(), id_generator=ids, shutdown_on_exit=False)
         provider.add_span_processor(BatchSpanProcessor(ReportingExporter()))
     except (ValueError, OSError, RuntimeError) as e:
-        problem = f"tracing: OpenTelemetry refuses one of the OTEL_ variables ({type(e).__name__})"
-        raise ConfigError([problem]) from e
+        raise ConfigError([f"tracing: OpenTelemetry refuses one of the OTEL_ variables ({e})"]) from e
     return OtelTracer(provider, ids, semconv, servers)
+
+
+def warnings_about_variables() -> list[str]:
+    """Start a tracer and close it. Return OpenTelemetry's warnings about its variables, without their values.
+
+    Raises:
+        ConfigError: OpenTelemetry refuses one of its variables.
+    """
+    found = _Warnings()
+    logger = logging.getLogger("opentelemetry")
+    logger.propagate = False
+    logger.addHandler(found)
+    try:
+        logger.setLevel(logging.WARNING)
+        TracerProvider(resource=_resource(), shutdown_on_exit=False)
+        OTLPSpanExporter()
+    finally:
+        logger.removeHandler(found)
+        logger.propagate = True
+    open_tracer("2026-11", {}).close()
+    return found.texts
+
+
+class _Warnings(logging.Handler):
+    """Keeps the texts of warnings. A value may be a key, so it becomes an ellipsis."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the text of one warning."""
+        self.texts.append(f"tracing: OpenTelemetry warns: {_VALUE.sub('...', str(record.msg))}")
 
 
 def _resource() -> Resource:

@@ -3,6 +3,7 @@
 import gzip
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -66,11 +67,12 @@ class OtlpReceiver:
                         raw = gzip.decompress(raw)
                     receiver.spans += spans_of(ExportTraceServiceRequest.FromString(raw))
                 answer = ExportTraceServiceResponse().SerializeToString()
-                self.send_response(receiver.status)
-                self.send_header("content-type", "application/x-protobuf")
-                self.send_header("content-length", str(len(answer)))
-                self.end_headers()
-                self.wfile.write(answer)
+                with suppress(OSError):  # the proxy has given up
+                    self.send_response(receiver.status)
+                    self.send_header("content-type", "application/x-protobuf")
+                    self.send_header("content-length", str(len(answer)))
+                    self.end_headers()
+                    self.wfile.write(answer)
 
             def log_message(self, *_: Any) -> None:
                 pass
