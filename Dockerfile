@@ -16,7 +16,7 @@ WORKDIR /data
 COPY requirements/dev.txt /tmp/dev.txt
 COPY --from=wheel /dist /dist
 RUN python -m venv /opt/cope \
- && /opt/cope/bin/pip install --no-cache-dir --constraint /tmp/dev.txt "$(ls /dist/*.whl)[postgres]"
+ && /opt/cope/bin/pip install --no-cache-dir --constraint /tmp/dev.txt "$(ls /dist/*.whl)[postgres,otel]"
 ENV PATH=/opt/cope/bin:$PATH COPE__SERVER__HOST=0.0.0.0
 USER cope
 VOLUME /data
@@ -43,7 +43,7 @@ WORKDIR /data
 COPY requirements/dev.txt /tmp/dev.txt
 COPY --from=wheel /dist /dist
 RUN python3 -m venv /opt/cope \
- && /opt/cope/bin/pip install --no-cache-dir --constraint /tmp/dev.txt "$(ls /dist/*.whl)[postgres]"
+ && /opt/cope/bin/pip install --no-cache-dir --constraint /tmp/dev.txt "$(ls /dist/*.whl)[postgres,otel]"
 ENV PATH=/opt/cope/bin:$PATH COPE__SERVER__HOST=0.0.0.0 COPE__SMALL__VLLM__PYTHON=/usr/bin/python3
 USER cope
 VOLUME /data

@@ -160,6 +160,7 @@ async def _ask_large(state: AppState, job: AuditJob, asked: Json) -> _LargeAnswe
         size=len(msgspec.json.encode(body)),
         controls=Controls(mode="large"),
         audits=job.task.kind,
+        trace=None if state.tracer is None else state.tracer.begin(),
     )
     reply = BufferedReply()
     await answer(state, request, reply)

@@ -15,6 +15,7 @@ from proxy.backends.proxies import proxy_for
 from proxy.config.schema import Small
 from proxy.errors import SmallRefusedError, SmallUnavailableError
 from proxy.formats.sse import DONE, MAX_EVENT_BYTES, Accumulator, events
+from proxy.tracing.trace import NO_HEADERS
 from proxy.vllm.launch import served_name
 
 _BOM = b"\xef\xbb\xbf"
@@ -108,7 +109,9 @@ class SmallPool:
         except (aiohttp.ClientError, OSError):
             server.healthy = False
 
-    async def stream(self, body: Mapping[str, Any], into: Accumulator) -> None:
+    async def stream(
+        self, body: Mapping[str, Any], into: Accumulator, trace_headers: Mapping[str, str] = NO_HEADERS
+    ) -> None:
         """Generate one answer into an accumulator. Cancelling closes the connection, which aborts it in vLLM.
 
         Raises:
@@ -123,7 +126,10 @@ class SmallPool:
         server.in_flight += 1
         started = time.monotonic()
         try:
-            async with asyncio.timeout(self._timeout_s), await self._post(server, payload) as response:
+            async with (
+                asyncio.timeout(self._timeout_s),
+                await self._post(server, payload, trace_headers) as response,
+            ):
                 if response.status >= 300:
                     await self._refuse(response)
                 async for data in _payloads(response.content):
@@ -170,22 +176,25 @@ class SmallPool:
         except (ValueError, TypeError, OverflowError, RecursionError) as e:
             raise SmallRefusedError(f"the request cannot be written as JSON ({type(e).__name__})") from e
 
-    async def _post(self, server: Server, payload: bytes) -> aiohttp.ClientResponse:
+    async def _post(
+        self, server: Server, payload: bytes, trace_headers: Mapping[str, str]
+    ) -> aiohttp.ClientResponse:
         """Send a request, and send it again if the server closed the connection before its first byte.
 
         A server may close an idle connection at the moment it is used again. This is no sign of a problem.
         A redirect is not followed: it could take the key and the prompt to another machine.
         """
         url = f"{server.url}/chat/completions"
+        headers = {**self._headers, **trace_headers}
         try:
             return await self._session.post(
-                url, data=payload, headers=self._headers, proxy=server.proxy, allow_redirects=False
+                url, data=payload, headers=headers, proxy=server.proxy, allow_redirects=False
             )
         except aiohttp.ClientConnectorError:
             raise
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
             return await self._session.post(
-                url, data=payload, headers=self._headers, proxy=server.proxy, allow_redirects=False
+                url, data=payload, headers=headers, proxy=server.proxy, allow_redirects=False
             )
 
     async def _refuse(self, response: aiohttp.ClientResponse) -> None:

@@ -24,6 +24,7 @@ from proxy.backends.proxies import proxy_for
 from proxy.backends.retry import RetryPolicy
 from proxy.backends.session import Delivery
 from proxy.errors import ApiError, upstream_broken, upstream_unavailable
+from proxy.tracing.trace import NO_HEADERS
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,14 @@ class Upstream:
 
     @asynccontextmanager
     async def post(
-        self, path: str, body: Mapping[str, Any], deadline: float, delivery: Delivery, *, streamed: bool
+        self,
+        path: str,
+        body: Mapping[str, Any],
+        deadline: float,
+        delivery: Delivery,
+        *,
+        streamed: bool,
+        trace_headers: Mapping[str, str] = NO_HEADERS,
     ) -> AsyncIterator[UpstreamResponse]:
         """Send a request and yield its successful response. Retry while nothing was generated.
 
@@ -61,6 +69,7 @@ class Upstream:
             deadline: the end of the client's request (`time.monotonic`). No pause before a retry exceeds it.
             streamed: whether the caller reads events. An answer in the other form is converted.
             delivery: is told at any time whether the request is out.
+            trace_headers: headers about the request's trace.
 
         Raises:
             ApiError: the upstream's own error, or 502, 503 or 504 if it is unavailable.
@@ -80,7 +89,7 @@ class Upstream:
                         delivery,
                         url,
                         data=self._api.encode(path, sent),
-                        headers=self._api.headers(),
+                        headers={**self._api.headers(), **trace_headers},
                         timeout=self._timeout,
                         proxy=self._proxy,
                     )

@@ -25,6 +25,7 @@ from proxy.errors import ConfigError
 from proxy.http.protocol import BoundedHttpProtocol
 from proxy.metrics import shared_by_workers
 from proxy.service.state import upstream_apis
+from proxy.tracing.setup import check_tracing
 from proxy.vllm import launch
 
 DRAIN_S = 30
@@ -46,6 +47,9 @@ def serve(config: str | None, host: str | None, port: int | None, workers: int |
     upstream_apis(settings)
     _require_key(settings)
     check_spool(settings)
+    if settings.tracing.enabled:
+        for warning in check_tracing():
+            click.echo(warning, err=True)
     for kind in overridden_kinds(settings):
         click.echo(
             f"[cascade.thresholds.{kind}] replaces [{kind}] of {settings.cascade.calibration}", err=True

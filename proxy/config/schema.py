@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 
 from proxy.cascade.types import Plans, TaskKind
 from proxy.records import Window
+from proxy.tracing.attributes import Semconv
 
 BUNDLED_MODEL = "bundled"
 
@@ -325,6 +326,18 @@ class Ledger(Section, frozen=True, kw_only=True):
     """Reaction when the database is unavailable and the folder is full: refuse requests or continue without records."""
 
 
+class Tracing(Section, frozen=True, kw_only=True):
+    """Spans of requests for OpenTelemetry, sent by OTLP over HTTP.
+
+    The standard `OTEL_` variables set the collector, the sampling and the name of the service. See docs/tracing.md.
+    """
+
+    enabled: bool = False
+    """Trace requests. It needs `pip install 'cope-proxy[otel]'`."""
+    semconv: Semconv = "2026-11"
+    """Version of the GenAI conventions, which names the attributes: the state of November 2026, or release 1.37."""
+
+
 class Settings(Section, frozen=True, kw_only=True, dict=True):
     """All settings."""
 
@@ -339,6 +352,7 @@ class Settings(Section, frozen=True, kw_only=True, dict=True):
     audit: Audit = Audit()
     budgets: Budgets = Budgets()
     ledger: Ledger = Ledger()
+    tracing: Tracing = Tracing()
 
     @cached_property
     def large_models(self) -> dict[str, LargeModel]:

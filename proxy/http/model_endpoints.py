@@ -99,6 +99,7 @@ async def _read(
     body: HeldBody,
 ) -> ModelRequest:
     headers = scope["headers"]
+    trace = None if app.tracer is None else app.tracer.begin(headers)
     controls = read_controls(headers, app.settings.cascade.max_samples)
     raw = await read_body(receive, headers, app.settings.server.max_body_bytes, body)
     return ModelRequest(
@@ -109,6 +110,7 @@ async def _read(
         body=decode(raw, format_, default_name(app.settings)),
         size=len(raw),
         controls=controls,
+        trace=trace,
     )
 
 

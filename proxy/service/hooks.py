@@ -12,6 +12,7 @@ from proxy.ledger.writer import Writer
 from proxy.service.audit_queue import AuditQueue
 from proxy.service.finished import Finished, plan_records, record_with_content
 from proxy.service.guideline_value import GuidelineRecords, learn
+from proxy.service.traces import end_trace
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,11 @@ def default_hooks(
     def count_in_metrics(finished: Finished) -> None:
         metrics.count_request(finished.record, finished.calls)
 
-    return record_in_ledger, learn_guideline_value, queue_audit, count_in_metrics
+    def emit_spans(finished: Finished) -> None:
+        end_trace(finished, with_content=settings.ledger.store_content)
+
+    hooks = record_in_ledger, learn_guideline_value, queue_audit, count_in_metrics
+    return (*hooks, emit_spans) if settings.tracing.enabled else hooks
 
 
 def run_hooks(hooks: Iterable[Hook], finished: Finished) -> None:

@@ -46,4 +46,5 @@ def spending_of(state: AppState, request_log: RequestLog, budget: RequestBudget)
         key_id=request_log.request.key_id,
         deadline=request_log.clock + state.settings.server.request_timeout_s,
         calls=request_log.calls,
+        trace=request_log.request.trace,
     )

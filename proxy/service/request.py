@@ -10,6 +10,7 @@ from proxy.config.controls import Controls
 from proxy.formats.base import Format
 from proxy.ledger.keys import ApiKey
 from proxy.records import storable_text
+from proxy.tracing.trace import Trace
 
 MAX_TAGS = 16
 """OpenAI's limit."""
@@ -33,6 +34,8 @@ class ModelRequest:
     controls: Controls
     audits: TaskKind | None = None
     """For an audit, which the proxy sends itself: the task kind of the audited request."""
+    trace: Trace | None = None
+    """None if tracing is off."""
 
     @property
     def key_id(self) -> str | None:

@@ -18,6 +18,7 @@ from proxy.pricing.prices import Usage, cost
 from proxy.records import CallRecord
 from proxy.service.request_log import RequestLog
 from proxy.service.state import AppState
+from proxy.tracing.trace import begin_call
 
 _OPENAI_REASONS = {
     **dict.fromkeys(("eos", "eos_token", "stop_sequence", "end_turn", "tool_calls", "function_call"), "stop"),
@@ -38,11 +39,12 @@ class RecordedSmall:
     async def generate(self, request: SmallRequest) -> Sample:
         """Generate one answer; see `proxy.cascade.protocols.SmallTier`."""
         generated = Accumulator()
-        started_at, clock = now(), time.monotonic()
+        id_, started_at, clock = new_id("call"), now(), time.monotonic()
+        trace_headers = begin_call(self._request_log.request.trace, id_)
         finish_reason: str | None = "error"
         error: str | None = None
         try:
-            await self._state.small.stream(request.body, generated)
+            await self._state.small.stream(request.body, generated, trace_headers)
             finish_reason = generated.finish_reason
         except asyncio.CancelledError:
             finish_reason = "cancelled"
@@ -55,7 +57,7 @@ class RecordedSmall:
             price = self._state.small_price
             self._request_log.calls.append(
                 CallRecord(
-                    id=new_id("call"),
+                    id=id_,
                     request_id=self._request_log.request.id,
                     key_id=self._request_log.request.key_id,
                     started_at=started_at,

@@ -30,7 +30,9 @@ from proxy.sandbox import Sandbox, SandboxError, open_sandbox
 from proxy.service.audit_queue import AuditQueue
 from proxy.service.guideline_value import GuidelineRecords
 from proxy.service.hooks import Hook, default_hooks
+from proxy.service.traces import open_tracer
 from proxy.service.under_way import RequestsUnderWay
+from proxy.tracing.trace import Tracer
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +61,8 @@ class AppState:
     under_way: RequestsUnderWay = field(default_factory=RequestsUnderWay)
     opened: set[tuple[str | None, str | None, int | None]] = field(default_factory=set)
     """Sessions with their owners and limits that are already in the database."""
+    tracer: Tracer | None = None
+    """None if tracing is off."""
 
 
 def upstream_apis(settings: Settings) -> dict[str, Api]:
@@ -117,7 +121,10 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
     journal = start_journal(settings)
     writer = Writer(database, journal, zone, drop_when_full=settings.ledger.on_outage == "continue")
     try:
-        async with open_session(settings.large.connect_timeout_s) as session:
+        async with (
+            open_tracer(settings) as tracer,
+            open_session(settings.large.connect_timeout_s) as session,
+        ):
             pool = SmallPool.of(session, small)
             await pool.probe()
             guidelines, audits = GuidelineRecords(), AuditQueue(settings.audit.share)
@@ -136,6 +143,7 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
                 writer=writer,
                 zone=zone,
                 bodies=FairShare(settings.server.max_bodies_bytes),
+                tracer=tracer,
             )
             watch = asyncio.create_task(pool.watch())
             try:

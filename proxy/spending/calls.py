@@ -31,7 +31,12 @@ async def _post(
     }
     try:
         async with call.upstream.post(
-            call.format.path, sent, call.deadline, call.delivery, streamed=streamed
+            call.format.path,
+            sent,
+            call.deadline,
+            call.delivery,
+            streamed=streamed,
+            trace_headers=call.trace_headers,
         ) as response:
             call.headers = response.headers
             yield response

@@ -17,6 +17,7 @@ from proxy.ids import new_id, now
 from proxy.pricing.prices import Price, Usage, cost, output_that_fits, worst_case
 from proxy.records import CallRecord, Role, Stage
 from proxy.spending.budget import Budget
+from proxy.tracing.trace import Trace, begin_call
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ class Spending:
     """When the request times out (`time.monotonic`)."""
     calls: list[CallRecord] = field(default_factory=list)
     """The records of all calls that are settled."""
+    trace: Trace | None = None
 
 
 @dataclass(kw_only=True)
@@ -59,6 +61,7 @@ class PaidCall:
     finish_reason: str | None = None
     refused: bool = False  # the upstream answered with an error and bills nothing
     headers: dict[str, str] = field(default_factory=dict)  # of its response, for the client
+    trace_headers: Mapping[str, str] = field(default_factory=dict)  # of its request
 
     @property
     def known_usage(self) -> Usage | None:
@@ -96,6 +99,7 @@ async def paid(
         reserved=reserved,
         started_at=started_at,
         choices=limits.choices,
+        trace_headers=begin_call(spending.trace, id_),
     )
     problem: str | None = None
     try:
