@@ -1,0 +1,111 @@
+"""Each code block of the pages does what its page says: the test follows a page as a reader would.
+
+`tests/support/page_blocks.py` lists the titles that a block can have.
+"""
+
+from contextlib import ExitStack
+
+import pytest
+
+from tests.support.config import SMALL_MODEL, UPSTREAM_KEY
+from tests.support.page_blocks import PAGES, blocks
+from tests.support.page_reader import ADMIN_KEY, SERVES, PageReader
+from tests.support.postgres import postgres_server
+from tests.support.processes import ROOT
+from tests.support.proxy_process import ProxyProcess
+from tests.support.standin_process import StandIn
+
+LANGUAGES = {"sh", "console", "python", "toml", "sql", "json", "http", "yaml", "text", "ini", "nginx"}
+GENERATED = {"docs/commands.md"}  # the help of each command, which a test of its own compares
+# The page, the title and the first line of each block that is not run.
+NOT_RUN = set()
+KNOWN = {"match": {"contains": "12 * 7"}, "reply": {"content": "\\boxed{84}"}}
+UNKNOWN = {"reply": {"content": "Perhaps.", "logprob": -3.0}}
+USAGE = {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100}
+LARGE = {"model": "gpt-4o-mini", "models": ["gpt-4o"]}
+
+
+def followed():
+    """Yield the pages with code, as parameters."""
+    for page in PAGES:
+        name = page.relative_to(ROOT).as_posix()
+        found = [block for block in blocks(page) if block.runs]
+        if found and name not in GENERATED:
+            marks = [pytest.mark.postgres] if any(block.on_postgres for block in found) else []
+            yield pytest.param(page, id=page.name, marks=marks)
+
+
+@pytest.fixture(scope="module")
+def tiers():
+    """A small model, and an upstream with two models of known prices."""
+    with (
+        StandIn([SMALL_MODEL], max_model_len=4096) as small,
+        StandIn(["gpt-4o-mini", "gpt-4o"], require_key=UPSTREAM_KEY) as large,
+    ):
+        yield small, large
+
+
+@pytest.fixture
+def postgres_url():
+    """A function that starts a PostgreSQL server, and returns the URL of its database."""
+    with ExitStack() as stack:
+        urls = []
+
+        def url():
+            if not urls:
+                urls.append(stack.enter_context(postgres_server()))
+            return urls[0]
+
+        yield url
+
+
+@pytest.fixture
+def reader(tiers, postgres_url, tmp_path):
+    """A function that returns the reader of a page. The proxy runs, unless the page starts it."""
+    small, large = tiers
+    small.script(KNOWN, UNKNOWN)
+    large.script(KNOWN, {"reply": {"content": "The sea is wide.", "usage": USAGE}})
+    with ExitStack() as stack:
+
+        def read(page):
+            proxy = ProxyProcess(
+                tmp_path, small.base_url, large.base_url, large=LARGE, prices=None, env={"COPE_ADMIN_KEY": ADMIN_KEY}
+            )
+            reader = PageReader(proxy, large, postgres_url)
+            stack.callback(reader.close)
+            if not any(SERVES.search(block.text) for block in blocks(page) if block.runs):
+                stack.enter_context(proxy)
+                for text in ("What is 12 * 7?", "Describe the sea."):
+                    proxy.client().chat.completions.create(
+                        model="cope",
+                        messages=[{"role": "user", "content": text}],
+                        user="alice",
+                        metadata={"team": "search"},
+                        extra_headers={"X-COPE-Session": "chat-42", "X-COPE-Session-Budget-USD": "1"},
+                    )
+            return reader
+
+        yield read
+
+
+@pytest.mark.parametrize("page", list(followed()))
+def test_page_code(page, reader):
+    """Every block of the page runs, and shows the form of the real output."""
+    follower = reader(page)
+    for block in blocks(page):
+        if block.runs:
+            follower.follow(block)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_blocks_have_a_language(page):
+    """Every fence is closed and names a language that a test can check."""
+    found = list(blocks(page))
+    assert page.read_text(encoding="utf-8").count("```") == 2 * len(found)
+    assert [f"{block}: {block.language!r}" for block in found if block.language not in LANGUAGES] == []
+
+
+def test_unrun_blocks():
+    """The blocks that no test runs are exactly the known ones."""
+    unrun = [block for page in PAGES for block in blocks(page) if not block.runs]
+    assert {(block.page, block.title, block.text.splitlines()[0]) for block in unrun} == NOT_RUN
