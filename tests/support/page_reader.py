@@ -26,6 +26,7 @@ from tests.support.standin_process import StandIn
 from tests.support.wait import wait_until
 
 ADMIN_KEY = "admin-secret"
+BLOCK_S = 300  # far above the time of the longest block
 STOPPED = "Stop the proxy first"
 SERVES = re.compile(r"^(?:\w+=\S+ )*cope-proxy serve", re.MULTILINE)
 # `serve` goes on in the background, as in a second terminal, and the next command waits until it answers.
@@ -142,7 +143,7 @@ class PageReader:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=START_S,
+            timeout=BLOCK_S,
             check=False,
         )
         assert done.returncode == 0, f"{block} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
