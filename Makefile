@@ -47,7 +47,7 @@ format: .venv/.ready ## Format the code
 	$(BIN)/ruff format && $(BIN)/ruff check --fix
 
 docs: .venv/.ready ## Write the generated pages, and build the site into site/
-	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/generate.py && $(BIN)/python docs/cascade_picture.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 docs-serve: .venv/.ready ## Show the site on 127.0.0.1:8000, and build it again after each change
