@@ -8,6 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from proxy.ledger.migrate import upgrade
 from tests.support.config import SMALL_MODEL, UPSTREAM_KEY
 from tests.support.page_blocks import PAGES, blocks
 from tests.support.page_reader import ADMIN_KEY, SERVES, PageReader
@@ -15,6 +16,7 @@ from tests.support.postgres import postgres_server
 from tests.support.processes import ROOT
 from tests.support.proxy_process import ProxyProcess
 from tests.support.standin_process import StandIn
+from tests.support.wait import wait_until
 
 LANGUAGES = {"sh", "console", "python", "toml", "sql", "json", "http", "yaml", "text", "ini", "nginx"}
 GENERATED = {"docs/commands.md"}  # the help of each command, which a test of its own compares
@@ -55,6 +57,7 @@ NOT_RUN = {
 KNOWN = {"match": {"contains": "12 * 7"}, "reply": {"content": "\\boxed{84}"}}
 UNKNOWN = {"reply": {"content": "Perhaps.", "logprob": -3.0}}
 USAGE = {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100}
+PATIENCE_S = 60
 LARGE = {"model": "gpt-4o-mini", "models": ["gpt-4o"]}
 
 
@@ -80,13 +83,14 @@ def tiers():
 
 @pytest.fixture
 def postgres_url():
-    """A function that starts a PostgreSQL server, and returns the URL of its database."""
+    """A function that starts a PostgreSQL server with an empty ledger, and returns the URL of its database."""
     with ExitStack() as stack:
         urls = []
 
         def url():
             if not urls:
                 urls.append(stack.enter_context(postgres_server()))
+                upgrade(urls[0])
             return urls[0]
 
         yield url
@@ -101,12 +105,20 @@ def reader(tiers, postgres_url, tmp_path):
     with ExitStack() as stack:
 
         def read(page):
+            code = [block.text for block in blocks(page) if block.runs]
+            audits = {"audit": {"share": 1.0}} if any("--audited" in text for text in code) else {}
             proxy = ProxyProcess(
-                tmp_path, small.base_url, large.base_url, large=LARGE, prices=None, env={"COPE_ADMIN_KEY": ADMIN_KEY}
+                tmp_path,
+                small.base_url,
+                large.base_url,
+                large=LARGE,
+                prices=None,
+                env={"COPE_ADMIN_KEY": ADMIN_KEY},
+                **audits,
             )
             reader = PageReader(proxy, large, postgres_url)
             stack.callback(reader.close)
-            if not any(SERVES.search(block.text) for block in blocks(page) if block.runs):
+            if not any(map(SERVES.search, code)):
                 stack.enter_context(proxy)
                 for text in ("What is 12 * 7?", "Describe the sea."):
                     proxy.client().chat.completions.create(
@@ -116,6 +128,8 @@ def reader(tiers, postgres_url, tmp_path):
                         metadata={"team": "search"},
                         extra_headers={"X-COPE-Session": "chat-42", "X-COPE-Session-Budget-USD": "1"},
                     )
+                if audits:
+                    wait_until(lambda: proxy.rows("SELECT id FROM audits"), "an audit", PATIENCE_S)
             return reader
 
         yield read
