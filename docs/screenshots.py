@@ -26,21 +26,26 @@ from tests.support.wait import wait_until  # noqa: E402
 SMALL, LARGE = "Qwen/Qwen2.5-1.5B-Instruct", "gpt-4o"
 WIDTH, PHONE = 1280, 390
 PAGES = {
-    "overview": ("?range=all", WIDTH, 1250),
+    "overview": ("?range=all", WIDTH, 1300),
     "phone": ("?range=all", PHONE, 800),
     "spend": ("/spend?by=task&range=all", WIDTH, 700),
     "requests": ("/requests", WIDTH, 800),
-    "budgets": ("/budgets", WIDTH, 420),
-    "quality": ("/quality", WIDTH, 700),
-    "health": ("/health", WIDTH, 700),
+    "budgets": ("/budgets", WIDTH, 360),
+    "quality": ("/quality", WIDTH, 360),
+    "health": ("/health", WIDTH, 560),
 }
 """The address of each page, and the width and height of its picture."""
-UNSURE_AT_FIRST = [
-    {"match": {"contains": "in one short sentence"}, "reply": {"content": "Multiply the two numbers."}},
-    {"match": {"contains": "17 * 23"}, "reply": {"contents": ["\\boxed{391}", "\\boxed{381}", "\\boxed{401}"]}},
-    {"reply": {"content": "\\boxed{84}"}},
+EASY = range(2, 10)
+KNOWN = [
+    {"match": {"contains": f"12 * {number}?"}, "reply": {"content": f"\\boxed{{{12 * number}}}"}}
+    for number in EASY
 ]
-GUIDELINE = {"match": {"contains": "tell another assistant"}, "reply": {"content": "Multiply by 20 and by 3, then add."}}
+GOAL = {"match": {"contains": "in one short sentence"}, "reply": {"content": "Multiply the two numbers."}}
+UNSURE = {"reply": {"contents": ["\\boxed{391}", "\\boxed{381}", "\\boxed{401}"]}}
+GUIDELINE = {
+    "match": {"contains": "tell another assistant"},
+    "reply": {"content": "Multiply by 20 and by 3, then add."},
+}
 ANSWER = {"reply": {"content": "\\boxed{391}", "usage": {"prompt_tokens": 60, "completion_tokens": 180}}}
 
 
@@ -57,8 +62,8 @@ def main() -> None:
         StandIn([SMALL], max_model_len=4096) as small,
         StandIn([LARGE], require_key=UPSTREAM_KEY) as large,
     ):
-        small.script(*UNSURE_AT_FIRST)
-        large.script(GUIDELINE, ANSWER)
+        small.script(GOAL, *KNOWN, UNSURE)
+        large.script(GUIDELINE, *KNOWN, ANSWER)
         proxy = ProxyProcess(
             Path(folder),
             small.base_url,
@@ -73,11 +78,11 @@ def main() -> None:
         upgrade(url)
         asyncio.run(write(url, 20_000))
         with proxy:
-            for number in range(2, 8):
+            for number in EASY:
                 ask(proxy, f"What is 12 * {number}?")
             story = ask(proxy, "What is 17 * 23?")
-            wait_until(lambda: len(proxy.rows("SELECT * FROM audits")) > 5, "the audits", 60)
-            take(proxy, {**PAGES, "request": (f"/requests/{story}", WIDTH, 1000)})
+            wait_until(lambda: len(proxy.rows("SELECT * FROM audits")) > len(EASY), "the audits", 60)
+            take(proxy, {**PAGES, "request": (f"/requests/{story}", WIDTH, 1500)})
 
 
 def take(proxy: ProxyProcess, pages: dict[str, tuple[str, int, int]]) -> None:

@@ -32,7 +32,9 @@ NOT_RUN = {
         ("docs/deployment.md", "pip install '.[postgres]'"),
         ("docs/quickstart.md", "pip install ."),
     ],
-    "Needs Docker": [("docs/deployment.md", "export OPENAI_API_KEY=sk-... COPE_ADMIN_KEY=... POSTGRES_PASSWORD=...")],
+    "Needs Docker": [
+        ("docs/deployment.md", "export OPENAI_API_KEY=sk-... COPE_ADMIN_KEY=... POSTGRES_PASSWORD=...")
+    ],
     "Needs systemd": [("docs/deployment.md", "# /etc/systemd/system/cope-proxy.service")],
     "Needs nginx": [("docs/deployment.md", "location / {")],
     "Needs LiteLLM": [("docs/migration.md", "import litellm")],  # tests/clients runs it

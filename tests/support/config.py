@@ -32,7 +32,8 @@ def toml(tables: Mapping[str, Any]) -> str:
     return "\n".join(
         [f"{name} = {_toml_value(value)}" for name, value in lists.items()]
         + [
-            f"[{name}]\n" + "".join(f"{json.dumps(key)} = {_toml_value(value)}\n" for key, value in table.items())
+            f"[{name}]\n"
+            + "".join(f"{json.dumps(key)} = {_toml_value(value)}\n" for key, value in table.items())
             for name, table in tables.items()
             if name not in lists
         ]

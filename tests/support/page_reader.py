@@ -12,7 +12,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-
 import yaml
 
 from proxy.config.loading import load
@@ -130,7 +129,9 @@ class PageReader:
             problems = json_differences(json.loads(text), json.loads(self._output))
             assert not problems, f"{block}: {problems}"
         elif block.language == "http":
-            shown, real = ({n.partition(":")[0].lower() for n in t.splitlines()} for t in (text, self._output))
+            shown, real = (
+                {n.partition(":")[0].lower() for n in t.splitlines()} for t in (text, self._output)
+            )
             assert shown <= real, f"{block}: {sorted(shown - real)} not in\n{self._output}"
         else:
             assert fits_text(text, self._output), f"{block}:\n{self._output}"

@@ -19,7 +19,17 @@ RELATIONS = {"stylesheet", "icon", "preload", "modulepreload", "preconnect", "ma
 def build(source: Path, site: Path) -> subprocess.CompletedProcess[str]:
     """Build the site from a checkout."""
     return subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--config-file", source / "mkdocs.yml", "--site-dir", site],
+        [
+            sys.executable,
+            "-m",
+            "mkdocs",
+            "build",
+            "--strict",
+            "--config-file",
+            source / "mkdocs.yml",
+            "--site-dir",
+            site,
+        ],
         env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
         capture_output=True,
         text=True,
@@ -81,5 +91,5 @@ def test_unlisted_page(tmp_path):
     (tmp_path / "docs" / "new.md").write_text("# New\n\n[Wrong](operations.md#nowhere)\n")
     done = build(tmp_path, tmp_path / "site")
     assert done.returncode == 1
-    assert "not included in the \"nav\" configuration:\n  - new.md" in done.stderr
+    assert 'not included in the "nav" configuration:\n  - new.md' in done.stderr
     assert "does not contain an anchor '#nowhere'" in done.stderr
