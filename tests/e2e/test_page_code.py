@@ -3,6 +3,7 @@
 `tests/support/page_blocks.py` lists the titles that a block can have.
 """
 
+import re
 from collections import defaultdict
 from contextlib import ExitStack
 
@@ -17,6 +18,8 @@ from tests.support.processes import ROOT
 from tests.support.proxy_process import ProxyProcess
 from tests.support.standin_process import StandIn
 from tests.support.wait import wait_until
+
+pytestmark = pytest.mark.slow  # each page runs many commands
 
 LANGUAGES = {"sh", "console", "python", "toml", "sql", "json", "http", "yaml", "text", "ini", "nginx"}
 GENERATED = {"docs/commands.md"}  # the help of each command, which a test of its own compares
@@ -151,7 +154,9 @@ def test_page_code(page, reader):
 def test_blocks_have_a_language(page):
     """Every fence is closed and names a language that a test can check."""
     found = list(blocks(page))
-    assert page.read_text(encoding="utf-8").count("```") == 2 * len(found)
+    assert len(re.findall(r"^ *(?:```|~~~)", page.read_text(encoding="utf-8"), re.MULTILINE)) == 2 * len(
+        found
+    )
     assert [f"{block}: {block.language!r}" for block in found if block.language not in LANGUAGES] == []
 
 
