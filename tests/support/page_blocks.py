@@ -66,7 +66,7 @@ def blocks(page: Path) -> Iterator[Block]:
     for found in FENCE.finditer(text):
         title = re.search(r'title="([^"]*)"', found["info"])
         yield Block(
-            page=page.relative_to(ROOT).as_posix(),
+            page=page.relative_to(ROOT).as_posix() if page.is_relative_to(ROOT) else page.name,
             line=text.count("\n", 0, found.start()) + 1,
             language=found["language"],
             title=title[1] if title else "",
