@@ -6,7 +6,7 @@ PYTHON ?= python3
 PIP = pip install --disable-pip-version-check
 BIN = .venv/bin
 
-.PHONY: help demo test coverage fast engine lint format docs clean
+.PHONY: help demo test coverage fast engine lint format docs docs-serve clean
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -46,8 +46,12 @@ lint: .venv/.ready ## Lint, format check, strict types, import rules
 format: .venv/.ready ## Format the code
 	$(BIN)/ruff format && $(BIN)/ruff check --fix
 
-docs: .venv/.ready ## Write the pages of docs/ that are generated from the code
-	$(BIN)/python docs/generate.py
+docs: .venv/.ready ## Write the generated pages, and build the site into site/
+	$(BIN)/python docs/generate.py && $(BIN)/python docs/cascade_picture.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+docs-serve: .venv/.ready ## Show the site on 127.0.0.1:8000, and build it again after each change
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --strict
 
 engine: .venv-vllm/.ready ## Only the CPU engine
 
@@ -71,4 +75,4 @@ engine: .venv-vllm/.ready ## Only the CPU engine
 	@touch $@
 
 clean: ## Remove what was installed and made
-	rm -rf .venv .venv-vllm .venv-clients .cope-demo
+	rm -rf .venv .venv-vllm .venv-clients .cope-demo site

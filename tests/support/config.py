@@ -27,10 +27,16 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Json:
 
 
 def toml(tables: Mapping[str, Any]) -> str:
-    """Write tables as TOML; what is nested deeper becomes inline tables."""
+    """Write tables as TOML. Deeper tables, and lists of tables, are written inline."""
+    lists = {name: value for name, value in tables.items() if not isinstance(value, Mapping)}
     return "\n".join(
-        f"[{name}]\n" + "".join(f"{json.dumps(key)} = {_toml_value(value)}\n" for key, value in table.items())
-        for name, table in tables.items()
+        [f"{name} = {_toml_value(value)}" for name, value in lists.items()]
+        + [
+            f"[{name}]\n"
+            + "".join(f"{json.dumps(key)} = {_toml_value(value)}\n" for key, value in table.items())
+            for name, table in tables.items()
+            if name not in lists
+        ]
     )
 
 
