@@ -325,6 +325,15 @@ class Ledger(Section, frozen=True, kw_only=True):
     """Reaction when the database is unavailable and the folder is full: refuse requests or continue without records."""
 
 
+class Metrics(Section, frozen=True, kw_only=True):
+    """Access to `GET /metrics`. The admin key reads it, and a key of its own that can do nothing else."""
+
+    key_env: str = "COPE_METRICS_KEY"
+    """Environment variable that holds the metrics key, which Prometheus sends as a bearer token."""
+    public: bool = False
+    """Show the metrics to everybody who can reach the proxy."""
+
+
 class Settings(Section, frozen=True, kw_only=True, dict=True):
     """All settings."""
 
@@ -339,6 +348,7 @@ class Settings(Section, frozen=True, kw_only=True, dict=True):
     audit: Audit = Audit()
     budgets: Budgets = Budgets()
     ledger: Ledger = Ledger()
+    metrics: Metrics = Metrics()
 
     @cached_property
     def large_models(self) -> dict[str, LargeModel]:

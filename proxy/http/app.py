@@ -30,6 +30,7 @@ from proxy.http.openapi import describe_model_endpoints
 from proxy.http.stored_objects import stored_objects
 from proxy.ledger.database import DatabaseError
 from proxy.service.background import in_background
+from proxy.service.health import health_noted
 from proxy.service.state import open_state
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,12 @@ def create_app() -> Litestar:
 
     @asynccontextmanager
     async def running(app: Litestar) -> AsyncIterator[None]:
-        async with open_state(settings) as opened, in_background(opened), auditing(opened):
+        async with (
+            open_state(settings) as opened,
+            in_background(opened),
+            health_noted(opened),
+            auditing(opened),
+        ):
             set_state(app, opened)
             spare_what_lives_long()
             try:

@@ -10,7 +10,7 @@ from sqlalchemy import exc, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from proxy.ledger import rate_limits, rollups
+from proxy.ledger import counters, rate_limits, rollups
 from proxy.ledger.budgets import BudgetKey
 from proxy.ledger.journal import Journal
 from proxy.ledger.rate_limits import AdmissionOutcome, AdmissionRequest
@@ -67,8 +67,10 @@ async def write(
     admitted = await rate_limits.count_and_admit(
         connection, calls, [r for r in requests if isinstance(r, AdmissionRequest)]
     )
-    sums, buckets = rollups.roll_requests((r for r in records if isinstance(r, RequestRecord)), zone)
+    ended = [r for r in records if isinstance(r, RequestRecord)]
+    sums, buckets = rollups.roll_requests(ended, zone)
     await rollups.add(connection, {**sums, **rollups.roll_calls(calls, zone)}, buckets)
+    await counters.add(connection, {**counters.count_requests(ended), **counters.count_calls(calls)})
     return [*reserved, *admitted]
 
 
@@ -196,7 +198,7 @@ def request_row(record: RequestRecord) -> dict[str, object]:
 
 def _call_row(record: CallRecord) -> dict[str, object]:
     row = {name: getattr(record, name) for name in record.__struct_fields__}
-    del row["usage"], row["cost"], row["price"]
+    del row["usage"], row["cost"], row["price"], row["task"]
     price = record.price.at(record.usage.prompt_tokens)
     return {
         **row,

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from proxy import metrics
 from proxy.ledger.budgets import BudgetKey
 from proxy.ledger.holdings import Holdings
 from proxy.ledger.journal import Journal, JournalFullError
@@ -103,6 +104,7 @@ class Writer:
         except JournalFullError as e:
             if self._drop:
                 self.dropped += len(records)
+                metrics.LEDGER_DROPPED.inc(len(records))
                 log.critical("%s; %d records dropped so far", e, self.dropped)
             else:
                 self._unkept += records
@@ -232,6 +234,7 @@ class Writer:
         if end:
             self._journal.drop(end)
         self.written += len(records)
+        metrics.LEDGER_WRITTEN.inc(len(records))
         for waiter, outcome in zip(waiters, outcomes, strict=True):
             if outcome is None or waiter.outcome.done():
                 continue

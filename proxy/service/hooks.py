@@ -39,10 +39,10 @@ def default_hooks(
         if finished.audit is not None:
             audits.add(finished.audit)
 
-    def count_in_metrics(finished: Finished) -> None:
-        metrics.count_request(finished.record, finished.calls)
+    def observe_times(finished: Finished) -> None:
+        metrics.observe_request(finished.record, finished.overhead_s)
 
-    return record_in_ledger, learn_guideline_value, queue_audit, count_in_metrics
+    return record_in_ledger, learn_guideline_value, queue_audit, observe_times
 
 
 def run_hooks(hooks: Iterable[Hook], finished: Finished) -> None:

@@ -102,7 +102,7 @@ def test_full_spool_follows_config(make_proxy, large_server, choice):
             for _ in range(12):
                 ask(proxy)
             assert "records dropped so far" in proxy.output()
-            assert "cope_ledger_dropped 0.0" not in proxy.http().get("/metrics").text
+            assert "cope_ledger_dropped_total 0.0" not in proxy.http().get("/metrics").text
         cluster.start()
         wait_until(
             lambda: "cope_ledger_backlog_bytes 0.0" in proxy.http().get("/metrics").text, "the replay", 30
