@@ -57,6 +57,11 @@ VOTE_FAILURES = Counter(
     ["kind"],
     registry=REGISTRY,
 )
+LOG_LINES_DROPPED = Counter(
+    "cope_log_lines_dropped",
+    "Lines of the log that were dropped because their reader was too slow",
+    registry=REGISTRY,
+)
 LEDGER_WRITTEN = Counter(
     "cope_ledger_written", "Records that were written into the database", registry=REGISTRY
 )

@@ -22,7 +22,8 @@ REQUESTS = """SELECT 'request', coalesce(task, 'none'), mode, coalesce(CAST(stag
     coalesce(model, 'none'),
     CASE WHEN status = 429 THEN 'limited' WHEN status = 499 THEN 'disconnected'
     WHEN status = 504 THEN 'timeout' WHEN status >= 500 THEN 'failed' WHEN status >= 400 THEN 'refused'
-    WHEN degraded IS NULL THEN 'answered' ELSE 'degraded' END, count(*), {prompt_tokens}, 0, 0, {completion_tokens}, 0, 0, {cost_nano}, {baseline_nano}
+    WHEN degraded IS NULL THEN 'answered' ELSE 'degraded' END,
+    count(*), {prompt_tokens}, 0, 0, {completion_tokens}, 0, 0, {cost_nano}, {baseline_nano}
     FROM requests GROUP BY 1, 2, 3, 4, 5, 6, 7, 8"""
 CALLS = """SELECT 'call', coalesce(r.task, 'none'), '', CAST(c.stage AS VARCHAR), c.role, c.tier, c.model,
     CASE WHEN c.error IS NOT NULL THEN 'error'

@@ -334,6 +334,17 @@ class Metrics(Section, frozen=True, kw_only=True):
     """Show the metrics to everybody who can reach the proxy."""
 
 
+class Logs(Section, frozen=True, kw_only=True):
+    """The log on standard error. No line has a prompt, an answer, a key or another text of a client."""
+
+    format: Literal["console", "json"] = "console"
+    """`console` for people, or `json` with one object a line."""
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """Lowest level of the lines."""
+    requests: bool = False
+    """Log one line a request. `/health` and `/metrics` have one only at the level `debug`."""
+
+
 class Settings(Section, frozen=True, kw_only=True, dict=True):
     """All settings."""
 
@@ -349,6 +360,7 @@ class Settings(Section, frozen=True, kw_only=True, dict=True):
     budgets: Budgets = Budgets()
     ledger: Ledger = Ledger()
     metrics: Metrics = Metrics()
+    logs: Logs = Logs()
 
     @cached_property
     def large_models(self) -> dict[str, LargeModel]:

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from proxy.ledger import counters, rate_limits, rollups
 from proxy.ledger.budgets import BudgetKey
+from proxy.ledger.database import described
 from proxy.ledger.journal import Journal
 from proxy.ledger.rate_limits import AdmissionOutcome, AdmissionRequest
 from proxy.ledger.reservations import (
@@ -111,7 +112,7 @@ async def write_carefully(
         except Exception as e:
             if not about_the_data(e):
                 raise
-            log.warning("records are refused by the database (%s: %.300s)", type(e).__name__, e)
+            log.warning("records are refused by the database (%s)", described(e))
             return False
         return True
 

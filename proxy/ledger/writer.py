@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from proxy import metrics
 from proxy.ledger.budgets import BudgetKey
+from proxy.ledger.database import described
 from proxy.ledger.holdings import Holdings
 from proxy.ledger.journal import Journal, JournalFullError
 from proxy.ledger.rate_limits import AdmissionOutcome, AdmissionRequest
@@ -204,7 +205,7 @@ class Writer:
                 pause, self.last_error = 0.1, None
             except Exception as e:  # noqa: BLE001  (this task must survive every error of a driver)
                 self.last_error = type(e).__name__
-                log.warning("the ledger cannot be written (%s: %.200s)", self.last_error, e)
+                log.warning("the ledger cannot be written (%s)", described(e))
                 self._budget_ids.clear()  # the failed transaction may have opened some of them
                 self._refuse_waiters()
                 await asyncio.sleep(pause)

@@ -12,6 +12,7 @@ from proxy.ledger.writer import Writer
 from proxy.service.audit_queue import AuditQueue
 from proxy.service.finished import Finished, plan_records, record_with_content
 from proxy.service.guideline_value import GuidelineRecords, learn
+from proxy.service.request_facts import note_facts
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +23,7 @@ Hook = Callable[[Finished], None]
 def default_hooks(
     settings: Settings, writer: Writer, guidelines: GuidelineRecords, audits: AuditQueue
 ) -> tuple[Hook, ...]:
-    """Return the proxy's own hooks. The ledger comes first."""
+    """Return the proxy's own hooks. The ledger comes first, after the facts for the log, which only fill a dictionary."""
 
     def record_in_ledger(finished: Finished) -> None:
         # Calls of the large model were recorded when they were settled.
@@ -42,7 +43,7 @@ def default_hooks(
     def observe_times(finished: Finished) -> None:
         metrics.observe_request(finished.record, finished.overhead_s)
 
-    return record_in_ledger, learn_guideline_value, queue_audit, observe_times
+    return note_facts, record_in_ledger, learn_guideline_value, queue_audit, observe_times
 
 
 def run_hooks(hooks: Iterable[Hook], finished: Finished) -> None:
