@@ -203,6 +203,8 @@ class Writer:
             try:
                 await self._commit()
                 pause, self.last_error = 0.1, None
+                if self._unkept and not self._journal.full:
+                    self.submit_end()  # nobody else may come: while records wait in memory, requests are refused
             except Exception as e:  # noqa: BLE001  (this task must survive every error of a driver)
                 self.last_error = type(e).__name__
                 log.warning("the ledger cannot be written (%s)", described(e))

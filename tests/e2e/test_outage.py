@@ -79,12 +79,14 @@ def test_outage_is_replayed_once(make_proxy, large_server):
 
 @pytest.mark.postgres
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("choice", ["refuse", "continue"])
-def test_full_spool_follows_config(make_proxy, large_server, choice):
+@pytest.mark.parametrize(
+    ("choice", "size"), [("refuse", 4000), ("refuse", 3500), ("refuse", 3000), ("continue", 4000)]
+)
+def test_full_spool_follows_config(make_proxy, large_server, choice, size):
     """A full spool refuses requests before they cost anything, or goes on without records and says so."""
     with postgres_cluster() as cluster:
         proxy = make_proxy(
-            database={"url": cluster.url}, ledger={"on_outage": choice, "spool_max_bytes": 4000}
+            database={"url": cluster.url}, ledger={"on_outage": choice, "spool_max_bytes": size}
         )
         ask(proxy)
         wait_until(lambda: count(cluster.url, "requests") == 1, "the first row")
