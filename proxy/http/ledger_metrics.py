@@ -32,7 +32,7 @@ FRESH_S = 1.0
 PATIENCE_S = 2.0
 """How long a scrape waits for the database. Prometheus itself gives up after 10 s."""
 MOST_KEYS = 200
-"""How many keys have a budget series of their own: the oldest ones."""
+"""How many keys have a budget series of their own: the oldest active ones."""
 
 _REQUEST = ("kind", "mode", "stage", "tier", "model", "outcome")
 _CALL = ("kind", "stage", "role", "tier", "model", "outcome")
@@ -82,8 +82,9 @@ class LedgerFigures:
 
     async def _read(self) -> Figures:
         app = self._app
-        keys = await list_keys(app.database)
-        refs = named_budgets(app.settings, keys[:MOST_KEYS], app.zone, now())
+        at = now()
+        keys = [key for key in await list_keys(app.database) if key.active(at)]
+        refs = named_budgets(app.settings, keys[:MOST_KEYS], app.zone, at)
         used = await used_amounts(app.database, list(refs.values()))
         named = [
             (BudgetRef(scope=r.scope, name=name, limit=r.limit, window=r.window, window_start=r.window_start), amount)

@@ -1,6 +1,7 @@
 """The database goes away and comes back; the spool fills up."""
 
 import asyncio
+import contextlib
 import shutil
 
 import openai
@@ -137,3 +138,37 @@ def test_lost_spool_loses_nothing(make_proxy):
     assert sum(r["requests"] for r in rows) == 3
     assert proxy.stop() in (0, -15)
     assert proxy.rows("SELECT count(*) AS n FROM calls")[0]["n"] == 3
+
+
+@contextlib.contextmanager
+def locked(url, table):
+    """Lock a table of Postgres, so that every statement about it waits."""
+    loop = asyncio.new_event_loop()
+    engine = create_async_engine(url)
+    connection = loop.run_until_complete(engine.connect())
+    loop.run_until_complete(connection.execute(text(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")))
+    try:
+        yield
+    finally:
+        loop.run_until_complete(connection.close())
+        loop.run_until_complete(engine.dispose())
+        loop.close()
+
+
+@pytest.mark.postgres
+def test_a_scrape_does_not_wait_for_the_database(make_proxy, large_server):
+    """While the database hangs, a scrape has the metrics of the process. Old totals would look like a restart."""
+    with postgres_cluster() as cluster:
+        proxy = make_proxy(database={"url": cluster.url})
+        ask(proxy)
+        wait_until(lambda: "cope_requests_total{" in proxy.http().get("/metrics").text, "the request")
+        with locked(cluster.url, "counters"):
+            wait_until(
+                lambda: "cope_database_up 0.0" in proxy.http().get("/metrics").text, "the scrape to notice"
+            )
+            for _ in range(3):
+                scraped = proxy.http().get("/metrics")
+                assert scraped.status_code == 200
+                assert "cope_requests_total{" not in scraped.text
+                assert "cope_request_duration_seconds_count{" in scraped.text
+        wait_until(lambda: "cope_requests_total{" in proxy.http().get("/metrics").text, "the totals")
