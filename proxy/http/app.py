@@ -30,6 +30,7 @@ from proxy.http.openapi import describe_model_endpoints
 from proxy.http.request_lines import with_request_lines
 from proxy.http.stored_objects import stored_objects
 from proxy.ledger.database import DatabaseError
+from proxy.logs import REQUEST_ID
 from proxy.service.background import in_background
 from proxy.service.health import health_noted
 from proxy.service.state import open_state
@@ -128,7 +129,7 @@ def _unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[b
         log.warning("%s: the database is unavailable (%s)", _route(request), type(error).__name__)
         return _render(database_unavailable())
     log.error("%s failed", _route(request), exc_info=error)
-    return _render(internal_error())
+    return _render(internal_error(REQUEST_ID.get() or None))
 
 
 def _route(request: Request[Any, Any, Any]) -> str:
