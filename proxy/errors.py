@@ -14,6 +14,21 @@ Source of the shape and of the types: the OpenAI API reference, "Error codes".
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 
+_VOCABULARY = """
+access account admin allowed answer api argument authentication away bad billing bound bounded broken budget
+by call cannot capacity chart client complete completion conflict connection content context cost credits
+database deadline deletable denied died disconnected encoding error exceeded exhausted file filter for
+forbidden found gateway head header headers host http id image incorrect insufficient internal invalid json
+key large ledger length limit local long many media message metrics method missing mode model needed no not
+object of origin out overloaded parameter payment permission policy precondition previous process prompt
+quota range rate redirect refused request requests required resource response schema serve server service
+set size small stopped stream string temporarily throttled timed timeout token tokens too type unauthorized
+unavailable unbounded unknown unprocessable unreachable unsupported upstream url user validation value
+values
+"""
+_WORDS = frozenset(_VOCABULARY.split())
+"""The words of error codes that the log repeats."""
+
 NO_RETRY = {"x-should-retry": "false"}
 """The header that tells OpenAI's SDKs not to send the same request again."""
 
@@ -34,6 +49,11 @@ class ApiError(Exception):
     usage: Mapping[str, object] | None = None
     """The usage that the upstream reports beside its error, in its own words."""
 
+    @property
+    def word(self) -> str:
+        """The code, or else the type, for the log."""
+        return plain_word(self.code or self.type)
+
     def body(self) -> dict[str, object]:
         """Return the JSON object that OpenAI clients read."""
         error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
@@ -41,6 +61,11 @@ class ApiError(Exception):
 
     def __str__(self) -> str:
         return self.message
+
+
+def plain_word(code: str) -> str:
+    """Return a code, or "other" if it has an unusual word: an upstream chooses it, and might quote a text in it."""
+    return code if _WORDS.issuperset(code.split("_")) else "other"
 
 
 # The request is at fault.

@@ -44,6 +44,7 @@ class CallRecord(Struct, frozen=True, kw_only=True, tag=True):
     estimated: bool  # the model reported no usage: it was counted here
     vote: str | None = None  # the sample's vote, shortened
     error: str | None = None
+    task: str | None = None  # the kind of its request's task: for the counters, no column of the call
     overrun: bool = False  # the upstream exceeded its output limit: the call cost more than was reserved
 
 
@@ -147,7 +148,7 @@ MOST = 10**15
 LONGEST_NAME = 2400
 """The longest text, in bytes of UTF-8, that an index of Postgres takes beside the other columns of a key."""
 _CONTENT = ("prompt", "answer", "text")
-_KEPT = ("id", "request_id", "key_id", "reservation_id", "role", "tier", "kind", "mode")
+_KEPT = ("id", "request_id", "key_id", "reservation_id", "role", "tier", "kind", "task", "mode")
 
 _ALWAYS_STORABLE = frozenset({bool, type(None), datetime})
 

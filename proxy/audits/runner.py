@@ -29,6 +29,7 @@ from proxy.ids import new_id, now
 from proxy.ledger.audits import NO_ANSWER, Audited, Models, store_audit, verdicts
 from proxy.ledger.database import DatabaseError
 from proxy.ledger.windows import window_start
+from proxy.logs import REQUEST_ID
 from proxy.pricing.prices import Usage, cost
 from proxy.pricing.tokens import hides_reasoning
 from proxy.service.answer import answer
@@ -100,10 +101,11 @@ async def auditing(state: AppState) -> AsyncIterator[None]:
 async def _audit_forever(state: AppState) -> None:
     while True:
         job = await state.audits.next()
+        REQUEST_ID.set(job.request_id)
         try:
             await _carry_out(state, job)
         except ApiError as e:
-            log.warning("the audit of %s was not made: %s", job.request_id, e.message)
+            log.warning("the audit of %s was not made: %s", job.request_id, e.word)
         except (OSError, DatabaseError) as e:
             log.warning("the audit of %s was not recorded (%s)", job.request_id, type(e).__name__)
         except Exception:  # a bug in one audit must not end the others

@@ -104,7 +104,7 @@ class Upstream:
                         delivery.sent = False
                         continue
                     if (pause := self._pause_s(attempt, e, deadline)) is None:
-                        log.warning("%s: %d %s", URL(url).origin(), e.status, e.code or e.type)
+                        log.warning("%s: %d %s", URL(url).origin(), e.status, e.word)
                         raise
                 else:
                     self.breaker.succeeded()

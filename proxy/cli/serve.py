@@ -1,9 +1,12 @@
 """`cope-proxy serve`: upgrade the database, start vLLM if the config has [small.vllm], and run the workers."""
 
 import ipaddress
+import logging.config
 import os
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
+from functools import partial
 
 import click
 import uvicorn
@@ -23,10 +26,13 @@ from proxy.config.prices import resolve_prices
 from proxy.config.schema import Settings
 from proxy.errors import ConfigError
 from proxy.http.protocol import BoundedHttpProtocol
+from proxy.logs import log_config
 from proxy.metrics import shared_by_workers
 from proxy.service.state import upstream_apis
 from proxy.tracing.setup import check_tracing
 from proxy.vllm import launch
+
+log = logging.getLogger(__name__)
 
 DRAIN_S = 30
 
@@ -47,24 +53,23 @@ def serve(config: str | None, host: str | None, port: int | None, workers: int |
     upstream_apis(settings)
     _require_key(settings)
     check_spool(settings)
+    note, tell = _teller(settings, partial(click.echo, err=True)), _teller(settings, say)
     if settings.tracing.enabled:
         for warning in check_tracing():
-            click.echo(warning, err=True)
+            note(warning)
     for kind in overridden_kinds(settings):
-        click.echo(
-            f"[cascade.thresholds.{kind}] replaces [{kind}] of {settings.cascade.calibration}", err=True
-        )
+        note(f"[cascade.thresholds.{kind}] replaces [{kind}] of {settings.cascade.calibration}")
     with ExitStack() as stack:
         if settings.small.vllm is not None:
             try:
                 engine = stack.enter_context(
-                    launch.start(settings.small, secrets=secret_names(settings), progress=say)
+                    launch.start(settings.small, secrets=secret_names(settings), progress=tell)
                 )
             except launch.EngineError as e:
                 raise click.ClickException(str(e)) from e
             os.environ |= engine_variables(engine)
             watch = threading.Thread(
-                target=_report_start, args=(engine, settings.small.vllm.startup_timeout_s), daemon=True
+                target=_report_start, args=(engine, settings.small.vllm.startup_timeout_s, tell), daemon=True
             )
             watch.start()
         run_server(settings)
@@ -87,7 +92,8 @@ def run_server(settings: Settings) -> None:
             server_header=False,
             timeout_graceful_shutdown=DRAIN_S,
             timeout_keep_alive=75,
-            log_level="info",
+            log_config=log_config(settings.logs.format, settings.logs.level),
+            log_level=settings.logs.level,
         )
 
 
@@ -111,9 +117,17 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _report_start(engine: "launch.EngineProcess", timeout_s: float) -> None:
+def _teller(settings: Settings, plain: Callable[[str], None]) -> Callable[[str], None]:
+    """Return a function that reports the start: the given one, or one that writes lines of the log in JSON."""
+    if settings.logs.format == "console":
+        return plain
+    logging.config.dictConfig(log_config(settings.logs.format, settings.logs.level))
+    return log.info
+
+
+def _report_start(engine: "launch.EngineProcess", timeout_s: float, tell: Callable[[str], None]) -> None:
     try:
-        engine.wait_ready(say, timeout_s)
-        say("ready")
+        engine.wait_ready(tell, timeout_s)
+        tell("ready")
     except launch.EngineError as e:
-        say(str(e))
+        tell(str(e))

@@ -338,6 +338,26 @@ class Tracing(Section, frozen=True, kw_only=True):
     """Version of the GenAI conventions, which names the attributes: the state of November 2026, or release 1.37."""
 
 
+class Metrics(Section, frozen=True, kw_only=True):
+    """Access to `GET /metrics`. The admin key reads it, and a key of its own that can do nothing else."""
+
+    key_env: str = "COPE_METRICS_KEY"
+    """Environment variable that holds the metrics key, which Prometheus sends as a bearer token."""
+    public: bool = False
+    """Show the metrics to everybody who can reach the proxy."""
+
+
+class Logs(Section, frozen=True, kw_only=True):
+    """The log on standard error. No line has a prompt, an answer, a key or another text of a client."""
+
+    format: Literal["console", "json"] = "console"
+    """`console` for people, or `json` with one object a line."""
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """Lowest level of the lines."""
+    requests: bool = False
+    """Log one line a request. `/health` and `/metrics` have one only at the level `debug`."""
+
+
 class Settings(Section, frozen=True, kw_only=True, dict=True):
     """All settings."""
 
@@ -353,6 +373,8 @@ class Settings(Section, frozen=True, kw_only=True, dict=True):
     budgets: Budgets = Budgets()
     ledger: Ledger = Ledger()
     tracing: Tracing = Tracing()
+    metrics: Metrics = Metrics()
+    logs: Logs = Logs()
 
     @cached_property
     def large_models(self) -> dict[str, LargeModel]:

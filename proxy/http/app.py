@@ -27,9 +27,12 @@ from proxy.http.list_models import delete_model, get_model, list_models
 from proxy.http.metrics import metrics
 from proxy.http.model_endpoints import model_endpoints
 from proxy.http.openapi import describe_model_endpoints
+from proxy.http.request_lines import with_request_lines
 from proxy.http.stored_objects import stored_objects
 from proxy.ledger.database import DatabaseError
+from proxy.logs import REQUEST_ID
 from proxy.service.background import in_background
+from proxy.service.health import health_noted
 from proxy.service.state import open_state
 
 log = logging.getLogger(__name__)
@@ -41,7 +44,12 @@ def create_app() -> Litestar:
 
     @asynccontextmanager
     async def running(app: Litestar) -> AsyncIterator[None]:
-        async with open_state(settings) as opened, in_background(opened), auditing(opened):
+        async with (
+            open_state(settings) as opened,
+            in_background(opened),
+            health_noted(opened),
+            auditing(opened),
+        ):
             set_state(app, opened)
             spare_what_lives_long()
             try:
@@ -78,7 +86,7 @@ def create_app() -> Litestar:
         logging_config=None,
     )
     describe_model_endpoints(app)
-    app.asgi_handler = with_head(app.asgi_handler)
+    app.asgi_handler = with_request_lines(with_head(app.asgi_handler), lines=settings.logs.requests)
     return app
 
 
@@ -118,9 +126,12 @@ def _unreadable(request: Request[Any, Any, Any], error: Exception) -> Response[b
 
 def _unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     if isinstance(error, (DatabaseError, OSError)):
-        log.warning(
-            "%s %s: the database is unavailable (%s)", request.method, request.url.path, type(error).__name__
-        )
+        log.warning("%s: the database is unavailable (%s)", _route(request), type(error).__name__)
         return _render(database_unavailable())
-    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return _render(internal_error())
+    log.error("%s failed", _route(request), exc_info=error)
+    return _render(internal_error(REQUEST_ID.get() or None))
+
+
+def _route(request: Request[Any, Any, Any]) -> str:
+    """Return the route of a request for the log. Its path itself is the client's text."""
+    return f"{request.method[:10]} {request.scope.get('path_template') or '(no such path)'}"

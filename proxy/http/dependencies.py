@@ -10,6 +10,7 @@ from litestar import Litestar, Request
 from litestar.di import Provide
 
 from proxy.http.auth import Authenticator, Caller
+from proxy.http.ledger_metrics import LedgerFigures
 from proxy.service.state import AppState
 
 
@@ -29,6 +30,7 @@ def set_state(litestar: Litestar, opened: AppState) -> None:
     """Make the opened state available to all handlers."""
     litestar.state.opened = opened
     litestar.state.callers = Authenticator(opened)
+    litestar.state.ledger = LedgerFigures(opened)
 
 
 def _app(request: Request[Any, Any, Any]) -> AppState:
@@ -39,6 +41,11 @@ def _callers(request: Request[Any, Any, Any]) -> Authenticator:
     return authenticator(request.app)
 
 
+def _ledger(request: Request[Any, Any, Any]) -> LedgerFigures:
+    ledger: LedgerFigures = request.app.state.ledger
+    return ledger
+
+
 async def _caller(request: Request[Any, Any, Any]) -> Caller:
     return await authenticator(request.app).caller(request.scope["headers"])
 
@@ -46,5 +53,6 @@ async def _caller(request: Request[Any, Any, Any]) -> Caller:
 DEPENDENCIES = {
     "app": Provide(_app, sync_to_thread=False),
     "callers": Provide(_callers, sync_to_thread=False),
+    "ledger": Provide(_ledger, sync_to_thread=False),
     "caller": Provide(_caller),
 }

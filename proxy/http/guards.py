@@ -10,6 +10,22 @@ from proxy.errors import forbidden
 from proxy.http.dependencies import app_state, authenticator
 
 
+async def may_scrape(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """Admit the metrics key and the admin key, everybody if the metrics are public, and the machine without any key.
+
+    Raises:
+        ApiError: 401 without a valid key, 403 for a client's key: the metrics are about all clients.
+    """
+    callers, headers = authenticator(connection.app), connection.scope["headers"]
+    if callers.may_scrape(headers) or (await callers.caller(headers)).admin:
+        return
+    settings = app_state(connection.app).settings
+    names = f"{settings.metrics.key_env} or {settings.server.admin_key_env}"
+    raise forbidden(
+        f"The metrics need the key that the proxy was started with as {names}.", code="metrics_key_needed"
+    )
+
+
 async def requires_admin(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
     """Admit the admin key only. No client's key can create or widen a key.
 

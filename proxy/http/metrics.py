@@ -1,48 +1,34 @@
 """GET /metrics, for Prometheus."""
 
-from litestar import Response, get
-from prometheus_client import CONTENT_TYPE_LATEST
-from prometheus_client.core import GaugeMetricFamily
+import asyncio
+from collections.abc import Iterator
 
-from proxy.ledger.database import DatabaseError
-from proxy.ledger.unsettled import unsettled_sum
-from proxy.metrics import exposition
+from litestar import Response, get
+from prometheus_client import CONTENT_TYPE_LATEST, Metric, generate_latest
+from prometheus_client.registry import Collector
+
+from proxy.http.guards import may_scrape
+from proxy.http.ledger_metrics import Figures, LedgerFigures, families
+from proxy.metrics import collect
+from proxy.service.health import note_health
 from proxy.service.state import AppState
 
 
-@get("/metrics")
-async def metrics(app: AppState) -> Response[bytes]:
-    """Return this process's gauges, the unsettled calls of all processes, and the metrics of finished requests."""
-    values = [
-        ("cope_small_available", "Whether a server of the small tier is healthy", app.small.available),
-        ("cope_ledger_backlog_bytes", "Spooled bytes not in the database yet", app.writer.backlog_bytes),
-        (
-            "cope_ledger_dropped",
-            "Records dropped because the spool was full (on_outage = continue)",
-            app.writer.dropped,
-        ),
-        ("cope_ledger_written", "Ledger records written by this process", app.writer.written),
-    ]
-    upstreams = GaugeMetricFamily(
-        "cope_upstream_available",
-        "Whether requests go out to an upstream, or its breaker is open",
-        labels=["upstream"],
-    )
-    for name, upstream in app.upstreams.items():
-        upstreams.add_metric([name or "large"], float(not upstream.breaker.is_open))
-    try:
-        unsettled = await unsettled_sum(app.database)
-        values += [
-            (
-                "cope_unsettled_calls",
-                "Paid calls whose process died, kept at their worst case",
-                unsettled.count,
-            ),
-            ("cope_unsettled_nano_usd", "Their worst cases in all, in 10^-9 USD", unsettled.amount),
-        ]
-        database = True
-    except (OSError, DatabaseError):
-        database = False
-    values.append(("cope_database_up", "Whether the database answers", database))
-    gauges = [GaugeMetricFamily(name, text, value=float(value)) for name, text, value in values]
-    return Response(exposition([upstreams, *gauges]), media_type=CONTENT_TYPE_LATEST)
+@get("/metrics", guards=[may_scrape])
+async def metrics(app: AppState, ledger: LedgerFigures) -> Response[bytes]:
+    """Return the totals of the ledger, and the metrics of all workers of this machine."""
+    note_health(app)
+    figures = await ledger.now()
+    # In a thread: with several workers it reads the files of all of them.
+    text = await asyncio.to_thread(generate_latest, _Everything(figures))
+    return Response(text, media_type=CONTENT_TYPE_LATEST)
+
+
+class _Everything(Collector):
+    def __init__(self, figures: Figures | None) -> None:
+        self._figures = figures
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric; see `prometheus_client.registry.Collector`."""
+        yield from families(self._figures)
+        yield from collect()

@@ -29,6 +29,7 @@ from proxy.http.departure import stopped_by
 from proxy.http.dependencies import app_state, authenticator
 from proxy.http.stored_objects import OBJECTS, serve_objects
 from proxy.ids import new_id, now
+from proxy.logs import REQUEST_ID
 from proxy.service.answer import answer
 from proxy.service.request import ModelRequest
 from proxy.service.routing import default_name
@@ -51,7 +52,7 @@ async def model_endpoints(scope: HTTPScope, receive: Receive, send: Send) -> Non
     app = app_state(scope["litestar_app"])
     format_ = FORMATS[path]
     reply = AsgiReply(send)
-    request_id = new_id("req")
+    request_id = REQUEST_ID.get() or new_id("req")
     try:
         if scope["method"] == "OPTIONS":
             await reply.empty({"allow": "OPTIONS, POST"})

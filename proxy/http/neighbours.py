@@ -26,6 +26,9 @@ from proxy.http.dependencies import app_state, authenticator
 UNCHECKED = ("/health/",)
 """Paths that tell nobody anything, and that load balancers and containers call in their own ways."""
 
+METRICS = "/metrics"
+"""A path that may be public, or have a key of its own."""
+
 FORMS = ("/dashboard/sign-in", "/dashboard/sign-out")
 """Paths whose bodies are forms. They are checked like others, but for the type of the body."""
 
@@ -54,14 +57,16 @@ def middleware(app: ASGIApp) -> ASGIApp:
     """Return an application that refuses the requests of strangers while no key exists."""
 
     async def checked(scope: Scope, receive: Receive, send: Send) -> None:
-        if not scope["path"].startswith(UNCHECKED):
-            litestar, headers = scope["litestar_app"], scope["headers"]
-            if await authenticator(litestar).anonymous(headers):
-                server = app_state(litestar).settings.server
-                client = scope["client"]
-                # The form that takes a key is the only body that is not JSON.
-                method = "GET" if scope["path"] in FORMS else str(scope.get("method"))
-                require_neighbour(server, method, None if client is None else client[0], headers)
+        litestar, headers = scope["litestar_app"], scope["headers"]
+        open_to_all = scope["path"].startswith(UNCHECKED) or (
+            scope["path"] == METRICS and authenticator(litestar).may_scrape(headers)
+        )
+        if not open_to_all and await authenticator(litestar).anonymous(headers):
+            server = app_state(litestar).settings.server
+            client = scope["client"]
+            # The form that takes a key is the only body that is not JSON.
+            method = "GET" if scope["path"] in FORMS else str(scope.get("method"))
+            require_neighbour(server, method, None if client is None else client[0], headers)
         await app(scope, receive, send)
 
     return checked

@@ -16,6 +16,7 @@ from proxy.http.auth import Caller
 from proxy.http.body import ClientDisconnectedError, HeldBody, decode_object, disconnected, holding, read_body
 from proxy.http.dependencies import app_state, authenticator
 from proxy.ids import new_id
+from proxy.logs import REQUEST_ID
 from proxy.service import stored_completions, stored_responses
 from proxy.service.objects import ObjectRequest
 from proxy.service.reply import Reply
@@ -54,7 +55,7 @@ _WITH_BODY = {stored_completions.label}
 
 async def serve_objects(path: str, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer one request for stored objects. `path` is its template in `OBJECTS`."""
-    app, request_id = app_state(scope["litestar_app"]), new_id("req")
+    app, request_id = app_state(scope["litestar_app"]), REQUEST_ID.get() or new_id("req")
     reply = AsgiReply(send, {"x-request-id": request_id})
     named = path.startswith("/v1/responses")
     method = str(scope.get("method"))

@@ -164,6 +164,19 @@ async def remaining(engine: AsyncEngine, refs: Sequence[BudgetRef]) -> int | Non
     return min(left, default=None)
 
 
+async def used_amounts(engine: AsyncEngine, refs: Sequence[BudgetRef]) -> list[int]:
+    """Return what is spent, reserved or unsettled in each of the budgets, in nano-USD."""
+    keys = [budget_key(storable_budget(ref)) for ref in refs]
+    if not keys:
+        return []
+    async with engine.connect() as connection:
+        await connection.execution_options(readonly=True)
+        ids = await _find(connection, keys)
+        rows = await connection.execute(select(BudgetRow).where(BudgetRow.id.in_(ids.values())))
+        used = {row.id: row.spent_nano + row.reserved_nano + row.unsettled_nano for row in rows}
+    return [used.get(ids.get(key, 0), 0) for key in keys]
+
+
 def _is(ref: BudgetRef) -> list[ColumnElement[bool]]:
     scope, owner, name, window, start = budget_key(ref)
     return [

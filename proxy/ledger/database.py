@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from proxy.ledger.rollups import bucket_of
 from proxy.ledger.tables import Base
+from proxy.logs import name_of
 
 BUSY_TIMEOUT_MS = 15_000
 CONNECT_TIMEOUT_S = 10
@@ -22,6 +23,13 @@ DatabaseError = SQLAlchemyError
 """The error of an unavailable database, beside OSError."""
 Database = AsyncEngine
 """The type for other packages: they pass it on to the ledger and use no SQL."""
+
+
+def described(error: Exception) -> str:
+    """Return the type of an error, and the driver's own one. No message: it may quote the values of a statement."""
+    inner = getattr(error, "orig", None)
+    name = type(error).__name__
+    return name if inner is None else f"{name}: {name_of(getattr(inner, '__cause__', None) or inner)}"
 
 
 class UnreachableError(SQLAlchemyError):
@@ -40,6 +48,7 @@ def open_database(url: str) -> AsyncEngine:
         options["connect_args"] = {"timeout": CONNECT_TIMEOUT_S}
     else:
         options = {"connect_args": {"timeout": BUSY_TIMEOUT_MS / 1000}}
+    options["hide_parameters"] = True  # the errors of a driver quote no values
     try:
         engine = create_async_engine(url, **options)
     except (SQLAlchemyError, ImportError, TypeError, ValueError) as e:

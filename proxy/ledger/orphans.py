@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from proxy.ledger import rollups
+from proxy.ledger import counters, rollups
 from proxy.ledger.rows import request_row
 from proxy.ledger.tables import CallRow, RequestRow
 from proxy.ledger.wide_sums import capped_sum
@@ -48,6 +48,7 @@ async def close_orphaned_requests(
         if orphaned:
             await connection.execute(insert(RequestRow), [request_row(r) for r in orphaned])
             await rollups.add(connection, *rollups.roll_requests(orphaned, zone))
+            await counters.add(connection, counters.count_requests(orphaned))
         return len(orphaned)
 
 

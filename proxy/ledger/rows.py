@@ -10,8 +10,9 @@ from sqlalchemy import exc, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from proxy.ledger import rate_limits, rollups
+from proxy.ledger import counters, rate_limits, rollups
 from proxy.ledger.budgets import BudgetKey
+from proxy.ledger.database import described
 from proxy.ledger.journal import Journal
 from proxy.ledger.rate_limits import AdmissionOutcome, AdmissionRequest
 from proxy.ledger.reservations import (
@@ -67,8 +68,10 @@ async def write(
     admitted = await rate_limits.count_and_admit(
         connection, calls, [r for r in requests if isinstance(r, AdmissionRequest)]
     )
-    sums, buckets = rollups.roll_requests((r for r in records if isinstance(r, RequestRecord)), zone)
+    ended = [r for r in records if isinstance(r, RequestRecord)]
+    sums, buckets = rollups.roll_requests(ended, zone)
     await rollups.add(connection, {**sums, **rollups.roll_calls(calls, zone)}, buckets)
+    await counters.add(connection, {**counters.count_requests(ended), **counters.count_calls(calls)})
     return [*reserved, *admitted]
 
 
@@ -109,7 +112,7 @@ async def write_carefully(
         except Exception as e:
             if not about_the_data(e):
                 raise
-            log.warning("records are refused by the database (%s: %.300s)", type(e).__name__, e)
+            log.warning("records are refused by the database (%s)", described(e))
             return False
         return True
 
@@ -196,7 +199,7 @@ def request_row(record: RequestRecord) -> dict[str, object]:
 
 def _call_row(record: CallRecord) -> dict[str, object]:
     row = {name: getattr(record, name) for name in record.__struct_fields__}
-    del row["usage"], row["cost"], row["price"]
+    del row["usage"], row["cost"], row["price"], row["task"]
     price = record.price.at(record.usage.prompt_tokens)
     return {
         **row,

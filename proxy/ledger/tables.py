@@ -265,6 +265,30 @@ class LatencyRollupRow(Base):
     requests: Mapped[int]
 
 
+class CounterRow(Base):
+    """Totals of the whole ledger by the labels of its metrics. See `proxy.ledger.counters`."""
+
+    __tablename__ = "counters"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    subject: Mapped[str] = mapped_column(Text(16), primary_key=True)
+    """`request`, `call` or `stage`."""
+    kind: Mapped[str] = mapped_column(Text(16), primary_key=True)
+    mode: Mapped[str] = mapped_column(Text(16), primary_key=True)
+    stage: Mapped[str] = mapped_column(Text(4), primary_key=True)
+    role: Mapped[str] = mapped_column(Text(16), primary_key=True)
+    tier: Mapped[str] = mapped_column(Text(16), primary_key=True)
+    model: Mapped[str] = mapped_column(primary_key=True)
+    outcome: Mapped[str] = mapped_column(Text(16), primary_key=True)
+    count: Mapped[int]
+    prompt_tokens: Mapped[int]
+    cached_tokens: Mapped[int]
+    completion_tokens: Mapped[int]
+    reasoning_tokens: Mapped[int]
+    cost_nano: Mapped[int]
+    baseline_nano: Mapped[int]
+
+
 class KeptResponseRow(Base):
     """A response that a later request may continue. See `proxy.ledger.kept_responses`."""
 

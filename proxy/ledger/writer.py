@@ -15,7 +15,9 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from proxy import metrics
 from proxy.ledger.budgets import BudgetKey
+from proxy.ledger.database import described
 from proxy.ledger.holdings import Holdings
 from proxy.ledger.journal import Journal, JournalFullError
 from proxy.ledger.rate_limits import AdmissionOutcome, AdmissionRequest
@@ -103,6 +105,7 @@ class Writer:
         except JournalFullError as e:
             if self._drop:
                 self.dropped += len(records)
+                metrics.LEDGER_DROPPED.inc(len(records))
                 log.critical("%s; %d records dropped so far", e, self.dropped)
             else:
                 self._unkept += records
@@ -200,9 +203,11 @@ class Writer:
             try:
                 await self._commit()
                 pause, self.last_error = 0.1, None
+                if self._unkept and not self._journal.full:
+                    self.submit_end()  # nobody else may come: while records wait in memory, requests are refused
             except Exception as e:  # noqa: BLE001  (this task must survive every error of a driver)
                 self.last_error = type(e).__name__
-                log.warning("the ledger cannot be written (%s: %.200s)", self.last_error, e)
+                log.warning("the ledger cannot be written (%s)", described(e))
                 self._budget_ids.clear()  # the failed transaction may have opened some of them
                 self._refuse_waiters()
                 await asyncio.sleep(pause)
@@ -232,6 +237,7 @@ class Writer:
         if end:
             self._journal.drop(end)
         self.written += len(records)
+        metrics.LEDGER_WRITTEN.inc(len(records))
         for waiter, outcome in zip(waiters, outcomes, strict=True):
             if outcome is None or waiter.outcome.done():
                 continue

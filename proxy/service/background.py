@@ -10,6 +10,7 @@ from pathlib import Path
 from proxy.concurrency import reap
 from proxy.ids import now
 from proxy.ledger import audits
+from proxy.ledger.database import described
 from proxy.ledger.journal import abandoned
 from proxy.ledger.kept_responses import delete_responses
 from proxy.ledger.orphans import close_orphaned_requests
@@ -59,7 +60,7 @@ async def _recover_forever(state: AppState) -> None:
             await close_orphaned_requests(state.database, since, over, state.zone)
             since = over - timedelta(minutes=10)
         except Exception as e:  # noqa: BLE001  (the database may be unavailable; the next round tries again)
-            log.warning("recovery of the ledger failed (%s: %.200s)", type(e).__name__, e)
+            log.warning("recovery of the ledger failed (%s)", described(e))
         await asyncio.sleep(RECOVER_EVERY_S)
 
 
@@ -81,5 +82,5 @@ async def _prune_forever(state: AppState) -> None:
                 await prune(state.database, old)
                 await audits.delete_audits(state.database, old)
         except Exception as e:  # noqa: BLE001  (the next round tries again)
-            log.warning("pruning of the ledger failed (%s: %.200s)", type(e).__name__, e)
+            log.warning("pruning of the ledger failed (%s)", described(e))
         await asyncio.sleep(PRUNE_EVERY_S)

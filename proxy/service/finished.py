@@ -27,6 +27,8 @@ class Finished:
     plans: tuple[Plan, ...]
     answer: str | None
     audit: AuditJob | None
+    overhead_s: float = 0.0
+    """The time without a model call under way."""
 
 
 def finish(request_log: RequestLog) -> Finished:
@@ -39,6 +41,7 @@ def finish(request_log: RequestLog) -> Finished:
         plans=tuple(request_log.cascade_log.plans),
         answer=request_log.answer,
         audit=request_log.audit,
+        overhead_s=request_log.overhead_s(),
     )
 
 

@@ -12,6 +12,7 @@ from proxy.ledger.writer import Writer
 from proxy.service.audit_queue import AuditQueue
 from proxy.service.finished import Finished, plan_records, record_with_content
 from proxy.service.guideline_value import GuidelineRecords, learn
+from proxy.service.request_facts import note_facts
 from proxy.service.traces import end_trace
 
 log = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ Hook = Callable[[Finished], None]
 def default_hooks(
     settings: Settings, writer: Writer, guidelines: GuidelineRecords, audits: AuditQueue
 ) -> tuple[Hook, ...]:
-    """Return the proxy's own hooks. The ledger comes first."""
+    """Return the proxy's own hooks. The ledger comes first, after the facts for the log, which only fill a dictionary."""
 
     def record_in_ledger(finished: Finished) -> None:
         # Calls of the large model were recorded when they were settled.
@@ -40,13 +41,13 @@ def default_hooks(
         if finished.audit is not None:
             audits.add(finished.audit)
 
-    def count_in_metrics(finished: Finished) -> None:
-        metrics.count_request(finished.record, finished.calls)
+    def observe_times(finished: Finished) -> None:
+        metrics.observe_request(finished.record, finished.overhead_s)
 
     def emit_spans(finished: Finished) -> None:
         end_trace(finished, with_content=settings.ledger.store_content)
 
-    hooks = record_in_ledger, learn_guideline_value, queue_audit, count_in_metrics
+    hooks = note_facts, record_in_ledger, learn_guideline_value, queue_audit, observe_times
     return (*hooks, emit_spans) if settings.tracing.enabled else hooks
 
 

@@ -45,6 +45,8 @@ def spending_of(state: AppState, request_log: RequestLog, budget: RequestBudget)
         request_id=request_log.request.id,
         key_id=request_log.request.key_id,
         deadline=request_log.clock + state.settings.server.request_timeout_s,
+        task=lambda: None if request_log.task is None else request_log.task.value,
+        model_time=request_log.model_time,
         calls=request_log.calls,
         trace=request_log.request.trace,
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from proxy.cascade.engine import CascadeLog
 from proxy.cascade.types import TaskKind
+from proxy.concurrency import BusyTime
 from proxy.records import CallRecord, Stage
 from proxy.service.audit_queue import AuditJob
 from proxy.service.request import ModelRequest
@@ -26,6 +27,8 @@ class RequestLog:
     reason: str | None = None
     """Why the small model, or its second stage, was skipped."""
     calls: list[CallRecord] = field(default_factory=list)
+    model_time: BusyTime = field(default_factory=BusyTime)
+    """The time with a model call under way."""
     audit: AuditJob | None = None
     """The audit of this request, if it was drawn for one."""
 
@@ -58,6 +61,10 @@ class RequestLog:
     def elapsed_ms(self) -> int:
         """Return the milliseconds since the request arrived."""
         return round((time.monotonic() - self.clock) * 1000)
+
+    def overhead_s(self) -> float:
+        """Return the seconds since the request arrived without a model call under way."""
+        return max(0.0, time.monotonic() - self.clock - self.model_time.seconds)
 
     def note_first_token(self) -> None:
         """Note that the answer begins now. Later calls do nothing."""

@@ -44,7 +44,8 @@ class RecordedSmall:
         finish_reason: str | None = "error"
         error: str | None = None
         try:
-            await self._state.small.stream(request.body, generated, trace_headers)
+            with self._request_log.model_time.running():
+                await self._state.small.stream(request.body, generated, trace_headers)
             finish_reason = generated.finish_reason
         except asyncio.CancelledError:
             finish_reason = "cancelled"
@@ -73,6 +74,7 @@ class RecordedSmall:
                     finish_reason=finish_reason,
                     estimated=generated.usage is None,
                     error=error,
+                    task=None if (task := self._request_log.task) is None else task.value,
                 )
             )
         return sample_of(request, generated)

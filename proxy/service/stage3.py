@@ -48,7 +48,7 @@ async def answer_with_large(exchange: Exchange, decision: Unsure | NotTried) -> 
         except ApiError as e:
             if exchange.reply.answering or e.billed or not _another_model_may_answer(e):
                 raise
-            log.warning("%s: %s failed (%s); trying the next model", exchange.request.id, model.name, e.code)
+            log.warning("%s: %s failed (%s); trying the next model", exchange.request.id, model.name, e.word)
     await _answer_with(exchange, last, guideline)
 
 

@@ -5,13 +5,17 @@ goes on if `ledger.on_outage` is "continue".
 """
 
 import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
+from proxy import metrics
 from proxy.config.schema import Settings
-from proxy.errors import NoBudgetError, ledger_unavailable
+from proxy.errors import ApiError, NoBudgetError, ledger_unavailable
 from proxy.ids import now
 from proxy.ledger.budgets import BudgetExceededError, remaining
 from proxy.ledger.database import Database
@@ -134,10 +138,11 @@ class RequestBudget:
             created_at=created,
             expires_at=expires,
         )
-        if shared := self._shared(created):
-            amount = await self._reserve_shared(reservation, shared, least)
-        else:
-            self._note(reservation)
+        with _timed_reservation():
+            if shared := self._shared(created):
+                amount = await self._reserve_shared(reservation, shared, least)
+            else:
+                self._note(reservation)
         self.reserved += amount
         self._open[call_id] = amount
         return amount
@@ -199,3 +204,20 @@ class RequestBudget:
         if minute != self._minute:
             self._minute, self._refs = minute, budgets_of(self.settings.budgets, self.payer, self.zone, at)
         return self._refs
+
+
+@contextmanager
+def _timed_reservation() -> Iterator[None]:
+    """Observe how long a reservation takes, and how it ends."""
+    began, outcome = time.monotonic(), "interrupted"
+    try:
+        yield
+        outcome = "reserved"
+    except NoBudgetError:
+        outcome = "refused"
+        raise
+    except ApiError:
+        outcome = "failed"
+        raise
+    finally:
+        metrics.RESERVATION_WAIT.labels(outcome).observe(time.monotonic() - began)

@@ -3,13 +3,14 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from proxy.backends.session import Delivery
 from proxy.backends.upstream import Upstream
+from proxy.concurrency import BusyTime
 from proxy.config.schema import LargeModel
 from proxy.errors import ApiError, NoBudgetError
 from proxy.formats.base import CallLimits, Format
@@ -35,6 +36,10 @@ class Spending:
     key_id: str | None
     deadline: float
     """When the request times out (`time.monotonic`)."""
+    task: Callable[[], str | None] = lambda: None
+    """Return the kind of the request's task, as far as it is known."""
+    model_time: BusyTime = field(default_factory=BusyTime)
+    """The time with a model call under way."""
     calls: list[CallRecord] = field(default_factory=list)
     """The records of all calls that are settled."""
     trace: Trace | None = None
@@ -108,7 +113,8 @@ async def paid(
             limits = await limits.counted()  # the same money buys more output
             call.prompt_limit, call.output = limits.prompt, _output(price, limits, reserved)
             call.refused = False
-        yield call
+        with spending.model_time.running():
+            yield call
     except ApiError as e:
         call.refused = not e.billed
         call.finish_reason, problem = "error", f"{e.status} {e.code or e.type}"
@@ -142,6 +148,7 @@ async def paid(
             estimated=(call.usage is None and not call.refused)
             or (usage is not None and price.guesses(usage)),
             error=problem,
+            task=spending.task(),
             overrun=spent > call.reserved,
         )
         if record.overrun:

@@ -1,9 +1,11 @@
 """The shared budgets that a request counts against."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from proxy.config.schema import Budgets, Limit
+from proxy.config.schema import Budgets, Limit, Settings
+from proxy.ledger.keys import ApiKey
 from proxy.ledger.windows import EPOCH, window_start
 from proxy.pricing.money import usd_to_nano
 from proxy.records import BudgetRef, Scope, Window
@@ -53,3 +55,36 @@ def budgets_of(budgets: Budgets, payer: Payer, zone: ZoneInfo, at: datetime) -> 
     if budgets.global_usd is not None:
         add("global", "", Limit(usd=budgets.global_usd, window=budgets.window))
     return tuple(refs)
+
+
+def named_budgets(
+    settings: Settings, keys: Iterable[ApiKey], zone: ZoneInfo, at: datetime
+) -> dict[tuple[Scope, str], BudgetRef]:
+    """Return the budgets that an operator has named, by their scope and name, in their windows at a time.
+
+    These are the global one, those of keys, those of users and tags with an entry of their own, and the one of audits.
+    Budgets that clients open are not among them: sessions, and the users and tags of a "*".
+
+    Args:
+        settings: the settings.
+        keys: the client keys. A budget has the name of its key, or its id if another key has the same name.
+        zone: the time zone in which days, weeks and months begin.
+        at: the time.
+    """
+    budgets, audit = settings.budgets, settings.audit
+    payers = [
+        Payer(),
+        *(Payer(user=name) for name in budgets.users if name != "*"),
+        *(Payer(tags=(tag,)) for tag in budgets.tags if not tag.endswith("=*")),
+    ]
+    if audit.share:
+        payers.append(Payer(audit_limit=Limit(usd=audit.budget_usd, window=audit.window)))
+    found: dict[tuple[Scope, str], BudgetRef] = {}
+    for payer in payers:
+        found |= {(ref.scope, ref.name): ref for ref in budgets_of(budgets, payer, zone, at)}
+    for key in keys:
+        for ref in budgets_of(budgets, Payer(key=key), zone, at):
+            if ref.scope == "key":
+                name = key.id if ("key", key.name) in found else key.name
+                found["key", name] = ref
+    return found

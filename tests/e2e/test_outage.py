@@ -1,6 +1,7 @@
 """The database goes away and comes back; the spool fills up."""
 
 import asyncio
+import contextlib
 import shutil
 
 import openai
@@ -79,12 +80,14 @@ def test_outage_is_replayed_once(make_proxy, large_server):
 
 @pytest.mark.postgres
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("choice", ["refuse", "continue"])
-def test_full_spool_follows_config(make_proxy, large_server, choice):
+@pytest.mark.parametrize(
+    ("choice", "size"), [("refuse", 4000), ("refuse", 3500), ("refuse", 3000), ("continue", 4000)]
+)
+def test_full_spool_follows_config(make_proxy, large_server, choice, size):
     """A full spool refuses requests before they cost anything, or goes on without records and says so."""
     with postgres_cluster() as cluster:
         proxy = make_proxy(
-            database={"url": cluster.url}, ledger={"on_outage": choice, "spool_max_bytes": 4000}
+            database={"url": cluster.url}, ledger={"on_outage": choice, "spool_max_bytes": size}
         )
         ask(proxy)
         wait_until(lambda: count(cluster.url, "requests") == 1, "the first row")
@@ -102,7 +105,7 @@ def test_full_spool_follows_config(make_proxy, large_server, choice):
             for _ in range(12):
                 ask(proxy)
             assert "records dropped so far" in proxy.output()
-            assert "cope_ledger_dropped 0.0" not in proxy.http().get("/metrics").text
+            assert "cope_ledger_dropped_total 0.0" not in proxy.http().get("/metrics").text
         cluster.start()
         wait_until(
             lambda: "cope_ledger_backlog_bytes 0.0" in proxy.http().get("/metrics").text, "the replay", 30
@@ -135,3 +138,37 @@ def test_lost_spool_loses_nothing(make_proxy):
     assert sum(r["requests"] for r in rows) == 3
     assert proxy.stop() in (0, -15)
     assert proxy.rows("SELECT count(*) AS n FROM calls")[0]["n"] == 3
+
+
+@contextlib.contextmanager
+def locked(url, table):
+    """Lock a table of Postgres, so that every statement about it waits."""
+    loop = asyncio.new_event_loop()
+    engine = create_async_engine(url)
+    connection = loop.run_until_complete(engine.connect())
+    loop.run_until_complete(connection.execute(text(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")))
+    try:
+        yield
+    finally:
+        loop.run_until_complete(connection.close())
+        loop.run_until_complete(engine.dispose())
+        loop.close()
+
+
+@pytest.mark.postgres
+def test_a_scrape_does_not_wait_for_the_database(make_proxy, large_server):
+    """While the database hangs, a scrape has the metrics of the process. Old totals would look like a restart."""
+    with postgres_cluster() as cluster:
+        proxy = make_proxy(database={"url": cluster.url})
+        ask(proxy)
+        wait_until(lambda: "cope_requests_total{" in proxy.http().get("/metrics").text, "the request")
+        with locked(cluster.url, "counters"):
+            wait_until(
+                lambda: "cope_database_up 0.0" in proxy.http().get("/metrics").text, "the scrape to notice"
+            )
+            for _ in range(3):
+                scraped = proxy.http().get("/metrics")
+                assert scraped.status_code == 200
+                assert "cope_requests_total{" not in scraped.text
+                assert "cope_request_duration_seconds_count{" in scraped.text
+        wait_until(lambda: "cope_requests_total{" in proxy.http().get("/metrics").text, "the totals")

@@ -1,8 +1,10 @@
 """Helpers for asyncio tasks."""
 
 import asyncio
+import contextlib
+import time
 
-from proxy.concurrency import reap
+from proxy.concurrency import BusyTime, reap
 
 
 def test_reap_waits_for_cleanup():
@@ -33,3 +35,23 @@ def test_reap_waits_for_cleanup():
 def test_reap_of_nothing():
     """Without tasks it returns at once."""
     asyncio.run(reap())
+
+
+def test_busy_time_counts_overlaps_once():
+    """Two blocks at the same time are not busier than one, and a block that fails has ended."""
+    busy = BusyTime()
+    before = time.monotonic()
+    with busy.running():
+        with busy.running():
+            seen = busy.seconds
+            while time.monotonic() - before < 0.02:
+                pass
+        assert busy.seconds > seen
+    with contextlib.suppress(ValueError), busy.running():
+        raise ValueError
+    assert busy.seconds <= time.monotonic() - before
+    ended = busy.seconds
+    assert ended >= 0.02
+    while time.monotonic() - before < 0.04:
+        pass
+    assert busy.seconds == ended

@@ -1,0 +1,136 @@
+"""The counters equal the ledger, also after a process was killed in the middle of its requests."""
+
+import asyncio
+import os
+import signal
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx2
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from tests.support.config import LARGE_MODEL, SMALL_MODEL, UPSTREAM_KEY
+from tests.support.postgres import postgres_server
+from tests.support.proxy_process import ProxyProcess
+from tests.support.scrape import read_sqlite, scrape, sums_of_metrics, sums_of_rows
+from tests.support.standin_process import StandIn
+from tests.support.wait import wait_until
+
+pytestmark = pytest.mark.slow
+
+REQUESTS, AT_ONCE = 60, 20
+TABLES = ("requests", "calls", "stages", "reservations")
+
+
+@pytest.fixture
+def servers():
+    """A small and a large model. The large one takes its time, so that a kill hits calls under way."""
+    with StandIn([SMALL_MODEL]) as small, StandIn([LARGE_MODEL], require_key=UPSTREAM_KEY) as large:
+        small.script({"reply": {"content": "\\boxed{42}", "delay_s": 0.05}})
+        large.script({"reply": {"content": "42", "delay_s": 0.4}})
+        yield small.base_url, large.base_url
+
+
+def ask(proxies, number):
+    """Send one request, every second one to the large model. Return its status, 0 if the proxy is gone."""
+    proxy = proxies[number % len(proxies)]
+    body = {
+        "model": f"direct/{LARGE_MODEL}" if number % 2 else "cope", "max_tokens": 20,
+        "messages": [{"role": "user", "content": f"What is 6 times 7? Calculate it. ({number})"}],
+    }  # fmt: skip
+    headers = {"X-COPE-Session": "s", "X-COPE-Session-Budget-USD": "1"}
+    try:
+        return proxy.http().post("/v1/chat/completions", json=body, headers=headers).status_code
+    except httpx2.TransportError:
+        return 0
+
+
+def storm(proxies, crash):
+    """Send all requests, and have a process crash in the middle."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        asked = [pool.submit(ask, proxies, number) for number in range(REQUESTS)]
+        crash()
+        statuses = Counter(one.result() for one in asked)
+    print(dict(statuses))
+    assert statuses[200]
+
+
+def busy(read):
+    """Wait until a process has calls under way after others have ended, and return its name."""
+
+    def look():
+        tables = read()
+        owners = Counter(r["process_id"] for r in tables["reservations"]).most_common(1)
+        return len(tables["calls"]) >= 10 and owners and owners[0][0]
+
+    return wait_until(look, "a process to be busy", 60)
+
+
+def equal(proxy, read):
+    """Assert that one scrape equals the rows, now that nothing is under way any more."""
+    settled = wait_until(
+        lambda: (t := read()) and not [r for r in t["reservations"] if r["state"] == "reserved"] and t,
+        "the dead process to be recovered",
+        60,
+    )
+    metrics, rows = sums_of_metrics(scrape(proxy)), sums_of_rows(settled)
+    assert metrics == rows
+    assert rows["unsettled"] > 0, "the kill hit nothing under way"
+    assert rows["cost"] > 0
+    assert rows["accepted"] > 0
+    return metrics
+
+
+def test_a_worker_is_killed(servers, tmp_path):
+    """One of two workers dies. The other one recovers its records, and both report them."""
+    with ProxyProcess(tmp_path, *servers, server={"workers": 2}) as proxy:
+
+        def crash():
+            lock = tmp_path / "cope.spool" / busy(lambda: read_sqlite(proxy)) / "lock"
+            victim = int(lock.read_text())
+            os.kill(victim, signal.SIGKILL)
+            wait_until(lambda: not Path(f"/proc/{victim}").exists(), "the worker to be gone")
+
+        storm([proxy], crash)
+        equal(proxy, lambda: read_sqlite(proxy))
+        backlog = scrape(proxy)["cope_ledger_backlog_bytes",]
+        assert backlog == 0, "a gauge of the dead worker is left"
+
+
+@pytest.mark.postgres
+def test_a_proxy_is_killed(servers, tmp_path):
+    """One of two proxies on one Postgres dies and comes back: both report the same totals."""
+    with postgres_server() as url:
+        folders = [tmp_path / name for name in ("one", "two")]
+        for folder in folders:
+            folder.mkdir()
+        proxies = [ProxyProcess(folder, *servers, database={"url": url}) for folder in folders]
+
+        def read():
+            return asyncio.run(read_postgres(url))
+
+        def crash():
+            name = busy(read)
+            victim = next(p for p in proxies if (p.folder / "cope.spool" / name).exists())
+            victim.kill()
+            victim.start()
+
+        with proxies[0], proxies[1]:
+            storm(proxies, crash)
+            assert equal(proxies[0], read) == equal(proxies[1], read)
+
+
+async def read_postgres(url):
+    """Return the ledger's rows."""
+    engine = create_async_engine(url)
+    try:
+        async with engine.connect() as connection:
+            return {
+                t: [dict(r._mapping) for r in await connection.execute(text(f"SELECT * FROM {t}"))]
+                for t in TABLES
+            }
+    finally:
+        await engine.dispose()
