@@ -16,8 +16,8 @@ import click
 import msgspec
 
 from proxy.cli.main import main as cope_proxy
-from proxy.config import schema
-from proxy.config.schema import Section, Settings
+from proxy.config.schema import Settings
+from proxy.config.section import Section
 from proxy.http.control_headers import markdown_table
 
 HERE = Path(__file__).parent
@@ -56,6 +56,8 @@ status 2, and with 1 if it fails for another reason.
 PLACEHOLDERS = {
     "upstreams": "NAME",
     "prices": "MODEL",
+    "webhooks": "NAME",
+    "mail": "NAME",
     "cascade.thresholds": "KIND",
     "budgets.keys": "NAME",
     "budgets.users": "NAME",
@@ -105,7 +107,7 @@ def _field_docstrings(section: type) -> dict[str, str]:
     """Return the docstring below each field, including those of base classes."""
     found: dict[str, str] = {}
     for cls in reversed(section.__mro__):
-        if cls.__module__ != schema.__name__:
+        if not cls.__module__.startswith("proxy.config."):
             continue
         body = ast.parse(inspect.getsource(cls)).body[0].body  # type: ignore[attr-defined]
         for field, text in pairwise(body):

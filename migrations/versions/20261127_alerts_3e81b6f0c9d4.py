@@ -51,7 +51,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "outages",
-        sa.Column("tier", sa.String(length=128), nullable=False),
+        sa.Column("tier", sa.String(), nullable=False),
         sa.Column("since", sa.DateTime(timezone=True), nullable=False),
         sa.Column("seen_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("tier"),

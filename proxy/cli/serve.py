@@ -8,6 +8,7 @@ from contextlib import ExitStack, nullcontext
 import click
 import uvicorn
 
+from proxy.alerts.targets import target_secrets
 from proxy.cli.options import (
     check_spool,
     config_option,
@@ -44,6 +45,7 @@ def serve(config: str | None, host: str | None, port: int | None, workers: int |
     settings = with_engine(settings_of(config), os.environ)
     resolve_prices(settings)
     upstream_apis(settings)
+    target_secrets(settings)
     _require_key(settings)
     check_spool(settings)
     for kind in overridden_kinds(settings):

@@ -12,6 +12,7 @@ from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 
 from proxy import __version__
+from proxy.alerts.runner import alerting
 from proxy.audits.runner import auditing
 from proxy.cascade import confidence
 from proxy.config.loading import config_path, load, with_engine
@@ -41,7 +42,12 @@ def create_app() -> Litestar:
 
     @asynccontextmanager
     async def running(app: Litestar) -> AsyncIterator[None]:
-        async with open_state(settings) as opened, in_background(opened), auditing(opened):
+        async with (
+            open_state(settings) as opened,
+            in_background(opened),
+            auditing(opened),
+            alerting(opened),
+        ):
             set_state(app, opened)
             spare_what_lives_long()
             try:

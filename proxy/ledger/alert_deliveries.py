@@ -58,9 +58,7 @@ async def lease_deliveries(
 async def store_delivered(engine: AsyncEngine, lease: Lease, at: datetime) -> None:
     """Store that a delivery has succeeded."""
     async with engine.begin() as connection:
-        await _change(
-            connection, lease.message.id, lease.target, state=DELIVERED, ended_at=at, error=None
-        )
+        await _change(connection, lease.message.id, lease.target, state=DELIVERED, ended_at=at, error=None)
 
 
 async def store_failure(

@@ -40,7 +40,9 @@ async def note_outage(engine: AsyncEngine, tier: str, now: datetime, gap: timede
         new = dialect.insert(OutageRow).values(tier=tier, since=now, seen_at=now)
         await connection.execute(new.on_conflict_do_nothing())
         row = (
-            await connection.execute(select(OutageRow.__table__).where(OutageRow.tier == tier).with_for_update())
+            await connection.execute(
+                select(OutageRow.__table__).where(OutageRow.tier == tier).with_for_update()
+            )
         ).one()
         since: datetime = now if row.seen_at < now - gap else row.since
         seen = max(now, row.seen_at)

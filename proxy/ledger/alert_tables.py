@@ -67,7 +67,7 @@ class OutageRow(Base):
 
     __tablename__ = "outages"
 
-    tier: Mapped[str] = mapped_column(Text(128), primary_key=True)
+    tier: Mapped[str] = mapped_column(primary_key=True)
     since: Mapped[datetime]
     seen_at: Mapped[datetime]
     """The last time that any process saw the tier down."""

@@ -21,14 +21,16 @@ async def spend_of_days(engine: AsyncEngine, first: str, last: str) -> dict[str,
     )
     async with engine.connect() as connection:
         await connection.execution_options(readonly=True)
-        return {day: joined(h, l) for day, h, l in await connection.execute(query)}
+        return {day: joined(high_sum, low_sum) for day, high_sum, low_sum in await connection.execute(query)}
 
 
 async def highest_keys(engine: AsyncEngine, day: str, *, least: int, most: int) -> dict[str, int]:
     """Return the keys that spent at least an amount on a day, and their spend, the highest first. "" is no key."""
     query = (
         select(RollupRow.key_id, RollupRow.cost_nano)
-        .where(RollupRow.dimension == "all", RollupRow.day == day, RollupRow.cost_nano >= min(least, MOST_SUM))
+        .where(
+            RollupRow.dimension == "all", RollupRow.day == day, RollupRow.cost_nano >= min(least, MOST_SUM)
+        )
         .order_by(RollupRow.cost_nano.desc(), RollupRow.key_id)
         .limit(most)
     )
@@ -44,7 +46,10 @@ async def spend_of_keys(
     """Return the spend of some keys on each day with requests of theirs, in nano-USD."""
     found: dict[str, list[int]] = defaultdict(list)
     query = select(RollupRow.key_id, RollupRow.cost_nano).where(
-        RollupRow.dimension == "all", RollupRow.day >= first, RollupRow.day <= last, RollupRow.key_id.in_(keys)
+        RollupRow.dimension == "all",
+        RollupRow.day >= first,
+        RollupRow.day <= last,
+        RollupRow.key_id.in_(keys),
     )
     async with engine.connect() as connection:
         await connection.execution_options(readonly=True)
