@@ -141,12 +141,13 @@ def _forecast(
     names: dict[str, str],
 ) -> NewAlert:
     name = budget_name(budget, names)
+    form = "%Y-%m-%d %H:%M" if budget.window == "day" else "%Y-%m-%d"
     return NewAlert(
         alert=alert.name,
         kind=alert.on,
         subject=subject_of(budget),
         window=window_name(budget.window, budget.window_start),
-        title=f"At this rate {name} is exhausted on {ends.astimezone(state.zone):%Y-%m-%d}",
+        title=f"At this rate {name} is exhausted on {ends.astimezone(state.zone):{form}}",
         text=(
             f"{format_usd(budget.spent + budget.unsettled)} of {format_usd(budget.limit)} USD are used. At the mean rate "
             f"of the window so far the budget lasts until {local_time(ends, state.zone)}, and the window ends on "

@@ -36,7 +36,7 @@ class BudgetAlert(Alert, frozen=True, kw_only=True):
 
 
 class ForecastAlert(Alert, frozen=True, kw_only=True):
-    """A budget will be used up before its window ends, at the mean rate since the window began. Once per budget and window."""
+    """A budget ends before its window does, at the mean rate since the window began. Once per budget and window."""
 
     on: Literal["forecast"] = "forecast"
     """The kind of the alert."""
@@ -80,7 +80,10 @@ class DriftAlert(Alert, frozen=True, kw_only=True):
 
 
 class TierDownAlert(Alert, frozen=True, kw_only=True):
-    """No small server answers, or the breaker of an upstream is open. Once per outage."""
+    """No small server answers, or the breaker of an upstream is open. Once per outage.
+
+    Each process looks at its own connections, at least every 5 seconds.
+    """
 
     on: Literal["tier_down"] = "tier_down"
     """The kind of the alert."""

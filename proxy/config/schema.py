@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 
 from proxy.cascade.types import Plans, TaskKind
 from proxy.config.alerts import AnyAlert, Mail, Webhook
-from proxy.config.section import Positive, Section, Seconds, Share
+from proxy.config.section import Positive, Seconds, Section, Share
 from proxy.records import Window
 
 BUNDLED_MODEL = "bundled"

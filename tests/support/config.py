@@ -27,10 +27,15 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Json:
 
 
 def toml(tables: Mapping[str, Any]) -> str:
-    """Write tables as TOML; what is nested deeper becomes inline tables."""
+    """Write tables as TOML; a list becomes tables of one name, and what is nested deeper becomes inline tables."""
+    headed = [
+        (f"[[{name}]]" if isinstance(given, list) else f"[{name}]", table)
+        for name, given in tables.items()
+        for table in (given if isinstance(given, list) else [given])
+    ]
     return "\n".join(
-        f"[{name}]\n" + "".join(f"{json.dumps(key)} = {_toml_value(value)}\n" for key, value in table.items())
-        for name, table in tables.items()
+        head + "\n" + "".join(f"{json.dumps(key)} = {_toml_value(value)}\n" for key, value in table.items())
+        for head, table in headed
     )
 
 
