@@ -18,30 +18,22 @@ from proxy.stats import forecast
 
 MOST = 200
 """The most budgets of one window and level in one check. The next check goes on with the others."""
-_MILLION = 10**6
 _LEAST_ELAPSED = timedelta(hours=1)
 
 
 async def used_fractions(state: AppState, alert: BudgetAlert, at: datetime) -> list[NewAlert]:
     """Return the fractions that budgets have newly reached. Lower ones of the same budget are not sent."""
-    levels = sorted(set(alert.at), reverse=True)
+    levels = {_level(share): share for share in alert.at}
     new: list[NewAlert] = []
-    reached: set[tuple[str, str]] = set()
     for window, start in _current_windows(state, at):
-        for i, level in enumerate(levels):
-            found = await budgets_near_limit(
-                state.database, window, start,
-                share=level, alert=alert.name, level=_level(level), scopes=alert.scopes, most=MOST,
-            )  # fmt: skip
-            found = [b for b in found if _has_used(b, level)]
-            names = await _names(state, found)
-            for budget in found:
-                key = (subject_of(budget), window)
-                if key in reached:
-                    continue
-                reached.add(key)
-                new.append(_used(state, alert, budget, level, names, sent=True))
-                new += [_used(state, alert, budget, low, names, sent=False) for low in levels[i + 1 :]]
+        found = await budgets_near_limit(
+            state.database, window, start, alert=alert.name, levels=levels, scopes=alert.scopes, most=MOST
+        )
+        names = await _names(state, [budget for budget, _ in found])
+        for budget, reached in found:
+            new.append(_used(state, alert, budget, levels[reached], names, sent=True))
+            lower = (share for share in levels.values() if share < levels[reached])
+            new += [_used(state, alert, budget, share, names, sent=False) for share in lower]
     return new
 
 
@@ -56,11 +48,16 @@ async def forecasts(state: AppState, alert: ForecastAlert, at: datetime) -> list
         if passed < alert.after or at - start < _LEAST_ELAPSED:
             continue
         found = await budgets_near_limit(
-            state.database, window, start,
-            share=passed, alert=alert.name, level="", scopes=alert.scopes, most=MOST,
-        )  # fmt: skip
-        names = await _names(state, found)
-        for budget in found:
+            state.database,
+            window,
+            start,
+            alert=alert.name,
+            levels={"": passed},
+            scopes=alert.scopes,
+            most=MOST,
+        )
+        names = await _names(state, [budget for budget, _ in found])
+        for budget, _ in found:
             used = budget.spent + budget.unsettled
             ends = forecast.exhausted_at(used, budget.limit, start, end, at)
             if ends is not None:
@@ -71,10 +68,6 @@ async def forecasts(state: AppState, alert: ForecastAlert, at: datetime) -> list
 def _current_windows(state: AppState, at: datetime) -> Iterator[tuple[Window, datetime]]:
     for window in get_args(Window):
         yield window, window_start(window, at, state.zone)
-
-
-def _has_used(budget: BudgetView, level: float) -> bool:
-    return (budget.spent + budget.unsettled) * _MILLION >= round(level * _MILLION) * budget.limit
 
 
 def _level(level: float) -> str:

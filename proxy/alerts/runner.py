@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 CONNECT_TIMEOUT_S = 10.0
 TIDY_EVERY_S = 600.0
 TIER_EVERY_S = 5.0
+BATCH = 50
 LONGEST_WINDOW = timedelta(days=32)
 """Alerts are kept at least this long: without its row an alert is raised a second time in its window."""
 
@@ -62,8 +63,10 @@ async def _check_forever(state: AppState, alert: AnyAlert) -> None:
         try:
             if own or await claim_round(state.database, alert.name, now(), every):
                 at = now()
-                if found := await check(state, alert, at):
-                    for id_ in await raise_alerts(state.database, found, alert.targets, at):
+                found = await check(state, alert, at)
+                # In small transactions: SQLite lets one process write at a time, and requests wait for it.
+                for i in range(0, len(found), BATCH):
+                    for id_ in await raise_alerts(state.database, found[i : i + BATCH], alert.targets, at):
                         log.warning("alert %s is raised: %s", alert.name, id_)
         except (OSError, DatabaseError) as e:
             log.warning("the check of alert %s failed (%s)", alert.name, type(e).__name__)

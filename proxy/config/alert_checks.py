@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterator
 
+from yarl import URL
+
 from proxy.config.alerts import Mail, Webhook
 from proxy.config.schema import Settings
 
@@ -34,11 +36,20 @@ def alert_contradictions(settings: Settings) -> Iterator[str]:
         yield from _mail(f"mail.{name}", mail)
 
 
+def is_web_url(text: str) -> bool:
+    """Return True if a text is a URL of a web server."""
+    try:
+        url = URL(text)
+        return url.scheme in ("http", "https") and bool(url.host) and url.port is not None
+    except ValueError:
+        return False
+
+
 def _webhook(key: str, webhook: Webhook) -> Iterator[str]:
     if (webhook.url is None) == (webhook.url_env is None):
         yield f"{key}.url: set either url or url_env"
-    if webhook.url is not None and not webhook.url.startswith(("http://", "https://")):
-        yield f"{key}.url: it is not a URL; it must start with http:// or https://"
+    if webhook.url is not None and not is_web_url(webhook.url):
+        yield f"{key}.url: it is not the URL of a web server; use one such as https://example.com/hook"
 
 
 def _mail(key: str, mail: Mail) -> Iterator[str]:

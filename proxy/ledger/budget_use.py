@@ -1,9 +1,10 @@
 """Find the budgets that are near their limits, without reading all of them into memory."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Float, cast, exists, select
+from sqlalchemy import Float, case, cast, exists, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from proxy.ledger.alert_tables import AlertRow
@@ -13,7 +14,7 @@ from proxy.ledger.views import view
 from proxy.records import Scope, Window
 
 _TOLERANCE = 1e-9
-"""The database compares floating point numbers. The caller checks exactly."""
+"""The database compares floating point numbers, so it may return a budget that is one billionth short of its level."""
 
 
 def window_name(window: Window, start: datetime) -> str:
@@ -31,13 +32,12 @@ async def budgets_near_limit(
     window: Window,
     start: datetime,
     *,
-    share: float,
     alert: str,
-    level: str,
+    levels: Mapping[str, float],
     scopes: Sequence[Scope],
     most: int,
-) -> list[BudgetView]:
-    """Return budgets of one window that have used at least a share of their limits, as far as they are new.
+) -> list[tuple[BudgetView, str]]:
+    """Return budgets of one window that have used a share of their limits, each with the highest level it has reached.
 
     The index of windows finds the rows. An index of the amounts would have to be changed with each settlement.
 
@@ -45,13 +45,18 @@ async def budgets_near_limit(
         engine: the database.
         window: the kind of window.
         start: its start.
-        share: the share of the limit. Spent and unsettled money counts as used, reserved money does not.
-        alert: leave out the budgets for which this alert has been raised in the window.
-        level: the level of that alert.
+        alert: leave out the budgets for which this alert has been raised in the window at their level.
+        levels: shares of the limit by the names of the levels. Spent and unsettled money counts, reserved money does not.
         scopes: only budgets of these scopes. Empty: of all.
         most: the most budgets to return. The next call returns others, once the alert is raised for these.
     """
     used = cast(BudgetRow.spent_nano, Float) + cast(BudgetRow.unsettled_nano, Float)
+    ordered = sorted(levels.items(), key=lambda item: -item[1])
+    reached = [
+        (used >= cast(BudgetRow.limit_nano, Float) * (share * (1 - _TOLERANCE)), level)
+        for level, share in ordered
+    ]
+    level = case(*reached, else_=None)
     raised = exists().where(
         AlertRow.alert == alert,
         AlertRow.window == window_name(window, start),
@@ -59,12 +64,12 @@ async def budgets_near_limit(
         AlertRow.subject == BudgetRow.scope + ":" + BudgetRow.owner + ":" + BudgetRow.name,
     )
     query = (
-        select(BudgetRow.__table__)
+        select(BudgetRow.__table__, level.label("reached"))
         .where(
             BudgetRow.window == window,
             BudgetRow.window_start == start,
             BudgetRow.limit_nano > 0,
-            used >= cast(BudgetRow.limit_nano, Float) * (share * (1 - _TOLERANCE)),
+            reached[-1][0],
             ~raised,
         )
         .order_by(BudgetRow.id)
@@ -74,10 +79,11 @@ async def budgets_near_limit(
         query = query.where(BudgetRow.scope.in_(scopes))
     async with engine.connect() as connection:
         await connection.execution_options(readonly=True)
-        return [
-            view(
-                BudgetView, row,
-                limit=row.limit_nano, spent=row.spent_nano, reserved=row.reserved_nano, unsettled=row.unsettled_nano,
-            )
-            for row in await connection.execute(query)
-        ]  # fmt: skip
+        return [(_view(row), row.reached) for row in await connection.execute(query)]
+
+
+def _view(row: Any) -> BudgetView:
+    return view(
+        BudgetView, row,
+        limit=row.limit_nano, spent=row.spent_nano, reserved=row.reserved_nano, unsettled=row.unsettled_nano,
+    )  # fmt: skip

@@ -9,6 +9,7 @@ from proxy.alerts.targets.mail import MailTarget
 from proxy.alerts.targets.signature import signing_keys
 from proxy.alerts.targets.target import Target
 from proxy.alerts.targets.webhook import WebhookTarget
+from proxy.config.alert_checks import is_web_url
 from proxy.config.schema import Settings
 from proxy.errors import ConfigError
 
@@ -27,10 +28,8 @@ def target_secrets(settings: Settings, env: Mapping[str, str] = os.environ) -> d
         else:
             problems.append(f"{key}: the environment variable {variable} is not set; export the secret in it")
     for name, webhook in settings.webhooks.items():
-        if (url := found.get(webhook.url_env or "")) and not url.startswith(("http://", "https://")):
-            problems.append(
-                f"webhooks.{name}.url_env: {webhook.url_env} has no URL; it must start with https://"
-            )
+        if (url := found.get(webhook.url_env or "")) and not is_web_url(url):
+            problems.append(f"webhooks.{name}.url_env: {webhook.url_env} has no URL of a web server")
         if (secret := found.get(webhook.secret_env or "")) and not signing_keys(secret):
             problems.append(
                 f"webhooks.{name}.secret_env: {webhook.secret_env} has no secret after whsec_; it must be base64"
