@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from tests.support.alerts import alerting, stored
+from tests.support.alerts import alerting, documented, stored
 from tests.support.audits import rows as audit_rows
 from tests.support.cascade import ask as ask_cascade
 from tests.support.mail_server import MailServer
@@ -52,6 +52,7 @@ def test_fractions_of_budgets(make_proxy, large_server, receiver):
     assert (data["used_usd"], data["limit_usd"], data["window"]) == ("0.007", "0.01", "total")
     assert data["title"] == "50 % of the total budget of key team <a> & b is used"
     assert first.verified()["type"] == "alert.budget"
+    assert data.keys() == documented()["data"].keys()
 
     with pytest.raises(Exception, match="budget"):  # the worst case of a third call does not fit
         ask(proxy, key, max_tokens=4000, headers={"X-COPE-On-Budget": "fail"})

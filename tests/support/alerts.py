@@ -1,5 +1,9 @@
 """Alerts in a test: the config of one, and the rows that proxies have stored."""
 
+import json
+import re
+
+from tests.support.processes import ROOT
 from tests.support.receiver import SECRET
 
 ENV = {"HOOK_SECRET": SECRET}
@@ -10,6 +14,12 @@ def alerting(receiver, *alerts, **webhook):
     hook = {"url": receiver.url, "secret_env": "HOOK_SECRET", "timeout_s": 5, **webhook}
     tables = [{"name": a["on"], "targets": ["hook"], "every_s": 1, **a} for a in alerts]
     return {"alerts": tables, "webhooks": {"hook": hook}, "env": dict(ENV)}
+
+
+def documented():
+    """Return the payload that docs/alerts.md shows."""
+    page = (ROOT / "docs" / "alerts.md").read_text(encoding="utf-8")
+    return json.loads(re.search(r"```json\n(.*?)```", page, re.DOTALL)[1])
 
 
 def stored(proxy):
