@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from proxy.alerts.wording import local_time
-from proxy.audits.drift import weeks_of_drift
+from proxy.audits.drift import drifting
 from proxy.config.alerts import DriftAlert, TierDownAlert
 from proxy.ledger.alert_rounds import note_outage
-from proxy.ledger.alerts import NewAlert
-from proxy.ledger.audits import Models, verdicts
+from proxy.ledger.alerts import NewAlert, is_raised
+from proxy.ledger.audits import Models, agreements, verdicts
 from proxy.ledger.windows import window_start
 from proxy.service.state import AppState
 
@@ -20,30 +20,39 @@ GAP = timedelta(seconds=30)
 async def drifts(state: AppState, alert: DriftAlert, at: datetime) -> list[NewAlert]:
     """Return the task kinds and stages whose audits of this week agree less often than expected."""
     week = window_start("week", at, state.zone)
+    window = f"week {week:%Y-%m-%dT%H:%MZ}"
     models = Models(state.small.model, state.settings.large.model)
-    found = await verdicts(state.database, week, models)
     expected = state.settings.audit.expect
-    drift = await asyncio.to_thread(weeks_of_drift, found, expected, state.zone)
     new = []
-    for (task, stage), started in drift.items():
-        audits = [a for a in found if a.accepted and (a.task, a.stage) == (task, stage)]
-        agreed = sum(bool(a.agreed) for a in audits)
+    for counts in await agreements(state.database, week, models):
+        task, stage, audits = counts.task, counts.stage, counts.agreed + counts.differed
+        subject = f"{task} stage {stage}"
+        # The database counts. The audits themselves are only read if there can be drift.
+        if not counts.accepted or counts.agreed >= expected * audits:
+            continue
+        if await is_raised(state.database, alert.name, subject, window):
+            continue
+        found = await verdicts(state.database, week, models, of=(task, stage))
+        drift = await asyncio.to_thread(list, drifting(found, expected))
+        if not drift or not drift[-1]:
+            continue
+        agreed = sum(bool(a.agreed) for a in found)
         new.append(
             NewAlert(
                 alert=alert.name,
                 kind=alert.on,
-                subject=f"{task} stage {stage}",
-                window=f"week {started:%Y-%m-%dT%H:%MZ}",
+                subject=subject,
+                window=window,
                 title=f"Answers of stage {stage} to {task} tasks drift",
                 text=(
-                    f"{agreed} of {len(audits)} audits of this week agree with the large model, fewer than the expected "
+                    f"{agreed} of {len(found)} audits of this week agree with the large model, fewer than the expected "
                     f"{100 * expected:g} %: see `cope-proxy audits`."
                 ),
                 facts={
                     "task": task,
                     "stage": stage,
                     "agreed": agreed,
-                    "audits": len(audits),
+                    "audits": len(found),
                     "expected": expected,
                     "small_model": models.small,
                     "large_model": models.large,

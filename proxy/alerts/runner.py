@@ -25,8 +25,6 @@ CONNECT_TIMEOUT_S = 10.0
 TIDY_EVERY_S = 600.0
 TIER_EVERY_S = 5.0
 BATCH = 50
-LONGEST_WINDOW = timedelta(days=32)
-"""Alerts are kept at least this long: without its row an alert is raised a second time in its window."""
 
 
 @asynccontextmanager
@@ -85,8 +83,8 @@ async def _tidy_forever(state: AppState) -> None:
             for target in await give_up_unknown(state.database, known, at - GIVE_UP_AFTER, at):
                 log.error("alerts to %s are given up: no proxy has this target in its config", target)
             if settings.ledger.retention_days is not None:
-                kept = max(timedelta(days=settings.ledger.retention_days), LONGEST_WINDOW)
-                await delete_alerts(state.database, at - kept)
+                old = at - timedelta(days=settings.ledger.retention_days)
+                await delete_alerts(state.database, old, at)
         except (OSError, DatabaseError) as e:
             log.warning("tidying of alerts failed (%s)", type(e).__name__)
         await asyncio.sleep(TIDY_EVERY_S)

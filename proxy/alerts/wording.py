@@ -27,7 +27,8 @@ def budget_name(budget: BudgetView, key_names: dict[str, str]) -> str:
             return f"the global {kind} budget"
         case "key":
             return f"the {kind} budget of key {shown(key_names.get(budget.name, budget.name))}"
-    return f"the {kind} budget of {budget.scope} {shown(budget.name)}"
+    owner = f" of key {shown(key_names.get(budget.owner, budget.owner))}" if budget.owner else ""
+    return f"the {kind} budget of {budget.scope} {shown(budget.name)}{owner}"
 
 
 def local_time(at: datetime, zone: ZoneInfo) -> str:

@@ -51,6 +51,8 @@ class SpikeAlert(Alert, frozen=True, kw_only=True):
 
     on: Literal["spike"] = "spike"
     """The kind of the alert."""
+    every_s: Interval = 300.0
+    """Seconds between two checks. One of all processes makes each check."""
     per: Literal["total", "key"] = "total"
     """Whose spend: of all requests together, or of each key."""
     factor: Annotated[float, Meta(gt=1, le=1000)] = 3.0
@@ -77,6 +79,8 @@ class DriftAlert(Alert, frozen=True, kw_only=True):
 
     on: Literal["drift"] = "drift"
     """The kind of the alert."""
+    every_s: Interval = 300.0
+    """Seconds between two checks. One of all processes makes each check."""
 
 
 class TierDownAlert(Alert, frozen=True, kw_only=True):

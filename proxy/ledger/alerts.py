@@ -1,7 +1,7 @@
 """Alerts: raise each one once over all processes, and list them."""
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from msgspec import Struct, field
@@ -13,6 +13,7 @@ from proxy.ids import new_id
 from proxy.ledger.alert_tables import AlertDeliveryRow, AlertRow
 from proxy.ledger.views import view
 
+_LONGEST_WINDOW = timedelta(days=32)
 PENDING, DELIVERED, FAILED = "pending", "delivered", "failed"
 
 
@@ -73,7 +74,8 @@ async def raise_alerts(
     raised = []
     async with engine.begin() as connection:
         dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-        for new in found:
+        # In one order, so that no two processes wait for each other's rows in a circle.
+        for new in sorted(found, key=lambda a: (a.alert, a.subject, a.window, a.level)):
             row = {
                 "id": new_id("alert"), "alert": new.alert, "kind": new.kind,
                 "subject": new.subject, "window": new.window, "level": new.level,
@@ -96,6 +98,14 @@ async def raise_alerts(
                     ],
                 )  # fmt: skip
     return raised
+
+
+async def is_raised(engine: AsyncEngine, alert: str, subject: str, window: str) -> bool:
+    """Return True if an alert has been raised for a subject in a window, at any level."""
+    named = AlertRow.alert == alert, AlertRow.subject == subject, AlertRow.window == window
+    async with engine.connect() as connection:
+        await connection.execution_options(readonly=True)
+        return await connection.scalar(select(AlertRow.id).where(*named).limit(1)) is not None
 
 
 async def list_alerts(engine: AsyncEngine, *, limit: int, pending: bool = False) -> list[AlertView]:
@@ -132,13 +142,13 @@ async def count_pending(engine: AsyncEngine) -> int:
         return int((await connection.execute(counted)).scalar_one())
 
 
-async def delete_alerts(engine: AsyncEngine, before: datetime) -> int:
-    """Delete alerts that are older than a time, and return how many. Alerts of windows that never end stay.
+async def delete_alerts(engine: AsyncEngine, before: datetime, now: datetime) -> int:
+    """Delete alerts that are older than a time, and return how many.
 
-    Without their rows they would be raised again.
+    Alerts of the last 32 days and of windows that never end stay. Without their rows they would be raised again.
     """
     async with engine.begin() as connection:
-        old = AlertRow.created_at < before, AlertRow.window != "total"
+        old = AlertRow.created_at < min(before, now - _LONGEST_WINDOW), AlertRow.window != "total"
         # SQLite of an old version has no cascade: the deliveries go first.
         ids = select(AlertRow.id).where(*old)
         await connection.execute(delete(AlertDeliveryRow).where(AlertDeliveryRow.alert_id.in_(ids)))

@@ -1,9 +1,7 @@
 """Mail against servers that misbehave, and headers that stay one line."""
 
 import asyncio
-import threading
 import time
-from contextlib import contextmanager
 from email import message_from_bytes
 from email.policy import SMTP, default
 
@@ -16,6 +14,7 @@ from proxy.alerts.targets.target import DeliveryError
 from proxy.alerts.wording import shown
 from proxy.config.alerts import Mail
 from tests.support.mail_server import MailServer
+from tests.support.talking import talking
 from tests.unit.alerts.test_webhooks import message
 
 TIMEOUT_S = 0.5
@@ -42,37 +41,6 @@ def attempt(mail, password=None):
 
     started = time.monotonic()
     return asyncio.run(work()), time.monotonic() - started
-
-
-@contextmanager
-def talking(say):
-    """Run a server that does with each connection as it is told."""
-    ready, port, stop = threading.Event(), [0], []
-
-    async def serve():
-        async def handle(reader, writer):
-            try:
-                await say(reader, writer)
-            except OSError:
-                pass
-            finally:
-                writer.close()
-
-        server = await asyncio.start_server(handle, "127.0.0.1", 0)
-        port[0] = server.sockets[0].getsockname()[1]
-        ended = asyncio.Event()
-        stop.append((asyncio.get_running_loop(), ended))
-        ready.set()
-        await ended.wait()
-        server.close()
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
-    thread.start()
-    assert ready.wait(10)
-    yield port[0]
-    loop, ended = stop[0]
-    loop.call_soon_threadsafe(ended.set)
-    thread.join(10)
 
 
 async def silent(reader, _):

@@ -24,6 +24,7 @@ from proxy.config.schema import Settings
 from proxy.errors import ConfigError
 from proxy.ledger.alerts import AlertMessage
 from tests.support.receiver import SECRET, Receiver
+from tests.support.talking import talking
 
 TIMEOUT_S = 0.5
 
@@ -123,6 +124,57 @@ def test_odd_receivers(answer, reason):
         assert took < 30
         assert peak < 64 * 2**20
         assert len(server.received) == 1
+
+
+async def endless_headers(_, writer):
+    writer.write(b"HTTP/1.1 200 OK\r\n")
+    for i in range(20_000):
+        writer.write(b"x-%d: %s\r\n" % (i, b"y" * 4096))
+        await writer.drain()
+
+
+async def endless_line(_, writer):
+    writer.write(b"HTTP/1.1 200 ")
+    for _ in range(2000):
+        writer.write(b"y" * 2**15)
+        await writer.drain()
+
+
+async def dripping_headers(_, writer):
+    writer.write(b"HTTP/1.1 200 OK\r\n")
+    for i in range(200):
+        writer.write(b"x-%d: y\r\n" % i)
+        await asyncio.sleep(0.05)
+
+
+async def informational(_, writer):
+    for _ in range(200):
+        writer.write(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+        await asyncio.sleep(0.05)
+
+
+async def other_protocol(_, writer):
+    writer.write(b"220 mail.example.com ESMTP hush-hush\r\n")
+    await writer.drain()
+
+
+@pytest.mark.parametrize(
+    "say",
+    [endless_headers, endless_line, dripping_headers, informational, other_protocol],
+    ids=lambda f: f.__name__,
+)
+def test_broken_http(say):
+    """An answer that is no answer fails in time and in little memory, and its words are in no reason."""
+    with talking(say) as port:
+        tracemalloc.start()
+        reason, took = attempt(f"http://127.0.0.1:{port}/hush-hush")
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert reason is not None
+    assert reason.startswith("the receiver ")
+    assert "hush" not in reason
+    assert took < 20
+    assert peak < 64 * 2**20
 
 
 def test_nobody_listens():

@@ -34,7 +34,9 @@ def test_examples_are_valid(example, tmp_path):
 
 def test_every_kind_has_an_example():
     """The kinds of the table are those of the examples."""
-    table = re.findall(r"^\| `(\w+)` \| [^|]*\| [^|]*\|$", PAGE.partition("\n| --- |")[2].partition("### ")[0], re.MULTILINE)
+    table = re.findall(
+        r"^\| `(\w+)` \| [^|]*\| [^|]*\|$", PAGE.partition("\n| --- |")[2].partition("### ")[0], re.MULTILINE
+    )
     assert set(re.findall(r'^on = "(\w+)"', PAGE, re.MULTILINE)) == set(table)
 
 
