@@ -40,7 +40,12 @@ def is_web_url(text: str) -> bool:
     """Return True if a text is a URL of a web server."""
     try:
         url = URL(text)
-        return url.scheme in ("http", "https") and bool(url.host) and url.port is not None and text.split() == [text]
+        return (
+            url.scheme in ("http", "https")
+            and bool(url.host)
+            and url.port is not None
+            and text.split() == [text]
+        )
     except ValueError:
         return False
 

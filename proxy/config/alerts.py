@@ -25,7 +25,7 @@ class Alert(Section, frozen=True, kw_only=True):
 
 
 class BudgetAlert(Alert, frozen=True, kw_only=True):
-    """A budget has been used to a fraction, once per budget, window and fraction."""
+    """A budget has been used to a fraction. Once per budget, limit, window and fraction."""
 
     on: Literal["budget"] = "budget"
     """The kind of the alert."""
@@ -36,7 +36,7 @@ class BudgetAlert(Alert, frozen=True, kw_only=True):
 
 
 class ForecastAlert(Alert, frozen=True, kw_only=True):
-    """A budget ends before its window does, at the mean rate since the window began. Once per budget and window."""
+    """A budget ends before its window does, at the mean rate since the window began. Once per budget, limit and window."""
 
     on: Literal["forecast"] = "forecast"
     """The kind of the alert."""

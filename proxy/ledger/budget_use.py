@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Float, case, cast, exists, select
+from sqlalchemy import Float, String, case, cast, exists, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from proxy.ledger.alert_tables import AlertRow
@@ -23,8 +23,11 @@ def window_name(window: Window, start: datetime) -> str:
 
 
 def subject_of(budget: BudgetView) -> str:
-    """Return the name of a budget in the alerts. The name of a scope has no colon, and the id of a key neither."""
-    return f"{budget.scope}:{budget.owner}:{budget.name}"
+    """Return the name of a budget in the alerts.
+
+    The limit is a part of it, so that a budget whose limit was raised is alerted again.
+    """
+    return f"{budget.scope}:{budget.owner}:{budget.name} limit {budget.limit}"
 
 
 async def budgets_near_limit(
@@ -56,12 +59,14 @@ async def budgets_near_limit(
         (used >= cast(BudgetRow.limit_nano, Float) * (share * (1 - _TOLERANCE)), level)
         for level, share in ordered
     ]
+    name = BudgetRow.scope + ":" + BudgetRow.owner + ":" + BudgetRow.name
+    subject = name + " limit " + cast(BudgetRow.limit_nano, String)  # as in `subject_of`
     level = case(*reached, else_=None)
     raised = exists().where(
         AlertRow.alert == alert,
         AlertRow.window == window_name(window, start),
         AlertRow.level == level,
-        AlertRow.subject == BudgetRow.scope + ":" + BudgetRow.owner + ":" + BudgetRow.name,
+        AlertRow.subject == subject,
     )
     query = (
         select(BudgetRow.__table__, level.label("reached"))

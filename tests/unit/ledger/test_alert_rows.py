@@ -1,11 +1,13 @@
 """Alerts in the ledger: raised once by any number of processes, and delivered by one at a time."""
 
 import asyncio
+import secrets
+import string
 import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import insert, text
+from sqlalchemy import insert, text, update
 
 from proxy.ledger.alert_deliveries import give_up_unknown, lease_deliveries, store_delivered, store_failure
 from proxy.ledger.alert_rounds import claim_round, note_outage
@@ -13,6 +15,7 @@ from proxy.ledger.alerts import NewAlert, count_pending, delete_alerts, list_ale
 from proxy.ledger.budget_use import budgets_near_limit, subject_of, window_name
 from proxy.ledger.tables import BudgetRow
 from proxy.ledger.windows import EPOCH
+from proxy.records import LONGEST_NAME
 from tests.support.ledger import opened, run
 
 AT = datetime(2026, 11, 27, 12, tzinfo=UTC)
@@ -182,7 +185,7 @@ def test_near_limit_among_many(url, count):
         found = await near(engine, 100)
         took = time.perf_counter() - started
         assert sorted((subject_of(b), level) for b, level in found) == [
-            ("session:o:k0", "0.5"), ("session:o:k1", "0.5"), ("session:o:k2", "0.5"), ("user::k0", "1"), ("user::k1", "1"),
+            ("session:o:k0 limit 1000", "0.5"), ("session:o:k1 limit 1000", "0.5"), ("session:o:k2 limit 1000", "0.5"), ("user::k0 limit 1000", "1"), ("user::k1 limit 1000", "1"),
         ]  # fmt: skip
         some = await near(engine, 2)
         raised = [new(subject_of(b), level, window_name("day", DAY)) for b, level in some]
@@ -191,7 +194,42 @@ def test_near_limit_among_many(url, count):
         assert {subject_of(b) for b, _ in some + rest} == {subject_of(b) for b, _ in found}
         assert len(rest) == 3
         assert {b.scope for b, _ in await near(engine, 100, scopes=("session",))} <= {"session"}
+        await raise_alerts(
+            engine, [new(subject_of(b), level, window_name("day", DAY)) for b, level in found], ["hook"], AT
+        )
+        assert await near(engine, 100) == []
+        async with engine.begin() as connection:
+            await connection.execute(
+                update(BudgetRow).where(BudgetRow.scope == "session").values(limit_nano=900)
+            )
+        assert [level for _, level in await near(engine, 100)] == ["0.5"] * 3  # a new limit is alerted again
         return took
 
     took = run(url, work)
     print(f"near the limit among {count}: {1000 * took:.0f} ms")
+
+
+def test_longest_names(url):
+    """The longest name that a client can give fits into the unique index beside the rest of the key."""
+    name = "".join(
+        secrets.choice(string.ascii_letters) for _ in range(LONGEST_NAME)
+    )  # no database can compress it
+
+    async def work(engine):
+        async with engine.begin() as connection:
+            row = budgets(1, scope="session", owner="o" * 32, spent_nano=10**18, limit_nano=10**18)[0] | {
+                "name": name
+            }
+            await connection.execute(insert(BudgetRow.__table__), [row])
+        near = await budgets_near_limit(
+            engine, "day", DAY, alert="a" * 64, levels={"0.123456": 0.123456}, scopes=(), most=9
+        )
+        ((budget, level),) = near
+        long = NewAlert(
+            alert="a" * 64, kind="budget", subject=subject_of(budget), window=window_name("month", DAY), level=level,
+            title="t", text="x", facts={"name": name},
+        )  # fmt: skip
+        assert len(await raise_alerts(engine, [long], ["hook"], AT)) == 1
+        return [r.message.facts for r in await lease(engine)]
+
+    assert run(url, work) == [{"name": name}]
