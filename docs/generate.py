@@ -111,18 +111,15 @@ def _sections(section: type[Section], path: str) -> Iterator[str]:
 def _listed(section: type[Section], name: str) -> Iterator[str]:
     """Yield one kind of the tables of a list."""
     meanings = _field_docstrings(section)
-    fields = {field.name: field for field in msgspec.structs.fields(section)}
     types = get_type_hints(section, include_extras=True)
-    yield f'## `[[{name}]]` with `on = "{fields["on"].default}"`'
+    yield f'## `[[{name}]]` with `on = "{section.__struct_config__.tag}"`'
     yield ""
     yield inspect.cleandoc(section.__doc__ or "")
     yield ""
     yield "| key | type | default | meaning |"
     yield "| --- | --- | --- | --- |"
-    for field in ("on", *(f for f in fields if f != "on")):
-        cells = (f"`{field}`", _type(types[field]), _default(fields[field]), meanings[field])
-        if field == "on":
-            cells = (*cells[:2], "required", cells[3])
+    for field in msgspec.structs.fields(section):
+        cells = (f"`{field.name}`", _type(types[field.name]), _default(field), meanings[field.name])
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
     yield ""
 

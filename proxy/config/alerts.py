@@ -13,8 +13,8 @@ Interval = Annotated[float, Meta(ge=1, le=86_400)]
 Part = Annotated[float, Meta(gt=0, le=1)]
 
 
-class Alert(Section, frozen=True, kw_only=True):
-    """The keys of all alerts."""
+class Alert(Section, frozen=True, kw_only=True, tag_field="on"):
+    """The keys of all alerts. The key `on` has the kind, by which the loader chooses the struct."""
 
     name: Name
     """Your name of the alert. Letters, digits, `_` and `-`."""
@@ -23,34 +23,33 @@ class Alert(Section, frozen=True, kw_only=True):
     every_s: Interval = 30.0
     """Seconds between two checks. One of all processes makes each check."""
 
+    @property
+    def on(self) -> str:
+        """The kind of the alert."""
+        return str(self.__struct_config__.tag)
 
-class BudgetAlert(Alert, frozen=True, kw_only=True):
+
+class BudgetAlert(Alert, frozen=True, kw_only=True, tag="budget"):
     """A budget has been used to a fraction. Once per budget, limit, window and fraction."""
 
-    on: Literal["budget"] = "budget"
-    """The kind of the alert."""
     at: Annotated[tuple[Part, ...], Meta(min_length=1, max_length=20)] = (0.5, 0.8, 1.0)
     """Fractions of the limit. If a budget passes several at once, only the highest is sent."""
     scopes: tuple[Scope, ...] = ()
     """Only budgets of these scopes. Empty: of all."""
 
 
-class ForecastAlert(Alert, frozen=True, kw_only=True):
+class ForecastAlert(Alert, frozen=True, kw_only=True, tag="forecast"):
     """A budget ends before its window does, at the mean rate since the window began. Once per budget, limit and window."""
 
-    on: Literal["forecast"] = "forecast"
-    """The kind of the alert."""
     after: Annotated[float, Meta(ge=0.01, lt=1)] = 0.1
     """Fraction of the window that has to pass before a forecast is made."""
     scopes: tuple[Scope, ...] = ()
     """Only budgets of these scopes. Empty: of all."""
 
 
-class SpikeAlert(Alert, frozen=True, kw_only=True):
+class SpikeAlert(Alert, frozen=True, kw_only=True, tag="spike"):
     """The spend of today is unusually high beside the median of the days before. Once per day."""
 
-    on: Literal["spike"] = "spike"
-    """The kind of the alert."""
     every_s: Interval = 300.0
     """Seconds between two checks. One of all processes makes each check."""
     per: Literal["total", "key"] = "total"
@@ -65,32 +64,26 @@ class SpikeAlert(Alert, frozen=True, kw_only=True):
     """Least difference between today and the median in USD."""
 
 
-class UnsettledAlert(Alert, frozen=True, kw_only=True):
+class UnsettledAlert(Alert, frozen=True, kw_only=True, tag="unsettled"):
     """Paid calls of dead processes are unsettled and hold money of budgets. Once per day."""
 
-    on: Literal["unsettled"] = "unsettled"
-    """The kind of the alert."""
     least_usd: Decimal = Decimal(0)
     """Least sum of their worst cases in USD."""
 
 
-class DriftAlert(Alert, frozen=True, kw_only=True):
+class DriftAlert(Alert, frozen=True, kw_only=True, tag="drift"):
     """Audits agree less often than `audit.expect`. Once per week, task kind and stage."""
 
-    on: Literal["drift"] = "drift"
-    """The kind of the alert."""
     every_s: Interval = 300.0
     """Seconds between two checks. One of all processes makes each check."""
 
 
-class TierDownAlert(Alert, frozen=True, kw_only=True):
+class TierDownAlert(Alert, frozen=True, kw_only=True, tag="tier_down"):
     """No small server answers, or the breaker of an upstream is open. Once per outage.
 
     Each process looks at its own connections, at least every 5 seconds.
     """
 
-    on: Literal["tier_down"] = "tier_down"
-    """The kind of the alert."""
     tiers: Annotated[tuple[Literal["small", "large"], ...], Meta(min_length=1)] = ("small", "large")
     """The tiers to watch. `large` means every upstream."""
     for_s: Annotated[float, Meta(ge=1)] = 60.0

@@ -215,18 +215,14 @@ def _build_list(type_: Any, tables: Any, path: str, problems: list[str]) -> Any:
     if not isinstance(tables, list):
         problems.append(f"{path}: must be a list of tables, as in [[{path}]]")
         return None
-    sections = {
-        field.default: section
-        for section in get_args(get_args(type_)[0])
-        for field in msgspec.structs.fields(section)
-        if field.name == "on"
-    }
+    sections = {section.__struct_config__.tag: section for section in get_args(get_args(type_)[0])}
     built = []
     for i, table in enumerate(tables):
         here = f"{path}[{i}]"
         kind = table.get("on") if isinstance(table, dict) else None
         if isinstance(kind, str) and kind in sections:
-            built.append(_build(sections[kind], table, (here,), problems))
+            own = {key: value for key, value in table.items() if key != "on"}
+            built.append(_build(sections[kind], own, (here,), problems))
         else:
             problems.append(f"{here}.on: must be one of {', '.join(sections)}")
     return tuple(built)
