@@ -16,8 +16,8 @@ import click
 import msgspec
 
 from proxy.cli.main import main as cope_proxy
-from proxy.config import schema
-from proxy.config.schema import Section, Settings
+from proxy.config.schema import Settings
+from proxy.config.section import Section
 from proxy.http.control_headers import markdown_table
 
 HERE = Path(__file__).parent
@@ -39,6 +39,7 @@ A value of a variable is read as the type of its key:
 - a boolean: `true`, `yes`, `on` or `1`, and `false`, `no`, `off` or `0`, in small or capital letters.
 - a list of strings: `["a", "b"]` or `a,b`.
 - a table: as in TOML, `{usd = 5}`, or as in JSON, `{"usd": 5}`.
+- a list of tables such as `[[alerts]]`: in JSON or TOML, in one variable, here `COPE__ALERTS`.
 - An empty variable counts as unset.
 
 The file is TOML in UTF-8.
@@ -56,6 +57,8 @@ status 2, and with 1 if it fails for another reason.
 PLACEHOLDERS = {
     "upstreams": "NAME",
     "prices": "MODEL",
+    "webhooks": "NAME",
+    "mail": "NAME",
     "cascade.thresholds": "KIND",
     "budgets.keys": "NAME",
     "budgets.users": "NAME",
@@ -79,11 +82,13 @@ def configuration() -> str:
 def _sections(section: type[Section], path: str) -> Iterator[str]:
     """Yield a section and the sections below it."""
     meanings = _field_docstrings(section)
-    rows, below = [], []
+    rows, below, listed = [], [], []
     for field in msgspec.structs.fields(section):
         type_ = get_type_hints(section, include_extras=True)[field.name]
         key = f"{path}.{field.name}" if path else field.name
-        if (child := _section_in(type_)) is None:
+        if kinds := _listed_sections(type_):
+            listed += [(kind, key) for kind in kinds]
+        elif (child := _section_in(type_)) is None:
             rows.append(_row(key, field, type_, meanings[field.name]))
         else:
             name = PLACEHOLDERS[key] if get_origin(type_) is dict else ""
@@ -99,19 +104,44 @@ def _sections(section: type[Section], path: str) -> Iterator[str]:
         yield " ".join(part for part in (inspect.cleandoc(child.__doc__ or ""), note) if part)
         yield ""
         yield from _sections(child, child_path)
+    for kind, name in listed:
+        yield from _listed(kind, name)
+
+
+def _listed(section: type[Section], name: str) -> Iterator[str]:
+    """Yield one kind of the tables of a list."""
+    meanings = _field_docstrings(section)
+    types = get_type_hints(section, include_extras=True)
+    yield f'## `[[{name}]]` with `on = "{section.__struct_config__.tag}"`'
+    yield ""
+    yield inspect.cleandoc(section.__doc__ or "")
+    yield ""
+    yield "| key | type | default | meaning |"
+    yield "| --- | --- | --- | --- |"
+    for field in msgspec.structs.fields(section):
+        cells = (f"`{field.name}`", _type(types[field.name]), _default(field), meanings[field.name])
+        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    yield ""
 
 
 def _field_docstrings(section: type) -> dict[str, str]:
     """Return the docstring below each field, including those of base classes."""
     found: dict[str, str] = {}
     for cls in reversed(section.__mro__):
-        if cls.__module__ != schema.__name__:
+        if not cls.__module__.startswith("proxy.config."):
             continue
         body = ast.parse(inspect.getsource(cls)).body[0].body  # type: ignore[attr-defined]
         for field, text in pairwise(body):
             if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
                 found[field.target.id] = " ".join(ast.literal_eval(text.value).split())  # type: ignore[union-attr]
     return found
+
+
+def _listed_sections(type_: Any) -> tuple[type[Section], ...]:
+    """Return the sections of a list of tables, whose kinds differ."""
+    return (
+        get_args(get_args(type_)[0]) if get_origin(type_) is tuple and _section_in(get_args(type_)[0]) else ()
+    )
 
 
 def _section_in(type_: Any) -> type[Section] | None:
@@ -132,7 +162,7 @@ def _type(type_: Any) -> str:
         limits = type_.__metadata__[0]
         signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
         bounds = [f"{sign} {value}" for n, sign in signs.items() if (value := getattr(limits, n)) is not None]
-        return f"{_type(type_.__origin__)} {', '.join(bounds)}"
+        return f"{_type(type_.__origin__)} {', '.join(bounds)}".rstrip()
     if type_ in TYPE_NAMES:
         return TYPE_NAMES[type_]
     origin, args = get_origin(type_), get_args(type_)
@@ -140,13 +170,19 @@ def _type(type_: Any) -> str:
         return " or ".join(f'`"{value}"`' for value in args)
     if origin is tuple:
         return (
-            f"list of {_type(args[0])}s"
+            f"list of {_plural(_type(args[0]))}"
             if args[-1] is Ellipsis
             else f"list of {len(args)} ({_type(args[0])})"
         )
     if origin is dict:
         return f"table of {_type(args[1])}s"
     return " or ".join(text for text in map(_type, args) if text)
+
+
+def _plural(type_name: str) -> str:
+    """Return the name of a type in the plural, if it is a word."""
+    word, space, limits = type_name.partition(" ")
+    return f"{word}s{space}{limits}" if word in TYPE_NAMES.values() else type_name
 
 
 def _default(field: msgspec.structs.FieldInfo) -> str:

@@ -41,6 +41,7 @@ def doctor(config: str | None) -> None:
         ("sandbox", _sandbox),
         ("small tier", _small),
         ("upstream", _upstream),
+        ("alerts", _alerts),
     ]
     failed = 0
     for name, check in checks:
@@ -140,6 +141,16 @@ def _upstream(settings: Settings) -> str:
         if api.settings.api_version is None:
             lines.append(asyncio.run(_ask_models(api.settings, api.key, model.id)))
     return "; ".join(lines)
+
+
+def _alerts(settings: Settings) -> str:
+    from proxy.alerts.targets import target_secrets  # noqa: PLC0415
+
+    target_secrets(settings)
+    if not settings.alerts:
+        return "none"
+    names = ", ".join(alert.name for alert in settings.alerts)
+    return f"{names}; `cope-proxy alerts test NAME` sends a test"
 
 
 async def _ask_models(settings: UpstreamSettings, key: str, model: str) -> str:

@@ -8,6 +8,7 @@ import sys
 import click
 
 from proxy import __version__
+from proxy.cli.alerts import alerts
 from proxy.cli.audits import audits
 from proxy.cli.budgets import budgets
 from proxy.cli.calibrate import calibrate_command
@@ -57,6 +58,7 @@ def main() -> None:
 
 
 for command in (
+    alerts,
     audits,
     budgets,
     calibrate_command,

@@ -142,7 +142,12 @@ def check_spool(settings: Settings) -> None:
 def secret_names(settings: Settings) -> tuple[str, ...]:
     """Return the names of the variables that vLLM must not inherit."""
     upstreams = (u.api_key_env for u in (settings.large, *settings.upstreams.values()))
-    names = (*upstreams, settings.server.admin_key_env, settings.metrics.key_env, settings.small.api_key_env)
+    webhooks = (
+        name for webhook in settings.webhooks.values() for name in (webhook.url_env, webhook.secret_env)
+    )
+    mail = (mail.password_env for mail in settings.mail.values())
+    own = (settings.server.admin_key_env, settings.metrics.key_env, settings.small.api_key_env)
+    names = (*upstreams, *webhooks, *mail, *own)
     return tuple(name for name in names if name)
 
 

@@ -11,6 +11,7 @@ from functools import partial
 import click
 import uvicorn
 
+from proxy.alerts.targets import target_secrets
 from proxy.cli.options import (
     check_spool,
     config_option,
@@ -51,6 +52,7 @@ def serve(config: str | None, host: str | None, port: int | None, workers: int |
     settings = with_engine(settings_of(config), os.environ)
     resolve_prices(settings)
     upstream_apis(settings)
+    target_secrets(settings)
     _require_key(settings)
     check_spool(settings)
     note, tell = _teller(settings, partial(click.echo, err=True)), _teller(settings, say)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from proxy.config.alert_checks import alert_contradictions
 from proxy.config.schema import BUNDLED_MODEL, Cascade, Server, Settings, Small
 
 
@@ -17,6 +18,7 @@ def contradictions(settings: Settings) -> list[str]:
         *_names(settings.server),
         *_time_zone(settings.budgets.timezone),
         *_database(settings.database.url),
+        *alert_contradictions(settings),
     ]
 
 

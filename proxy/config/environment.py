@@ -12,7 +12,8 @@ from enum import StrEnum
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from proxy.config.schema import Section, Settings
+from proxy.config.schema import Settings
+from proxy.config.section import Section
 
 ENV_PREFIX = "COPE__"
 

@@ -20,7 +20,8 @@ import msgspec
 from proxy.cascade.types import TaskKind
 from proxy.config.checks import contradictions
 from proxy.config.environment import overlay_environment
-from proxy.config.schema import Section, Settings, Thresholds
+from proxy.config.schema import Settings, Thresholds
+from proxy.config.section import Section
 from proxy.errors import ConfigError
 from proxy.pricing.money import MAX_USD
 
@@ -145,6 +146,10 @@ def _is_section(type_: Any) -> bool:
     return isinstance(type_, type) and issubclass(type_, Section)
 
 
+def _is_union_of_sections(type_: Any) -> bool:
+    return get_origin(type_) in (Union, UnionType) and all(map(_is_section, get_args(type_)))
+
+
 def _section_type(type_: Any) -> Any:
     """Return the section inside `Section | None`, else the type itself."""
     if get_origin(type_) in (Union, UnionType):
@@ -171,6 +176,8 @@ def _build(section: type[Any], table: Any, path: tuple[str, ...], problems: list
             values[key] = _build(type_, value, (*path, key), problems)
         elif get_origin(type_) is dict and _is_section(get_args(type_)[1]):
             values[key] = _build_map(type_, value, (*path, key), problems)
+        elif get_origin(type_) is tuple and _is_union_of_sections(get_args(type_)[0]):
+            values[key] = _build_list(type_, value, here, problems)
         else:
             try:
                 values[key] = msgspec.convert(value, hints[key], strict=True, dec_hook=_decode)
@@ -201,6 +208,24 @@ def _build_map(type_: Any, table: Any, path: tuple[str, ...], problems: list[str
         key: _build(value_type, value, (*path, f'"{key}"' if "." in key else key), problems)
         for key, value in table.items()
     }
+
+
+def _build_list(type_: Any, tables: Any, path: str, problems: list[str]) -> Any:
+    """Convert a list of tables such as `[[alerts]]`, whose sections differ by their key `on`."""
+    if not isinstance(tables, list):
+        problems.append(f"{path}: must be a list of tables, as in [[{path}]]")
+        return None
+    sections = {section.__struct_config__.tag: section for section in get_args(get_args(type_)[0])}
+    built = []
+    for i, table in enumerate(tables):
+        here = f"{path}[{i}]"
+        kind = table.get("on") if isinstance(table, dict) else None
+        if isinstance(kind, str) and kind in sections:
+            own = {key: value for key, value in table.items() if key != "on"}
+            built.append(_build(sections[kind], own, (here,), problems))
+        else:
+            problems.append(f"{here}.on: must be one of {', '.join(sections)}")
+    return tuple(built)
 
 
 def _is_amount(usd: Decimal) -> bool:

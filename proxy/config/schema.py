@@ -10,19 +10,14 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from proxy.cascade.types import Plans, TaskKind
+from proxy.config.alerts import AnyAlert, Mail, Webhook
+from proxy.config.section import Positive, Seconds, Section, Share
 from proxy.records import Window
 from proxy.tracing.attributes import Semconv
 
 BUNDLED_MODEL = "bundled"
 
-Positive = Annotated[int, Meta(ge=1)]
-Seconds = Annotated[float, Meta(gt=0)]
-Share = Annotated[float, Meta(ge=0, le=1)]
 Temperature = Annotated[float, Meta(ge=0, le=2)]
-
-
-class Section(Struct, frozen=True, forbid_unknown_fields=True):
-    """Base of every table of the config."""
 
 
 class Server(Section, frozen=True, kw_only=True):
@@ -375,6 +370,9 @@ class Settings(Section, frozen=True, kw_only=True, dict=True):
     tracing: Tracing = Tracing()
     metrics: Metrics = Metrics()
     logs: Logs = Logs()
+    alerts: tuple[AnyAlert, ...] = ()
+    webhooks: dict[str, Webhook] = {}
+    mail: dict[str, Mail] = {}
 
     @cached_property
     def large_models(self) -> dict[str, LargeModel]:

@@ -12,6 +12,7 @@ from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 
 from proxy import __version__
+from proxy.alerts.runner import alerting
 from proxy.audits.runner import auditing
 from proxy.cascade import confidence
 from proxy.config.loading import config_path, load, with_engine
@@ -49,6 +50,7 @@ def create_app() -> Litestar:
             in_background(opened),
             health_noted(opened),
             auditing(opened),
+            alerting(opened),
         ):
             set_state(app, opened)
             spare_what_lives_long()

@@ -18,7 +18,7 @@ from sqlalchemy.sql import bindparam
 from proxy.ledger.tables import BudgetRow
 from proxy.ledger.views import view
 from proxy.ledger.wide_sums import MOST_SUM
-from proxy.records import BudgetRef, storable_budget
+from proxy.records import BudgetRef, Window, storable_budget
 
 
 @dataclass(eq=False)
@@ -191,7 +191,7 @@ class BudgetView(msgspec.Struct, frozen=True, kw_only=True):
     scope: str
     owner: str
     name: str
-    window: str
+    window: Window
     window_start: datetime
     limit: int
     spent: int

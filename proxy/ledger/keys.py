@@ -5,6 +5,7 @@ import hmac
 import re
 import secrets
 import string
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -121,6 +122,14 @@ async def list_keys(engine: AsyncEngine) -> list[ApiKey]:
         return [
             _key(r) for r in await connection.execute(select(KeyRow.__table__).order_by(KeyRow.created_at))
         ]
+
+
+async def key_names(engine: AsyncEngine, ids: Collection[str]) -> dict[str, str]:
+    """Return the names of keys by their ids."""
+    async with engine.connect() as connection:
+        await connection.execution_options(readonly=True)
+        rows = await connection.execute(select(KeyRow.id, KeyRow.name).where(KeyRow.id.in_(ids)))
+        return {row.id: row.name for row in rows}
 
 
 async def revoke_key(engine: AsyncEngine, key_id: str) -> bool:

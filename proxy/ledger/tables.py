@@ -158,6 +158,8 @@ class BudgetRow(Base):
     __tablename__ = "budgets"
     __table_args__ = (
         UniqueConstraint("scope", "owner", "name", "window", "window_start", name="uq_budgets"),
+        # Alerts read the budgets of the current windows. None of these columns changes, so updates stay cheap.
+        Index("ix_budgets_window", "window", "window_start"),
     )
 
     id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer(), "sqlite"), primary_key=True)

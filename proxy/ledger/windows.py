@@ -17,6 +17,18 @@ def window_start(window: Window, at: datetime, zone: ZoneInfo) -> datetime:
     return EPOCH if window == "total" else _start(window, at.replace(second=0, microsecond=0), zone)
 
 
+def window_end(window: Window, start: datetime, zone: ZoneInfo) -> datetime | None:
+    """Return the end (UTC) of the window that starts at a time, or `None` for the total."""
+    # A time that is surely in the next window, whatever the clocks do between.
+    later = {
+        "total": None,
+        "day": timedelta(hours=36),
+        "week": timedelta(days=7, hours=12),
+        "month": timedelta(days=32),
+    }[window]
+    return None if later is None else window_start(window, start + later, zone)
+
+
 @lru_cache(maxsize=256)
 def _start(window: Window, minute: datetime, zone: ZoneInfo) -> datetime:
     """Return the start of the window of a minute. No zone of our time begins a day within a minute."""

@@ -27,16 +27,15 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Json:
 
 
 def toml(tables: Mapping[str, Any]) -> str:
-    """Write tables as TOML. Deeper tables, and lists of tables, are written inline."""
-    lists = {name: value for name, value in tables.items() if not isinstance(value, Mapping)}
+    """Write tables as TOML; a list becomes tables of one name, and what is nested deeper becomes inline tables."""
+    headed = [
+        (f"[[{name}]]" if isinstance(given, list | tuple) else f"[{name}]", table)
+        for name, given in tables.items()
+        for table in (given if isinstance(given, list | tuple) else [given])
+    ]
     return "\n".join(
-        [f"{name} = {_toml_value(value)}" for name, value in lists.items()]
-        + [
-            f"[{name}]\n"
-            + "".join(f"{json.dumps(key)} = {_toml_value(value)}\n" for key, value in table.items())
-            for name, table in tables.items()
-            if name not in lists
-        ]
+        head + "\n" + "".join(f"{json.dumps(key)} = {_toml_value(value)}\n" for key, value in table.items())
+        for head, table in headed
     )
 
 

@@ -13,7 +13,8 @@ from proxy.ledger.budgets import BudgetView
 from proxy.ledger.database import Database
 from proxy.ledger.reports import By, SpendRow
 from proxy.ledger.requests import CallView, RequestDetails, RequestFilter, recent_costs
-from proxy.stats import bootstrap
+from proxy.ledger.windows import window_end
+from proxy.stats import bootstrap, forecast
 
 RANGES = {"today": "today", "7 days": "6d", "30 days": "29d", "90 days": "89d", "all": None}
 """The choices of a page, each with its start as `proxy.ledger.time_ranges` reads it."""
@@ -104,16 +105,15 @@ def budget_state(budget: BudgetView, now: datetime, zone: ZoneInfo) -> BudgetSta
     """
     used = budget.spent + budget.unsettled
     share = (used + budget.reserved) / budget.limit if budget.limit else 1.0
-    end = _window_end(budget, zone)
-    elapsed = (now - budget.window_start).total_seconds()
-    if end is None or not budget.window_start <= now < end or elapsed < 3600:
+    start, end = budget.window_start, _window_end(budget, zone)
+    if end is None or not start <= now < end or now - start < timedelta(hours=1):
         return BudgetState(budget=budget, share=share, projected=None, exhausted=None)
-    rate = used / elapsed
-    projected = int(rate * (end - budget.window_start).total_seconds())
-    exhausted = None
-    if rate > 0 and used < budget.limit < projected:
-        exhausted = budget.window_start + timedelta(seconds=budget.limit / rate)
-    return BudgetState(budget=budget, share=share, projected=projected, exhausted=exhausted)
+    return BudgetState(
+        budget=budget,
+        share=share,
+        projected=forecast.projected(used, start, end, now),
+        exhausted=forecast.exhausted_at(used, budget.limit, start, end, now),
+    )
 
 
 def is_current(budget: BudgetView, now: datetime, zone: ZoneInfo) -> bool:
@@ -123,16 +123,7 @@ def is_current(budget: BudgetView, now: datetime, zone: ZoneInfo) -> bool:
 
 
 def _window_end(budget: BudgetView, zone: ZoneInfo) -> datetime | None:
-    local = budget.window_start.astimezone(zone)
-    match budget.window:
-        case "day":
-            return local + timedelta(days=1)
-        case "week":
-            return local + timedelta(days=7)
-        case "month":
-            return (local.replace(day=1) + timedelta(days=32)).replace(day=1)
-        case _:
-            return None
+    return window_end(budget.window, budget.window_start, zone)
 
 
 @dataclass(frozen=True, slots=True)
