@@ -40,6 +40,7 @@ NOT_RUN = {
         ("docs/deployment.md", "export OPENAI_API_KEY=sk-... COPE_ADMIN_KEY=... POSTGRES_PASSWORD=..."),
         ("docs/tracing.md", "docker run --rm -p 16686:16686 -p 4318:4318 jaegertracing/jaeger"),
     ],
+    "Needs a mail server": [("docs/alerts.md", "cope-proxy alerts test budgets")],
     "Needs systemd": [("docs/deployment.md", "# /etc/systemd/system/cope-proxy.service")],
     "Needs nginx": [("docs/deployment.md", "location / {")],
     "Needs LiteLLM": [("docs/migration.md", "import litellm")],  # tests/clients runs it
