@@ -6,17 +6,20 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Any
 
+from proxy.cascade.prompts import guided_text
 from proxy.cascade.types import Json, NotTried, Unsure
 from proxy.config.schema import LargeModel
 from proxy.errors import ApiError
 from proxy.formats.base import Conversation, Format
 from proxy.formats.lenient import decode_object, encode, with_members
+from proxy.formats.prompt_cache import CacheUse, added_bytes, laid_out
 from proxy.pricing.prices import Usage, cost
-from proxy.pricing.tokens import byte_length, count_text
+from proxy.pricing.tokens import count_text
 from proxy.service.conversations import remember
 from proxy.service.exchange import Exchange, end_stream, send_events
 from proxy.service.facts import cope_object, response_headers
 from proxy.service.ownership import objects_of, remember_objects
+from proxy.service.prompt_cache import cache_use, learn_refusal
 from proxy.service.request import clean
 from proxy.service.stored_completions import remember_completion
 from proxy.spending.calls import complete, stream
@@ -58,15 +61,31 @@ def _another_model_may_answer(e: ApiError) -> bool:
 
 
 async def _answer_with(exchange: Exchange, model: LargeModel, guideline: str | None) -> None:
+    """Answer with a large model. If it refuses a field of the prompt cache, answer without that field."""
+    while True:
+        use = cache_use(exchange, model)
+        try:
+            await _pay_for_answer(exchange, model, guideline, use)
+            return
+        except ApiError as e:
+            if exchange.reply.answering or not learn_refusal(exchange, model, use, e):
+                raise
+            log.warning("%s refuses fields of the prompt cache and gets fewer from now on", model.name)
+
+
+async def _pay_for_answer(
+    exchange: Exchange, model: LargeModel, guideline: str | None, use: CacheUse
+) -> None:
     """Pay for one answer of a large model and send it."""
     request, request_log, format_ = exchange.request, exchange.request_log, exchange.request.format
     body, plan_tokens = exchange.body, 0
     # The size of a conversation that was filled in is not known.
     size = request.size if body is request.body else None
-    if guideline is not None and isinstance(format_, Conversation):
-        body = format_.with_guideline(body, guideline)
-        plan_tokens = await asyncio.to_thread(count_text, model.id, guideline)
-        size = None if size is None else size + byte_length(guideline)
+    if isinstance(format_, Conversation) and (guideline is not None or use.fields != "off"):
+        text = "" if guideline is None else guided_text(guideline)
+        body = laid_out(format_, body, text, use)
+        plan_tokens = await asyncio.to_thread(count_text, model.id, guideline or "")
+        size = None if size is None else size + added_bytes(text, use)
     limits = await call_limits(
         exchange.spending,
         model,

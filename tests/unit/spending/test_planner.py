@@ -6,6 +6,7 @@ import pytest
 
 from proxy.cascade.types import NO_GUIDELINE_NEEDED
 from proxy.errors import NoBudgetError
+from proxy.formats.chat import Chat
 from proxy.spending.planner import REASONING_ROOM, PaidPlanner, plan_request
 from tests.unit.spending.parts import BODY, MODEL, FixedBudget, connected, spending
 
@@ -16,8 +17,10 @@ def guideline(server, budget=None, body=BODY):
     async def main():
         async with connected(server) as upstream:
             parts = spending(budget or FixedBudget(), upstream)
-            found = await PaidPlanner(parts, MODEL, 40).guideline({**body, "temperature": 1})
-            return found, parts.calls
+            planner = PaidPlanner(
+                spending=parts, model=MODEL, max_tokens=40, format=Chat(), body={**body, "temperature": 1}
+            )
+            return await planner.guideline(), parts.calls
 
     return asyncio.run(main())
 
@@ -82,8 +85,9 @@ def test_unpaid_guideline(large_server):
 
 def test_reasoning_planner():
     """A reasoning model gets room to think, little effort, and no stop sequence, which it would refuse."""
-    request, limit = plan_request("o3", {**BODY, "user": "zoe"}, 40)
+    request, limit = plan_request("o3", {**BODY, "user": "zoe"}, 40, format_=Chat())
     assert (request["reasoning_effort"], request["user"]) == ("low", "zoe")
     assert limit == 40 + REASONING_ROOM
     assert "stop" not in request
-    assert plan_request("o3", {**BODY, "reasoning_effort": "high"}, 40)[0]["reasoning_effort"] == "high"
+    own, _ = plan_request("o3", {**BODY, "reasoning_effort": "high"}, 40, format_=Chat())
+    assert own["reasoning_effort"] == "high"
