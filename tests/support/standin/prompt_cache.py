@@ -23,7 +23,7 @@ from tests.support.standin.script import Json
 Way = Literal["automatic", "breakpoints"]
 STEP = 128
 ROUTED_BY = 256
-"""The first tokens of a prompt choose its machine."""
+"""The first tokens of a prompt choose its machine. A shorter prompt is not cached, and would have another one as it grows."""
 MOST_WRITTEN, MOST_READ = 4, 80
 _MARK = "prompt_cache_breakpoint"
 _HIDDEN = ("reasoning_effort", "reasoning", "verbosity", "parallel_tool_calls")
@@ -78,7 +78,7 @@ class PromptCache:
         self._check(body)
         blocks = list(_rendered(body, earlier))
         words = [word for block in blocks for word in block.words]
-        start = " ".join(words[:ROUTED_BY])
+        start = " ".join(words[: min(ROUTED_BY, self.minimum)])
         kept = self._kept[f"{path} {body.get('model')} {body.get('prompt_cache_key')} {start}"]
         if self.way == "automatic":
             steps = range(self.minimum, len(words) + 1, STEP)
