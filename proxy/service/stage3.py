@@ -15,6 +15,8 @@ from proxy.formats.lenient import decode_object, encode, with_members
 from proxy.formats.prompt_cache import CacheUse, added_bytes, laid_out
 from proxy.pricing.prices import Usage, cost
 from proxy.pricing.tokens import count_text
+from proxy.records import CallRecord
+from proxy.service.baseline import usage_alone
 from proxy.service.conversations import remember
 from proxy.service.exchange import Exchange, end_stream, send_events
 from proxy.service.facts import cope_object, response_headers
@@ -236,12 +238,17 @@ async def _remember_answer(exchange: Exchange, call: PaidCall, answer: Any) -> N
 def _note_baseline(exchange: Exchange, call: PaidCall, plan_tokens: int) -> None:
     """Note the baseline: the usage and cost of this call without the guideline's tokens."""
     usage = call.usage or call.counted or Usage()
-    prompt = max(0, usage.prompt_tokens - plan_tokens)
-    plain = Usage(
-        prompt_tokens=prompt,
-        completion_tokens=usage.completion_tokens,
-        cached_tokens=min(usage.cached_tokens, prompt),
-    )
+    plain = usage_alone(usage, plan_tokens, _planner_with_same_prefix(exchange, call))
     request_log = exchange.request_log
-    request_log.prompt_tokens, request_log.completion_tokens = prompt, usage.completion_tokens
+    request_log.prompt_tokens, request_log.completion_tokens = plain.prompt_tokens, plain.completion_tokens
     request_log.baseline = cost(exchange.state.prices[call.model.name], plain)
+
+
+def _planner_with_same_prefix(exchange: Exchange, call: PaidCall) -> CallRecord | None:
+    """Return the planner's call of this request if it began like the answer's."""
+    format_ = exchange.request.format
+    if not isinstance(format_, Conversation):
+        return None
+    calls = (c for c in exchange.request_log.calls if c.role == "planner" and c.model == call.model.name)
+    planner = next(calls, None)
+    return planner if planner and format_.planner_body(exchange.body, effort=None)[1] else None

@@ -320,3 +320,17 @@ def test_reservation_covers_the_write(proxies):
     more = {"max_tokens": 64, "headers": {"X-COPE-Session": "south", "X-COPE-Budget-USD": f"{paid:.6f}"}}
     assert chat(proxy, system, QUESTION, **more).cope["stage"] < 3
     assert vendor.log()[-1]["billed"]["prompt_tokens_details"] == details
+
+
+def test_client_sees_what_was_read(proxies):
+    """The header and the `cope` object name the cached tokens. The baseline is direct use, which would have written once."""
+    proxy, vendor = proxies("breakpoints", "all")
+    system = {"role": "system", "content": "Shelves of the west. " + LONG}
+    seen = len(vendor.log())
+    raw = proxy.client().chat.completions.with_raw_response.create(model="cope", messages=[system, QUESTION])
+    plan, answer = (call["billed"]["prompt_tokens_details"] for call in vendor.log()[seen:])
+    assert raw.headers["x-cope-cached-tokens"] == str(plan["cached_tokens"] + answer["cached_tokens"])
+    cope = raw.parse().cope
+    assert cope["cached_tokens"] == plan["cached_tokens"] + answer["cached_tokens"] > 1600
+    assert float(cope["baseline_usd"]) >= plan["cache_write_tokens"] * 5e-6
+    assert float(cope["cost_usd"]) < 1.3 * float(cope["baseline_usd"])
