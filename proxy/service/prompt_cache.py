@@ -4,7 +4,7 @@ from proxy.config.prompt_cache import prompt_cache_of
 from proxy.config.schema import LargeModel, Upstream
 from proxy.errors import ApiError
 from proxy.formats.base import Conversation
-from proxy.formats.prompt_cache import KEY, OFF, CacheUse, conversation_key
+from proxy.formats.prompt_cache import KEY, MEMBER, OFF, OPTIONS, RETENTION, CacheUse, conversation_key
 from proxy.records import PromptCache
 from proxy.service.exchange import Exchange
 
@@ -45,8 +45,12 @@ def learn_refusal(exchange: Exchange, model: LargeModel, used: CacheUse, e: ApiE
     said = f"{e.message} {e.param}"[:4096]
     if used.fields == "off" or e.status not in REFUSALS or "prompt_cache" not in said:
         return False
-    if KEY in said and exchange.body.get(KEY) is not None:
-        return False
+    format_, body = exchange.request.format, exchange.body
+    own = {name for name in (KEY, OPTIONS, RETENTION) if body.get(name) is not None}
+    if isinstance(format_, Conversation) and format_.has_breakpoints(body):
+        own.add(MEMBER)
+    if any(name in said for name in own):
+        return False  # a client's own mistake changes nothing for others
     exchange.state.prompt_cache_refused[model.name] = (
         "key" if used.fields == "breakpoints" and KEY not in said else "off"
     )
