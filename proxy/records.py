@@ -22,6 +22,8 @@ Tier = Literal["small", "large"]
 Mode = Literal["cascade", "small", "large"]
 Scope = Literal["session", "key", "user", "tag", "global"]
 Window = Literal["total", "day", "week", "month"]
+PromptCache = Literal["off", "key", "breakpoints"]
+"""The fields of OpenAI's prompt cache that an upstream's model knows."""
 
 
 class CallRecord(Struct, frozen=True, kw_only=True, tag=True):

@@ -86,7 +86,7 @@ async def decide(
         body = fields | {"messages": prompt, "temperature": policy.stages[0].temperature}
         return await small.generate(SmallRequest(1, "executor", index, body))
 
-    request = GuidelineRequest(planner, {**task.body, "messages": prompts.guideline_request(messages, tools)})
+    request = GuidelineRequest(planner)
     inputs = InputsRequest(small, task, policy, estimator)
     task = replace(task, inputs=inputs.result)
     may_plan = policy.plans == "all" and policy.max_stage > 1

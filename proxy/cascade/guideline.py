@@ -3,20 +3,19 @@
 import asyncio
 
 from proxy.cascade.protocols import LargePlanner
-from proxy.cascade.types import Guideline, Json
+from proxy.cascade.types import Guideline
 
 
 class GuidelineRequest:
     """A request for one guideline, sent to the planner at most once."""
 
-    def __init__(self, planner: LargePlanner, body: Json) -> None:
+    def __init__(self, planner: LargePlanner) -> None:
         self._planner = planner
-        self._body = body
         self._task: asyncio.Task[Guideline | None] | None = None
 
     def start(self) -> None:
         """Send the request in the background, unless it was sent before."""
-        self._task = self._task or asyncio.ensure_future(self._planner.guideline(self._body))
+        self._task = self._task or asyncio.ensure_future(self._planner.guideline())
 
     async def result(self) -> Guideline | None:
         """Send the request, unless it was sent before, and return its result as `LargePlanner.guideline` does.

@@ -1,7 +1,7 @@
 """All prompts of the proxy. This is the one place to change a prompt.
 
-Every prompt is appended to the last user message. All calls of a request then start with the client's own messages, so
-that the prefix caches of both models can be used. The roles come from COPE, arXiv 2506.11578.
+Every prompt follows the client's own messages. All calls of a request then start with them, so that the prefix caches of
+both models can be used. The roles come from COPE, arXiv 2506.11578.
 """
 
 from collections.abc import Mapping, Sequence
@@ -55,11 +55,6 @@ def inputs_request(messages: Sequence[Mapping[str, Any]]) -> Messages:
     return appended(messages, INPUTS)
 
 
-def guideline_request(messages: Sequence[Mapping[str, Any]], tools: str) -> Messages:
-    """Return the messages that ask the large planner for a guideline."""
-    return appended(messages, _lines(tools, GUIDELINE))
-
-
 def execution_request(
     messages: Sequence[Mapping[str, Any]], form: str, *, goal: str | None, guideline: str | None
 ) -> Messages:
@@ -82,9 +77,9 @@ def execution_request(
     )
 
 
-def guided_request(messages: Sequence[Mapping[str, Any]], guideline: str) -> Messages:
-    """Return the messages for the large executor: the client's own and the guideline."""
-    return appended(messages, _lines(WITH_GUIDELINE.format(guideline=guideline), WITH_PLAN))
+def guided_text(guideline: str) -> str:
+    """Return the text for the large executor after the client's own messages."""
+    return _lines(WITH_GUIDELINE.format(guideline=guideline), WITH_PLAN)
 
 
 def judge_request(messages: Sequence[Mapping[str, Any]], answer: str | None) -> Messages:
@@ -104,7 +99,7 @@ def plan_in(text: str) -> str | None:
 
 
 def tools_text(body: Mapping[str, Any]) -> str:
-    """Return a list of the request's tools for a planner, which does not get the tools themselves."""
+    """Return a list of the request's tools for the small planner, which does not get the tools themselves."""
     functions = [t.get("function") or {} for t in body.get("tools") or () if isinstance(t, Mapping)]
     functions += [f for f in body.get("functions") or () if isinstance(f, Mapping)]
     lines = [f"- {f.get('name', '')}: {f.get('description', '')}" for f in functions]

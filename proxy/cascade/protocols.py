@@ -95,12 +95,10 @@ class SmallTier(Protocol):
 
 
 class LargePlanner(Protocol):
-    """The large model in COPE's role of the planner."""
+    """The large model in COPE's role of the planner of one request."""
 
-    async def guideline(self, body: Json) -> Guideline | None:
+    async def guideline(self) -> Guideline | None:
         """Pay for one guideline. Return `None` if the call failed, so that the request continues without one.
-
-        `body` is the client's request with the prompt for a guideline appended to its messages.
 
         Raises:
             NoBudgetError: the budget does not cover the worst case of the call.

@@ -13,7 +13,7 @@ from proxy.cascade.types import Plans, TaskKind
 from proxy.config.alerts import AnyAlert, Mail, Webhook
 from proxy.config.section import Positive, Seconds, Section, Share
 from proxy.config.telemetry import Logs, Metrics, Tracing
-from proxy.records import Window
+from proxy.records import PromptCache, Window
 
 BUNDLED_MODEL = "bundled"
 
@@ -130,6 +130,10 @@ class Upstream(Section, frozen=True, kw_only=True):
     output_limit_field: Literal["max_tokens", "max_completion_tokens"] | None = None
     """Name of the output limit in chat completions. Unset: OpenAI's newer models get `max_completion_tokens` and all
     others `max_tokens`. If the upstream refuses that name, it gets the other one."""
+    prompt_cache: PromptCache | None = None
+    """Fields of OpenAI's prompt cache that the upstream knows: `off`, `key` (`prompt_cache_key`) or `breakpoints` (also
+    `prompt_cache_breakpoint` and `prompt_cache_options`). Unset: OpenAI's own API gets a key, and breakpoints from GPT-5.6
+    on. All other upstreams get none of them."""
     breaker_failures: Positive = 5
     """Number of failures in a row after which the upstream gets no calls for a while."""
     breaker_cooldown_s: Seconds = 15.0

@@ -8,6 +8,7 @@ from proxy.cascade.protocols import SmallRequest
 from proxy.cascade.types import NO_GUIDELINE_NEEDED, Guideline, Json, Sample
 from proxy.evals.record import Answer, key_of
 from proxy.evals.tiers import Tiers
+from proxy.formats.chat import Chat
 from proxy.formats.sse import Accumulator
 from proxy.pricing.prices import cost
 from proxy.records import Stage
@@ -23,6 +24,8 @@ class Sampler:
 
     tiers: Tiers
     item: str
+    body: Json
+    """The item's request."""
     plan_cost: int = 0
     """Of the guidelines."""
     small_cost: dict[Stage, int] = field(default_factory=dict)
@@ -66,10 +69,11 @@ class Sampler:
             lowest_logprob=lowest_run([logprob for logprob, _ in answer.tokens]),
         )
 
-    async def guideline(self, body: Json) -> Guideline | None:
+    async def guideline(self) -> Guideline | None:
         """Pay for one guideline. See `proxy.cascade.protocols.LargePlanner`."""
         tiers = self.tiers
-        request, limit = plan_request(tiers.large.id, body, tiers.settings.cascade.plan_max_tokens)
+        limit = tiers.settings.cascade.plan_max_tokens
+        request, limit = plan_request(tiers.large.id, self.body, limit, format_=Chat())
         answer = await tiers.call_large(self.item, request, limit)
         self.plan_cost += answer.cost or 0
         return prompts.plan_in(answer.text) or NO_GUIDELINE_NEEDED

@@ -146,7 +146,7 @@ async def run(item: Item, tiers: Tiers, grade: Grader, samples: int | None) -> T
         early_stop=False,
         plans="all",
     )
-    plainly, planning = Sampler(tiers, item.id), Sampler(tiers, item.id)
+    plainly, planning = Sampler(tiers, item.id, body), Sampler(tiers, item.id, body)
     limit = settings.small.max_output_tokens
     output = settings.large.max_output_tokens
 
@@ -171,7 +171,7 @@ async def run(item: Item, tiers: Tiers, grade: Grader, samples: int | None) -> T
     if guideline is not None:
         with_plan = {
             **body,
-            "messages": prompts.guided_request(body["messages"], guideline),
+            "messages": prompts.appended(body["messages"], prompts.guided_text(guideline)),
             "temperature": 0,
         }
         guided = await tiers.call_large(item.id, with_plan, output)

@@ -203,8 +203,35 @@ class Conversation(Format, Protocol):
         """
         ...
 
-    def with_guideline(self, body: Json, guideline: str) -> dict[str, Any]:
-        """Return the request with a guideline for the large executor."""
+    def with_text(self, body: Json, text: str, *, apart: bool) -> dict[str, Any]:
+        """Return the request with a text of the proxy after the client's conversation.
+
+        `apart` puts it into a message of its own. Otherwise it may extend the last message, because the templates of some
+        models refuse two messages of the user in a row.
+        """
+        ...
+
+    def with_breakpoints(self, body: Json, most: int) -> dict[str, Any]:
+        """Return the request with breakpoints of the prompt cache in the client's latest messages, at most `most`."""
+        ...
+
+    def has_breakpoints(self, body: Json) -> bool:
+        """Whether the client has set breakpoints itself."""
+        ...
+
+    def opening(self, body: Json) -> object | None:
+        """Return the part of the request that all turns of its conversation share, or None if there is none."""
+        ...
+
+    def planner_body(self, body: Json, *, effort: str | None) -> tuple[dict[str, Any], bool]:
+        """Return the request for a guideline without its prompt, and whether its prefix is that of the answer's request.
+
+        Settings that are part of the prefix are the client's. `effort` is for a client that sets none.
+        """
+        ...
+
+    def written_text(self, answer: Json) -> str:
+        """Return the visible text of a complete answer, or "" if it has none."""
         ...
 
     def render(self, body: Json, local: LocalAnswer) -> bytes:

@@ -1,7 +1,7 @@
 """POST /v1/chat/completions. Source: OpenAI API reference, "Chat completions" and its "Streaming"."""
 
 from collections.abc import Iterator
-from itertools import zip_longest
+from itertools import takewhile, zip_longest
 from typing import Any
 
 import msgspec
@@ -9,9 +9,11 @@ import msgspec
 from proxy.cascade import prompts
 from proxy.cascade.types import Json
 from proxy.errors import bad_request
-from proxy.formats import checks, known_costs
+from proxy.formats import checks, known_costs, prompt_cache
 from proxy.formats.base import OUTPUT_LIMITS, CallLimits, LocalAnswer
 from proxy.formats.chunked import ChunkedFormat, wants_usage
+from proxy.formats.generated import shown_text
+from proxy.formats.lenient import an_object, mended, objects
 from proxy.formats.schemas import check_schemas
 from proxy.formats.token_pieces import token_pieces
 from proxy.pricing.bounds import body_bound
@@ -20,6 +22,11 @@ from proxy.pricing.prices import Price, Usage
 WORDS_PER_CHUNK = 4
 LEAST_USEFUL_OUTPUT = 64
 """The smallest output in tokens to which a budget may cut an answer."""
+_PLANNER_FIELDS = (
+    "messages", "tools", "parallel_tool_calls", "reasoning_effort", "verbosity", "user", "safety_identifier",
+    "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention",
+)  # fmt: skip
+"""What a guideline has from its request. A service tier is missing: a guideline is short, and is paid at the list price."""
 
 
 class Chat(ChunkedFormat):
@@ -49,9 +56,41 @@ class Chat(ChunkedFormat):
         """Return the body itself."""
         return dict(body)
 
-    def with_guideline(self, body: Json, guideline: str) -> dict[str, Any]:
-        """Append the guideline to the conversation."""
-        return {**body, "messages": prompts.guided_request(body["messages"], guideline)}
+    def with_text(self, body: Json, text: str, *, apart: bool) -> dict[str, Any]:
+        """Add a message, or extend the last one."""
+        messages = body["messages"]
+        own = {"role": "user", "content": text}
+        return {**body, "messages": [*messages, own] if apart else prompts.appended(messages, text)}
+
+    def with_breakpoints(self, body: Json, most: int) -> dict[str, Any]:
+        """Mark the last part of each message that may be marked."""
+        return {**body, "messages": prompt_cache.marked_messages(body["messages"], most)}
+
+    def has_breakpoints(self, body: Json) -> bool:
+        """Look into the messages."""
+        return prompt_cache.any_marked(body["messages"])
+
+    def opening(self, body: Json) -> object | None:
+        """Return the instructions at the beginning, or else the first message."""
+        messages = body["messages"]
+        instructions = list(takewhile(lambda m: m["role"] in ("system", "developer"), messages))
+        return instructions or messages[:1]
+
+    def planner_body(self, body: Json, *, effort: str | None) -> tuple[dict[str, Any], bool]:
+        """Keep the tools, which may not be called. A format of JSON is left out, because a guideline is plain text."""
+        out = {name: body[name] for name in _PLANNER_FIELDS if body.get(name) is not None}
+        if out.get("tools"):
+            out["tool_choice"] = "none"
+        if effort is not None:
+            out.setdefault("reasoning_effort", effort)
+        wanted = body.get("response_format")
+        plain = wanted is None or wanted.get("type") == "text"
+        return out | ({"response_format": wanted} if plain and wanted else {}), plain
+
+    def written_text(self, answer: Json) -> str:
+        """Read the first choice."""
+        choices = objects(answer.get("choices"))
+        return mended(shown_text(an_object(choices[0].get("message")).get("content"))) if choices else ""
 
     def upstream_body(self, body: Json) -> dict[str, Any]:
         """Ask for the usage of a stream, and remove output limits of 0. Upstreams disagree about what they mean."""

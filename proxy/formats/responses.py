@@ -5,18 +5,18 @@ Everything else, such as hosted tools, goes to the large model unchanged.
 """
 
 from collections.abc import Iterator, Mapping
+from itertools import takewhile
 from typing import Any
 
 import msgspec
 
-from proxy.cascade import prompts
 from proxy.cascade.types import Json
 from proxy.errors import bad_request
-from proxy.formats import checks, known_costs
+from proxy.formats import checks, known_costs, prompt_cache
 from proxy.formats.base import CallLimits, LocalAnswer, ReadAnswer, without_guideline
 from proxy.formats.chat import LEAST_USEFUL_OUTPUT
-from proxy.formats.generated import in_unicode, texts
-from proxy.formats.lenient import an_object, decode_object, members, mended, with_members
+from proxy.formats.generated import in_unicode, shown_text, texts
+from proxy.formats.lenient import an_object, decode_object, members, mended, objects, with_members
 from proxy.formats.responses_render import response, response_events
 from proxy.formats.responses_translate import as_chat, input_items
 from proxy.formats.schemas import check_schemas
@@ -24,6 +24,10 @@ from proxy.pricing.bounds import body_bound
 from proxy.pricing.prices import Price, Usage
 from proxy.pricing.reported import NOTHING_REPORTED, read_usage
 
+_PLANNER_FIELDS = (
+    "input", "instructions", "tools", "parallel_tool_calls", "reasoning", "truncation", "user", "safety_identifier",
+    "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention",
+)  # fmt: skip
 _ENDS = ("response.completed", "response.incomplete", "response.failed")
 
 
@@ -128,11 +132,46 @@ class Responses:
         """Translate the input items, tools and formats."""
         return as_chat(body)
 
-    def with_guideline(self, body: Json, guideline: str) -> dict[str, Any]:
-        """Append the guideline to the input."""
+    def with_text(self, body: Json, text: str, *, apart: bool) -> dict[str, Any]:
+        """Add an item to the input. The last one may be no message, so it is never extended."""
+        return {**body, "input": [*input_items(body), {"role": "user", "content": text}]}
+
+    def with_breakpoints(self, body: Json, most: int) -> dict[str, Any]:
+        """Mark the last part of each item that may be marked."""
+        return {**body, "input": prompt_cache.marked_items(input_items(body), most)}
+
+    def has_breakpoints(self, body: Json) -> bool:
+        """Look into the items."""
+        return prompt_cache.any_marked(input_items(body))
+
+    def opening(self, body: Json) -> object | None:
+        """Return the instructions, or else the first item of an input that has the whole conversation.
+
+        A conversation that the upstream keeps does not show its first item in later turns.
+        """
         items = input_items(body)
-        note = {"role": "user", "content": prompts.WITH_GUIDELINE.format(guideline=guideline)}
-        return {**body, "input": [*items, note]}
+        instructions = list(takewhile(lambda i: i.get("role") in ("system", "developer"), items))
+        if body.get("instructions") or instructions:
+            return [body.get("instructions"), instructions]
+        return items[:1] or None if body.get("store") is False else None
+
+    def planner_body(self, body: Json, *, effort: str | None) -> tuple[dict[str, Any], bool]:
+        """Keep the tools, which may not be called. A format of JSON is left out, because a guideline is plain text."""
+        out = {name: body[name] for name in _PLANNER_FIELDS if body.get(name) is not None}
+        if out.get("tools"):
+            out["tool_choice"] = "none"
+        if effort is not None and not (out.get("reasoning") or {}).get("effort"):
+            out["reasoning"] = {**(out.get("reasoning") or {}), "effort": effort}
+        text = body.get("text") or {}
+        plain = (text.get("format") or {}).get("type") in (None, "text")
+        kept = text if plain else {name: value for name, value in text.items() if name != "format"}
+        return {**out, "store": False, **({"text": kept} if kept else {})}, plain
+
+    def written_text(self, answer: Json) -> str:
+        """Join the texts of its messages."""
+        messages = [item for item in objects(answer.get("output")) if item.get("type") == "message"]
+        parts = [part for message in messages for part in objects(message.get("content"))]
+        return mended("".join(shown_text(part.get("text")) for part in parts))
 
     def unbounded_cost(self, body: Json, price: Price) -> str | None:
         """Name what is not in the tables."""

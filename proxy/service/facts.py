@@ -24,6 +24,7 @@ HEADERS = {
 FINAL_HEADERS = {
     "x-cope-cost-usd": "cost_usd",
     "x-cope-baseline-usd": "baseline_usd",
+    "x-cope-cached-tokens": "cached_tokens",
     "x-cope-budget-remaining-usd": "budget_remaining_usd",
 }
 """Further headers of an answer that is complete when its headers are sent."""
@@ -42,6 +43,7 @@ def cope_object(request_log: RequestLog) -> dict[str, object]:
         "model": request_log.model,
         "cost_usd": format_usd(request_log.cost),
         "baseline_usd": _usd(request_log.baseline),
+        "cached_tokens": request_log.cached_tokens,
         "budget_remaining_usd": _usd(request_log.remaining),
         "degraded": request_log.degraded,
         "reason": request_log.reason,

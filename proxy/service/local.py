@@ -26,11 +26,12 @@ from proxy.errors import (
     bad_request,
     small_unavailable,
 )
-from proxy.formats.base import NotServedError
+from proxy.formats.base import Conversation, NotServedError
 from proxy.service.audit_queue import AuditJob, stage_answers
 from proxy.service.exchange import Exchange
 from proxy.service.guideline_value import may_skip_guidelines
 from proxy.service.kinds import task_of
+from proxy.service.prompt_cache import cache_use
 from proxy.service.small_sampler import RecordedSmall
 from proxy.spending.planner import PaidPlanner
 
@@ -152,7 +153,7 @@ async def _run_cascade(exchange: Exchange, task: Task) -> Accepted | Unsure:
         how,
         estimator=estimator,
         small=small,
-        planner=PaidPlanner(exchange.spending, exchange.route.large, settings.cascade.plan_max_tokens),
+        planner=_planner(exchange),
         cascade_log=request_log.cascade_log,
         max_output_tokens=settings.small.max_output_tokens,
         kept=kept,
@@ -166,6 +167,21 @@ async def _run_cascade(exchange: Exchange, task: Task) -> Accepted | Unsure:
     if audited:
         request_log.audit = _audit_job(exchange, task, estimator, how.samples)
     return decision
+
+
+def _planner(exchange: Exchange) -> PaidPlanner:
+    """Return the large planner. It plans from the client's own request, not from its translation for the small model."""
+    format_ = exchange.request.format
+    assert isinstance(format_, Conversation)
+    large = exchange.route.large
+    return PaidPlanner(
+        spending=exchange.spending,
+        model=large,
+        max_tokens=exchange.state.settings.cascade.plan_max_tokens,
+        format=format_,
+        body=exchange.body,
+        cache=cache_use(exchange, large),
+    )
 
 
 def _draw_audit(exchange: Exchange) -> bool:

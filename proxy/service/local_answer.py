@@ -12,7 +12,8 @@ from proxy.formats.base import Conversation, LocalAnswer
 from proxy.formats.responses_render import output_items
 from proxy.formats.responses_translate import input_items
 from proxy.pricing.prices import Usage, cost
-from proxy.pricing.tokens import count_prompt, count_text
+from proxy.pricing.tokens import count_text
+from proxy.service.baseline import prompt_alone
 from proxy.service.conversations import remember
 from proxy.service.exchange import Exchange, end_stream, send_events
 from proxy.service.facts import cope_object, response_headers
@@ -106,9 +107,9 @@ async def _note_local_usage(exchange: Exchange, format_: Conversation, sample: S
     request_log, large = exchange.request_log, exchange.route.large
     calls = sample.message.get("tool_calls")
     request_log.answer = sample.text + (msgspec.json.encode(calls).decode() if calls else "")
-    prompt = await asyncio.to_thread(count_prompt, large.id, format_.as_chat(exchange.body))
+    price = exchange.state.prices[large.name]
+    alone = await asyncio.to_thread(prompt_alone, large.id, price, format_.as_chat(exchange.body))
     output = await asyncio.to_thread(count_text, large.id, request_log.answer)
-    usage = Usage(prompt_tokens=prompt, completion_tokens=output)
-    request_log.prompt_tokens, request_log.completion_tokens = usage.prompt_tokens, usage.completion_tokens
-    request_log.baseline = cost(exchange.state.prices[large.name], usage)
-    return usage
+    request_log.prompt_tokens, request_log.completion_tokens = alone.prompt_tokens, output
+    request_log.baseline = cost(price, replace(alone, completion_tokens=output))
+    return Usage(prompt_tokens=alone.prompt_tokens, completion_tokens=output)

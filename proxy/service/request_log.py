@@ -58,6 +58,12 @@ class RequestLog:
         """The cost of all calls so far."""
         return sum(call.cost for call in self.calls)
 
+    @property
+    def cached_tokens(self) -> int | None:
+        """The prompt tokens that the large model's calls read from the upstream's cache, or `None` without such calls."""
+        large = [call.usage.cached_tokens for call in self.calls if call.tier == "large"]
+        return sum(large) if large else None
+
     def elapsed_ms(self) -> int:
         """Return the milliseconds since the request arrived."""
         return round((time.monotonic() - self.clock) * 1000)

@@ -6,17 +6,22 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Any
 
+from proxy.cascade.prompts import guided_text
 from proxy.cascade.types import Json, NotTried, Unsure
 from proxy.config.schema import LargeModel
 from proxy.errors import ApiError
 from proxy.formats.base import Conversation, Format
 from proxy.formats.lenient import decode_object, encode, with_members
+from proxy.formats.prompt_cache import CacheUse, added_bytes, laid_out
 from proxy.pricing.prices import Usage, cost
-from proxy.pricing.tokens import byte_length, count_text
+from proxy.pricing.tokens import count_text
+from proxy.records import CallRecord
+from proxy.service.baseline import usage_alone
 from proxy.service.conversations import remember
 from proxy.service.exchange import Exchange, end_stream, send_events
 from proxy.service.facts import cope_object, response_headers
 from proxy.service.ownership import objects_of, remember_objects
+from proxy.service.prompt_cache import cache_use, learn_refusal
 from proxy.service.request import clean
 from proxy.service.stored_completions import remember_completion
 from proxy.spending.calls import complete, stream
@@ -58,15 +63,31 @@ def _another_model_may_answer(e: ApiError) -> bool:
 
 
 async def _answer_with(exchange: Exchange, model: LargeModel, guideline: str | None) -> None:
+    """Answer with a large model. If it refuses a field of the prompt cache, answer without that field."""
+    while True:
+        use = cache_use(exchange, model)
+        try:
+            await _pay_for_answer(exchange, model, guideline, use)
+            return
+        except ApiError as e:
+            if exchange.reply.answering or not learn_refusal(exchange, model, use, e):
+                raise
+            log.warning("%s refuses fields of the prompt cache and gets fewer from now on", model.name)
+
+
+async def _pay_for_answer(
+    exchange: Exchange, model: LargeModel, guideline: str | None, use: CacheUse
+) -> None:
     """Pay for one answer of a large model and send it."""
     request, request_log, format_ = exchange.request, exchange.request_log, exchange.request.format
     body, plan_tokens = exchange.body, 0
     # The size of a conversation that was filled in is not known.
     size = request.size if body is request.body else None
-    if guideline is not None and isinstance(format_, Conversation):
-        body = format_.with_guideline(body, guideline)
-        plan_tokens = await asyncio.to_thread(count_text, model.id, guideline)
-        size = None if size is None else size + byte_length(guideline)
+    if isinstance(format_, Conversation) and (guideline is not None or use.fields != "off"):
+        text = "" if guideline is None else guided_text(guideline)
+        body = laid_out(format_, body, text, use)
+        plan_tokens = await asyncio.to_thread(count_text, model.id, guideline or "")
+        size = None if size is None else size + added_bytes(text, use)
     limits = await call_limits(
         exchange.spending,
         model,
@@ -217,12 +238,17 @@ async def _remember_answer(exchange: Exchange, call: PaidCall, answer: Any) -> N
 def _note_baseline(exchange: Exchange, call: PaidCall, plan_tokens: int) -> None:
     """Note the baseline: the usage and cost of this call without the guideline's tokens."""
     usage = call.usage or call.counted or Usage()
-    prompt = max(0, usage.prompt_tokens - plan_tokens)
-    plain = Usage(
-        prompt_tokens=prompt,
-        completion_tokens=usage.completion_tokens,
-        cached_tokens=min(usage.cached_tokens, prompt),
-    )
+    plain = usage_alone(usage, plan_tokens, _planner_with_same_prefix(exchange, call))
     request_log = exchange.request_log
-    request_log.prompt_tokens, request_log.completion_tokens = prompt, usage.completion_tokens
+    request_log.prompt_tokens, request_log.completion_tokens = plain.prompt_tokens, plain.completion_tokens
     request_log.baseline = cost(exchange.state.prices[call.model.name], plain)
+
+
+def _planner_with_same_prefix(exchange: Exchange, call: PaidCall) -> CallRecord | None:
+    """Return the planner's call of this request if it began like the answer's."""
+    format_ = exchange.request.format
+    if not isinstance(format_, Conversation):
+        return None
+    calls = (c for c in exchange.request_log.calls if c.role == "planner" and c.model == call.model.name)
+    planner = next(calls, None)
+    return planner if planner and format_.planner_body(exchange.body, effort=None)[1] else None

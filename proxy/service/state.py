@@ -26,6 +26,7 @@ from proxy.ledger.journal import Journal, open_journal
 from proxy.ledger.writer import Writer
 from proxy.pricing.prices import Price
 from proxy.pricing.tokens import load_encodings
+from proxy.records import PromptCache
 from proxy.sandbox import Sandbox, SandboxError, open_sandbox
 from proxy.service.audit_queue import AuditQueue
 from proxy.service.guideline_value import GuidelineRecords
@@ -58,6 +59,8 @@ class AppState:
     """The time zone of budget windows."""
     bodies: FairShare
     """The bytes of the request bodies in memory."""
+    prompt_cache_refused: dict[str, PromptCache] = field(default_factory=dict)
+    """The most fields that a large model still gets after it has refused some."""
     under_way: RequestsUnderWay = field(default_factory=RequestsUnderWay)
     opened: set[tuple[str | None, str | None, int | None]] = field(default_factory=set)
     """Sessions with their owners and limits that are already in the database."""

@@ -12,6 +12,7 @@ import openai
 
 from tests.support.config import SMALL_MODEL
 from tests.support.processes import ROOT, STOP_S, python_env
+from tests.support.standin.prompt_cache import Way
 from tests.support.wait import LOCALHOST, Json, exchange, wait_until
 
 
@@ -25,11 +26,15 @@ class StandIn:
         max_model_len: int | None = None,
         require_key: str | None = None,
         made_up: bool = False,
+        prompt_cache: Way | None = None,
+        least_cached: int = 1024,
     ) -> None:
         options = [f"--model={name}" for name in models]
         options += [] if max_model_len is None else [f"--max-model-len={max_model_len}"]
         options += [] if require_key is None else [f"--require-key={require_key}"]
         options += ["--made-up"] if made_up else []
+        if prompt_cache is not None:
+            options += [f"--prompt-cache={prompt_cache}", f"--least-cached={least_cached}"]
         self._options = options
         self._process: subprocess.Popen[str] | None = None
         self.port = 0

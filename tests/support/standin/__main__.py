@@ -37,9 +37,13 @@ def main() -> None:
     parser.add_argument(
         "--made-up", action="store_true", help="serve any model, and any id of a stored object"
     )
+    parser.add_argument("--prompt-cache", choices=("automatic", "breakpoints"), help="how prompts are cached")
+    parser.add_argument("--least-cached", type=int, default=1024, help="the shortest cached prompt in tokens")
     given = parser.parse_args()
     models = tuple(given.model or ("stand-in",))
-    options = Options(models, given.max_model_len, given.require_key, given.made_up)
+    options = Options(
+        models, given.max_model_len, given.require_key, given.made_up, given.prompt_cache, given.least_cached
+    )
     asyncio.run(serve(options, given.port))
 
 

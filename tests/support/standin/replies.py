@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from itertools import zip_longest
 from typing import Any
 
+from tests.support.standin.prompt_cache import CachedPrompt
 from tests.support.standin.script import Json, Reply
 
 ARGUMENT_PIECE = 6
@@ -19,8 +20,11 @@ ARGUMENT_PIECE = 6
 class Answer:
     """The answer to one request."""
 
-    def __init__(self, seq: int, body: Json, reply: Reply, texts: list[str | None]) -> None:
+    def __init__(
+        self, seq: int, body: Json, reply: Reply, texts: list[str | None], prompt: CachedPrompt | None = None
+    ) -> None:
         self._body = body
+        self._prompt = prompt
         self._reply = reply
         self._head = {
             "id": f"chatcmpl-standin-{seq}",
@@ -59,8 +63,12 @@ class Answer:
         called = sum(words(json.dumps(call["function"])) for call in self._calls) * len(self._pieces)
         whole = sum(map(len, self._pieces)) + called
         made = whole if made is None else min(made, whole)
-        prompt = prompt_words(self._body)
-        counted = {"prompt_tokens": prompt, "completion_tokens": made, "total_tokens": prompt + made}
+        cached = self._prompt
+        prompt = prompt_words(self._body) if cached is None else cached.tokens
+        counted: Json = {"prompt_tokens": prompt, "completion_tokens": made, "total_tokens": prompt + made}
+        if cached is not None:
+            details = {"cached_tokens": cached.read, "cache_write_tokens": cached.written}
+            counted["prompt_tokens_details"] = {**details, "audio_tokens": 0}
         return {**(self._reply.usage or counted), **self._reply.usage_details}
 
     def completion(self) -> Json:
@@ -191,10 +199,13 @@ class Response(Answer):
 
     def billed(self, made: int | None = None) -> Json:
         """Count in the words of this endpoint."""
-        counted = super().billed(made)
+        counted, cached = super().billed(made), self._prompt
         return {
             "input_tokens": counted["prompt_tokens"],
-            "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+            "input_tokens_details": {
+                "cached_tokens": 0 if cached is None else cached.read,
+                "cache_write_tokens": 0 if cached is None else cached.written,
+            },
             "output_tokens": counted["completion_tokens"],
             "output_tokens_details": {"reasoning_tokens": 0},
             "total_tokens": counted["prompt_tokens"] + counted["completion_tokens"],

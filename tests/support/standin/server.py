@@ -13,6 +13,7 @@ import msgspec
 from aiohttp import web
 
 from tests.support.standin.faults import abort, error, error_body, scripted_fault, sse
+from tests.support.standin.prompt_cache import CachedPrompt, PromptCache, RefusedError, Way
 from tests.support.standin.replies import Answer, Compaction, Completion, Response, prompt_words
 from tests.support.standin.script import Json, Reply, Rule, Turn
 from tests.support.standin.stored import NotFoundError, Routes, Store, input_tokens
@@ -29,12 +30,18 @@ MOST_CHOICES = 128
 
 @dataclass(frozen=True)
 class Options:
-    """What this server serves. `max_model_len` (in words) makes it a vLLM. `made_up` lets it serve any model and id."""
+    """What this server serves. `max_model_len` (in words) makes it a vLLM. `made_up` lets it serve any model and id.
+
+    With a `prompt_cache`, usages count the tools too, and say what was read from the cache and written into it. Prompts of
+    fewer than `least_cached` tokens are not cached.
+    """
 
     models: tuple[str, ...]
     max_model_len: int | None
     require_key: str | None
     made_up: bool = False
+    prompt_cache: Way | None = None
+    least_cached: int = 1024
 
 
 @dataclass
@@ -79,6 +86,7 @@ class StandInServer:
         self._in_flight = 0
         self._known: WeakSet[asyncio.BaseTransport] = WeakSet()
         self._stored = Routes(Store(options.made_up))
+        self._cache = self._empty_cache()
         self._numbers = count(1)  # a reset does not begin again: an id is never given twice
 
     def app(self) -> web.Application:
@@ -162,7 +170,11 @@ class StandInServer:
             return refusal
         taken = (turn.take(body, choices) for turn in self._state.turns)
         reply, texts = next((t for t in taken if t is not None), (Reply(), ["ok"] * choices))
-        answer = shape(next(self._numbers), body, reply, list(texts))
+        try:
+            prompt = None if reply.status >= 400 else self._cached(request.path, body)
+        except RefusedError as e:
+            return error(400, str(e), param=e.param, code="unknown_parameter")
+        answer = shape(next(self._numbers), body, reply, list(texts), prompt)
         if reply.status < 400 and reply.raw_body is None:
             self._stored.store.keep(request.path, body, answer.completion())
         async with self._counted():
@@ -220,6 +232,17 @@ class StandInServer:
         entry.finished = True  # a client may hang up at [DONE]
         await response.write_eof()
         return response
+
+    def _empty_cache(self) -> PromptCache | None:
+        options = self._options
+        if options.prompt_cache is None:
+            return None
+        return PromptCache(options.prompt_cache, options.least_cached)
+
+    def _cached(self, path: str, body: Json) -> CachedPrompt | None:
+        if self._cache is None or SHAPES[path] not in (Answer, Response):
+            return None
+        return self._cache.use(path, body, self._stored.store.conversation(body.get("previous_response_id")))
 
     def _too_long(self, body: Json) -> web.Response | None:
         limit = self._options.max_model_len
@@ -322,4 +345,5 @@ class StandInServer:
             gate.set()
         self._state = State(peak=self._in_flight)
         self._stored.store = Store(self._options.made_up)
+        self._cache = self._empty_cache()
         return web.json_response({})

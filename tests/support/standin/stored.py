@@ -51,6 +51,16 @@ class Store:
             return Stored({**shape(0, body, Reply(), ["made up"]).completion(), "id": id_}, body)
         return self.objects[path][id_]
 
+    def conversation(self, id_: str | None) -> list[Json]:
+        """Return the input and the output of a response and of those that it continues."""
+        if id_ is None or id_ not in self.objects[RESPONSES]:
+            return []
+        found = self.objects[RESPONSES][id_]
+        given = found.body.get("input") or []
+        items = [{"role": "user", "content": given}] if isinstance(given, str) else given
+        before = self.conversation(found.body.get("previous_response_id"))
+        return [*before, *items, *found.made["output"]]
+
     def remove(self, path: str, id_: str) -> None:
         """Delete an object."""
         self.find(path, id_)

@@ -53,7 +53,7 @@ class Small:
 
 
 class Rich:
-    async def guideline(self, body):
+    async def guideline(self):
         return "Look twice."
 
 
@@ -64,13 +64,13 @@ class Counting:
         self.reply = reply
         self.requests = 0
 
-    async def guideline(self, body):
+    async def guideline(self):
         self.requests += 1
         return self.reply
 
 
 class Poor:
-    async def guideline(self, body):
+    async def guideline(self):
         raise NoBudgetError("request: 0 USD left")
 
 

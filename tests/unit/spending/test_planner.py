@@ -6,6 +6,9 @@ import pytest
 
 from proxy.cascade.types import NO_GUIDELINE_NEEDED
 from proxy.errors import NoBudgetError
+from proxy.formats.chat import Chat
+from proxy.formats.prompt_cache import OFF, CacheUse
+from proxy.formats.responses import Responses
 from proxy.spending.planner import REASONING_ROOM, PaidPlanner, plan_request
 from tests.unit.spending.parts import BODY, MODEL, FixedBudget, connected, spending
 
@@ -16,8 +19,10 @@ def guideline(server, budget=None, body=BODY):
     async def main():
         async with connected(server) as upstream:
             parts = spending(budget or FixedBudget(), upstream)
-            found = await PaidPlanner(parts, MODEL, 40).guideline({**body, "temperature": 1})
-            return found, parts.calls
+            planner = PaidPlanner(
+                spending=parts, model=MODEL, max_tokens=40, format=Chat(), body={**body, "temperature": 1}
+            )
+            return await planner.guideline(), parts.calls
 
     return asyncio.run(main())
 
@@ -82,8 +87,62 @@ def test_unpaid_guideline(large_server):
 
 def test_reasoning_planner():
     """A reasoning model gets room to think, little effort, and no stop sequence, which it would refuse."""
-    request, limit = plan_request("o3", {**BODY, "user": "zoe"}, 40)
+    request, limit = plan_request("o3", {**BODY, "user": "zoe"}, 40, format_=Chat())
     assert (request["reasoning_effort"], request["user"]) == ("low", "zoe")
     assert limit == 40 + REASONING_ROOM
     assert "stop" not in request
-    assert plan_request("o3", {**BODY, "reasoning_effort": "high"}, 40)[0]["reasoning_effort"] == "high"
+    own, _ = plan_request("o3", {**BODY, "reasoning_effort": "high"}, 40, format_=Chat())
+    assert own["reasoning_effort"] == "high"
+
+
+TOOL = {"type": "function", "function": {"name": "go", "parameters": {"type": "object"}}}
+LONG = {"role": "user", "content": "Add them. " * 500}
+CACHED = CacheUse(fields="breakpoints", key="k")
+
+
+def test_planner_gets_the_clients_prefix():
+    """Tools, verbosity and messages are the client's. The tools may not be called, and the answer's limits stay away."""
+    own = {"messages": [LONG], "tools": [TOOL], "parallel_tool_calls": False, "verbosity": "low"}
+    body = own | {
+        "max_tokens": 9,
+        "n": 1,
+        "stream": True,
+        "tool_choice": "required",
+        "store": True,
+        "stop": ["x"],
+    }
+    request, _ = plan_request("gpt-4o", body, 40, format_=Chat())
+    for name in ("tools", "parallel_tool_calls", "verbosity"):
+        assert request[name] == own[name]
+    assert (request["tool_choice"], request["stop"]) == ("none", ["\n\n"])
+    assert request["messages"][0]["content"].startswith(LONG["content"])
+    assert not {"max_tokens", "n", "stream", "store"} & request.keys()
+
+
+@pytest.mark.parametrize(
+    ("cache", "messages", "effort"),
+    [(CACHED, [LONG], None), (CACHED, BODY["messages"], "low"), (OFF, [LONG], "low")],
+)
+def test_effort_of_a_cached_prompt(cache, messages, effort):
+    """The effort is part of the prefix. It is lowered only if the prompt is not cached."""
+    request, _ = plan_request("gpt-5.6-sol", {"messages": messages}, 40, format_=Chat(), cache=cache)
+    assert request.get("reasoning_effort") == effort
+
+
+def test_planner_of_a_response():
+    """It is asked at the endpoint of the answer, and its request is not stored."""
+    body = {
+        "input": "Add them.", "instructions": "Be short.", "store": True, "max_output_tokens": 5,
+        "tools": [{"type": "function", "name": "go"}], "reasoning": {"summary": "auto"},
+        "text": {"verbosity": "low", "format": {"type": "json_object"}},
+    }  # fmt: skip
+    request, limit = plan_request("o3", body, 40, format_=Responses())
+    assert request["input"][0] == {"role": "user", "content": "Add them."}
+    assert request["reasoning"] == {"summary": "auto", "effort": "low"}
+    assert (request["text"], request["store"], request["tool_choice"]) == (
+        {"verbosity": "low"},
+        False,
+        "none",
+    )
+    assert "max_output_tokens" not in request
+    assert limit == 40 + REASONING_ROOM
