@@ -325,6 +325,22 @@ class Ledger(Section, frozen=True, kw_only=True):
     """Reaction when the database is unavailable and the folder is full: refuse requests or continue without records."""
 
 
+class Exports(Section, frozen=True, kw_only=True):
+    """Files of the spend in the FOCUS 1.2 format, for billing tools. See `cope-proxy spend --focus`."""
+
+    folder: str | None = None
+    """Folder that gets one file for each day with calls. Unset: no files. One process at a time writes to it."""
+    format: Literal["csv", "parquet"] = "csv"
+    """Format of the daily files."""
+    days: Annotated[int, Meta(ge=1, le=366)] = 35
+    """Number of past days whose files are written if they are missing, or written again if calls came late."""
+    tags: tuple[str, ...] = ("project", "team", "cost_center", "environment")
+    """Tags (`metadata` in the body) that rows are divided by. Tags with a value of their own for each request would
+    give as many rows as calls."""
+    billing_account: str = "cope-proxy"
+    """Id and name of the billing account in the files."""
+
+
 class Settings(Section, frozen=True, kw_only=True, dict=True):
     """All settings."""
 
@@ -339,6 +355,7 @@ class Settings(Section, frozen=True, kw_only=True, dict=True):
     audit: Audit = Audit()
     budgets: Budgets = Budgets()
     ledger: Ledger = Ledger()
+    exports: Exports = Exports()
 
     @cached_property
     def large_models(self) -> dict[str, LargeModel]:
