@@ -95,7 +95,8 @@ async def _page(session: aiohttp.ClientSession, url: str, query: Query, path: st
     problem, wait_s = "no answer", 1.0
     for attempt in range(TRIES):
         try:
-            async with session.get(url, params=list(query)) as answer:
+            # A redirect would take the key to another host.
+            async with session.get(url, params=list(query), allow_redirects=False) as answer:
                 if answer.status == 200:
                     return _decoded(await _body(answer, path), answer, path)
                 problem, wait_s = f"status {answer.status}", _wait_s(answer, attempt)

@@ -75,7 +75,7 @@ def bucket(day, *results):
     return {
         "object": "bucket",
         "start_time": seconds(day),
-        "end_time": seconds(day + 1),
+        "end_time": seconds(day) + 86_400,
         "results": list(results),
     }
 
