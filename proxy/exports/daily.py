@@ -33,8 +33,16 @@ SETTLED_AFTER = timedelta(minutes=5)
 """How long after its last call may end a day is exported. Records are in the database within seconds."""
 
 
+Sums = tuple[int, int]
+"""The calls of a day and their cost in nano-USD, from the daily sums."""
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """The description of a daily file. `cost_nano_usd` is the sum of its `BilledCost`."""
+    """The description of a daily file. `cost_nano_usd` is the sum of its `BilledCost`.
+
+    `ledger_calls` and `ledger_cost_nano_usd` are the daily sums that it was made for. The file has the same, unless the
+    time zone of the budgets was changed without `cope-proxy ledger rebuild`.
+    """
 
     focus_version: str
     file: str
@@ -43,6 +51,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     rows: int
     calls: int
     cost_nano_usd: int
+    ledger_calls: int
+    ledger_cost_nano_usd: int
     columns: tuple[str, ...]
 
 
@@ -71,12 +81,12 @@ async def _export_days(settings: Settings, folder: Path, now: datetime, stop: Ev
     database = open_database(settings.database.url)
     try:
         days = await _due(database, settings, folder, now)
-        return [await _export(database, settings, folder, day, stop) for day in days]
+        return [await _export(database, settings, folder, day, sums, stop) for day, sums in days]
     finally:
         await database.dispose()
 
 
-async def _due(database: Database, settings: Settings, folder: Path, now: datetime) -> list[str]:
+async def _due(database: Database, settings: Settings, folder: Path, now: datetime) -> list[tuple[str, Sums]]:
     zone = ZoneInfo(settings.budgets.timezone)
     over = now - timedelta(seconds=settings.server.request_timeout_s) - SETTLED_AFTER
     last = local_day(over - timedelta(days=1), zone)
@@ -84,21 +94,23 @@ async def _due(database: Database, settings: Settings, folder: Path, now: dateti
     async with database.connect() as connection:
         await connection.execution_options(readonly=True)
         sums = await sums_by_day(connection, first, last)
-    return [day for day, found in sums.items() if _written(_file(folder, day, settings)) != found]
+    return [(day, found) for day, found in sums.items() if _written(_file(folder, day, settings)) != found]
 
 
-def _written(file: Path) -> tuple[int, int] | None:
-    """Return the calls and the cost of a file, or `None` if it has to be written."""
+def _written(file: Path) -> Sums | None:
+    """Return the sums that a file was made for, or `None` if it has to be written."""
     if not file.exists():
         return None
     try:
         manifest = msgspec.json.decode(file.with_suffix(".json").read_bytes(), type=Manifest)
     except (OSError, msgspec.DecodeError):
         return None
-    return (manifest.calls, manifest.cost_nano_usd) if manifest.file == file.name else None
+    return (manifest.ledger_calls, manifest.ledger_cost_nano_usd) if manifest.file == file.name else None
 
 
-async def _export(database: Database, settings: Settings, folder: Path, day: str, stop: Event) -> Path:
+async def _export(
+    database: Database, settings: Settings, folder: Path, day: str, sums: Sums, stop: Event
+) -> Path:
     zone = ZoneInfo(settings.budgets.timezone)
     span = whole_day(day, zone)
     file = _file(folder, day, settings)
@@ -113,6 +125,8 @@ async def _export(database: Database, settings: Settings, folder: Path, day: str
         rows=done.rows,
         calls=done.calls,
         cost_nano_usd=done.cost,
+        ledger_calls=sums[0],
+        ledger_cost_nano_usd=sums[1],
         columns=tuple(column.name for column in COLUMNS),
     )
     with replaced(file.with_suffix(".json")) as temporary:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import aiohttp
 
+from proxy.backends.proxies import proxy_for
 from proxy.reconcile.figures import ReportError
 from proxy.reconcile.files import Provider, decode_page, merged, read_pages
 from proxy.reconcile.usage import VendorReport
@@ -46,8 +47,12 @@ async def fetch_reports(
         if provider == "openai"
         else {"x-api-key": key, "anthropic-version": "2023-06-01"}
     )
+    if not base_url.lower().startswith(("http://", "https://")):
+        raise ReportError(f"--base-url: {base_url[:60]!r} is no http:// or https:// URL")
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
-    async with aiohttp.ClientSession(headers=headers, timeout=timeout, trust_env=True) as session:
+    async with aiohttp.ClientSession(
+        headers=headers, timeout=timeout, proxy=proxy_for(base_url), cookie_jar=aiohttp.DummyCookieJar()
+    ) as session:
         return merged(
             [
                 read_pages(provider, await _pages(session, base_url.rstrip("/"), report), report.path)
@@ -63,6 +68,7 @@ def _reports(provider: Provider, since: datetime, until: datetime) -> tuple[_Rep
         groups = [("group_by", name) for name in ("model", "service_tier", "batch")]
         return (
             _Report("/organization/usage/completions", [*days, *groups]),
+            _Report("/organization/usage/embeddings", [*days, ("group_by", "model")]),
             _Report("/organization/costs", [*days, ("group_by", "line_item")]),
         )
     days += [("starting_at", f"{since:%Y-%m-%dT%H:%M:%SZ}"), ("ending_at", f"{until:%Y-%m-%dT%H:%M:%SZ}")]

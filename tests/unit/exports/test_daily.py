@@ -7,6 +7,7 @@ from decimal import Decimal
 from threading import Event
 
 import pytest
+from msgspec.structs import replace
 
 from proxy.config.schema import Budgets, Database, Exports, Large, Server, Settings
 from proxy.exports.daily import export_days
@@ -130,9 +131,16 @@ def test_a_stop_ends_an_export(exporting, tmp_path):
 
 
 def test_parquet(exporting, tmp_path):
-    from msgspec.structs import replace
 
     settings = replace(exporting, exports=replace(exporting.exports, format="parquet"))
     write(settings, ("a", AT, 7))
     assert export(settings, AT + DAY) == ["focus-2026-10-15.parquet"]
     assert broken_rules(read_parquet(tmp_path / "exports" / "daily" / "focus-2026-10-15.parquet")) == []
+
+
+def test_another_time_zone_is_not_exported_for_ever(exporting):
+    """The daily sums are still of the old zone, so a file can have other sums than they. It is written once."""
+    write(exporting, ("a", AT.replace(hour=20), 7), ("b", AT.replace(hour=20) + DAY, 8))
+    tokyo = replace(exporting, budgets=Budgets(timezone="Asia/Tokyo"))
+    assert len(export(tokyo, AT + 4 * DAY)) == 2
+    assert export(tokyo, AT + 4 * DAY) == []

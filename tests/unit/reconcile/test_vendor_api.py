@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from proxy.pricing.prices import Price
 from tests.support.vendor_reports import HAIKU, at, billed, bucket, compared, ledger, page, paid, used
 
 KEY = "sk-admin-secret"
@@ -90,6 +91,7 @@ def vendor(monkeypatch):
 
 
 USAGE, COSTS = "/v1/organization/usage/completions", "/v1/organization/costs"
+EMBEDDINGS = "/v1/organization/usage/embeddings"
 
 
 def openai_month(vendor):
@@ -105,9 +107,15 @@ def openai_month(vendor):
 def test_a_month_of_openai(vendor, tmp_path):
     """All pages of both reports are read, with the admin key, for the whole month in UTC."""
     openai_month(vendor)
-    url = ledger(tmp_path, [*paid("a", 2), *paid("b", 5), *paid("c", at(31, 23, 59))])
+    vendor.buckets[EMBEDDINGS] = [
+        bucket(9, {"model": "text-embedding-3-small", "input_tokens": 500, "num_model_requests": 2})
+    ]
+    vendor.buckets[COSTS][8]["results"].append(billed("0.00001", "text-embedding-3-small, input"))
+    embedding = paid("e", 9, "openai/text-embedding-3-small", Price(input=20_000_000, output=0), (500, 0))
+    url = ledger(tmp_path, [*paid("a", 2), *paid("b", 5), *paid("c", at(31, 23, 59)), *embedding])
     code, found = compared(tmp_path, url, "--api", "--base-url", vendor.base_url, "--tolerance", "0")
-    assert (code, found["ledger"], found["vendor"]) == (0, 105_000_000, 105_000_000), found
+    assert (code, found["ledger"], found["vendor"]) == (0, 105_010_000, 105_010_000), found
+    assert all(line["ledger_tokens"] == line["vendor_tokens"] for line in found["lines"])
     assert [path for path, _ in vendor.asked].count(USAGE) == 16
     assert [path for path, _ in vendor.asked].count(COSTS) == 16
     _, query = vendor.asked[0]
@@ -208,8 +216,6 @@ def test_pages_that_do_not_end(vendor, tmp_path):
 
 
 def test_a_vendor_out_of_reach(tmp_path, monkeypatch):
-    """A closed port and a URL that is none."""
     monkeypatch.setenv("OPENAI_ADMIN_KEY", KEY)
     code, message = compared(tmp_path, ledger(tmp_path, []), "--api", "--base-url", "nonsense")
-    assert code == 1
-    assert "InvalidUrl" in message or "InvalidURL" in message
+    assert (code, "'nonsense' is no http:// or https:// URL" in message) == (1, True)
