@@ -17,8 +17,12 @@ Row = dict[str, str | Decimal | datetime | None]
 METERS: dict[TokenClass, str] = {
     "input": "Input Tokens",
     "cached_input": "Cached Input Tokens",
+    "cache_write": "Cache Write Tokens",
+    "audio_input": "Audio Input Tokens",
     "output": "Output Tokens",
     "reasoning": "Reasoning Tokens",
+    "audio_output": "Audio Output Tokens",
+    "request": "Requests",
     "total": "All Tokens",
 }
 _ALWAYS: Row = {
@@ -26,7 +30,6 @@ _ALWAYS: Row = {
     "ChargeCategory": "Usage",
     "ChargeClass": None,
     "ChargeFrequency": "Usage-Based",
-    "ConsumedUnit": "Tokens",
     "InvoiceId": None,
     "PricingCategory": "Standard",
     "RegionId": None,
@@ -69,14 +72,17 @@ def row_of(
     class "total" has no price of a token, so its quantity is its cost, at a price of 1 USD for 1 USD.
     """
     billed = exact(cost, _NANO)
+    details: dict[str, str] = {}
     if group.rate is None:
         quantity, unit, price, product = billed, "USD", Decimal(1), billed
-        rate_name, details = "usd", {}
+        rate_name = "usd"
+    elif group.token_class == "request":  # noqa: S105  (a class, no password)
+        quantity, unit, price = Decimal(tokens), "Requests", exact(group.rate, _NANO)
+        product, rate_name = exact(tokens * group.rate, _NANO), str(group.rate)
     else:
         quantity, unit, price = Decimal(tokens), "Tokens", exact(group.rate, _RATE)
-        product = exact(tokens * group.rate, _RATE)
-        rate_name = str(group.rate)
-        details = {"x_UsdPerMillionTokens": plain(exact(group.rate, _NANO))}
+        product, rate_name = exact(tokens * group.rate, _RATE), str(group.rate)
+        details["x_UsdPerMillionTokens"] = plain(exact(group.rate, _NANO))
     if group.price_source is not None:
         details["x_PriceSource"] = group.price_source
     provider = labels.providers.of(group.model, group.tier)
@@ -93,6 +99,7 @@ def row_of(
         "ChargePeriodEnd": span.high,
         "ChargePeriodStart": span.low,
         "ConsumedQuantity": Decimal(tokens),
+        "ConsumedUnit": "Tokens" if unit == "USD" else unit,
         "ContractedCost": product,
         "ContractedUnitPrice": price,
         "EffectiveCost": billed,

@@ -33,6 +33,14 @@ class BilledCall(NamedTuple):
     cached_input_rate: int | None
     output_rate: int
     price_source: str
+    cache_write_tokens: int | None
+    """`None`, here and below, if an old version recorded the call."""
+    audio_prompt_tokens: int | None
+    audio_completion_tokens: int | None
+    cache_write_rate: int | None
+    audio_input_rate: int | None
+    audio_output_rate: int | None
+    fee: int | None
     tags: tuple[str, ...]
     """`key=value` of its request."""
 
@@ -81,7 +89,9 @@ async def billed_calls(connection: AsyncConnection, span: DaySpan) -> AsyncItera
             CallRow.model, CallRow.tier, CallRow.key_id,
             CallRow.prompt_tokens, CallRow.cached_tokens, CallRow.completion_tokens, CallRow.reasoning_tokens,
             CallRow.cost_nano, CallRow.input_per_mtok_nano, CallRow.cached_input_per_mtok_nano,
-            CallRow.output_per_mtok_nano, CallRow.price_source, RequestRow.tags,
+            CallRow.output_per_mtok_nano, CallRow.price_source, CallRow.cache_write_tokens,
+            CallRow.audio_prompt_tokens, CallRow.audio_completion_tokens, CallRow.cache_write_per_mtok_nano,
+            CallRow.audio_input_per_mtok_nano, CallRow.audio_output_per_mtok_nano, CallRow.request_nano, RequestRow.tags,
         )
         .outerjoin(RequestRow, RequestRow.id == CallRow.request_id)
         .where(CallRow.started_at >= span.low, CallRow.started_at < span.high)

@@ -25,7 +25,7 @@ BERLIN = ZoneInfo("Europe/Berlin")
 NANO = Decimal(10) ** 9
 GPT = Price(input=2_500_000_000, output=10_000_000_000, cached_input=1_250_000_000, source="genai-prices")
 ODD = Price(input=333_333_333, output=7, cached_input=1, source="config")
-WRITES = Price(input=10**9, output=10**9, cache_write=2 * 10**9)
+WRITES = Price(input=10**9, output=10**9, cache_write=2 * 10**9, request=500)
 AT = datetime(2026, 10, 31, 22, 30, tzinfo=UTC)  # in Berlin, half an hour to midnight
 
 
@@ -73,6 +73,7 @@ async def rows_of_every_kind(engine):
         *paid("c", model="eu/gpt-4o", price=ODD),
         *paid("d", model="small", tier="small", price=FREE, stage=1),
         *paid("e", price=WRITES, usage=Usage(prompt_tokens=100, cache_write_tokens=90, completion_tokens=1)),
+        *paid("own", cost=191_000),
         *paid("f", usage=Usage(), cost=0),
         *paid("g", at=AT + timedelta(hours=1)),
     ]
@@ -85,7 +86,9 @@ def test_every_row_is_valid(url, tmp_path, name):
     assert broken_rules(rows) == []
     assert total(rows) == total(rows, "EffectiveCost") == run(url, spent)
     classes = Counter(row["x_TokenClass"] for row in rows)
-    assert classes == {"input": 4, "cached_input": 4, "output": 4, "reasoning": 4, "total": 1}
+    assert classes == {
+        "input": 5, "cached_input": 4, "output": 5, "reasoning": 4, "total": 1, "cache_write": 1, "request": 1,
+    }  # fmt: skip
     alpha = next(r for r in rows if r["SubAccountName"] == "ann" and r["x_TokenClass"] == "cached_input")
     assert json.loads(alpha["Tags"]) == {
         "project": "alpha"
@@ -107,6 +110,14 @@ def test_every_row_is_valid(url, tmp_path, name):
     whole = next(row for row in rows if row["x_TokenClass"] == "total")
     assert (whole["PricingUnit"], whole["ListUnitPrice"]) == ("USD", "1")
     assert whole["PricingQuantity"] == whole["BilledCost"] == "0.000191"
+    fee = next(row for row in rows if row["x_TokenClass"] == "request")
+    assert (fee["ConsumedQuantity"], fee["PricingUnit"], fee["ListUnitPrice"]) == (
+        "1",
+        "Requests",
+        "0.0000005",
+    )
+    written = next(row for row in rows if row["x_TokenClass"] == "cache_write")
+    assert (written["ConsumedQuantity"], written["BilledCost"]) == ("90", "0.00018")
 
 
 def test_providers_come_from_the_upstreams(url, tmp_path):
