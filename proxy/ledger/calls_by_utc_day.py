@@ -33,6 +33,7 @@ class CallsOfDay(msgspec.Struct, frozen=True, kw_only=True):
     """Calls whose tokens the upstream did not report."""
     prompt_tokens: int
     cached_tokens: int
+    cache_write_tokens: int
     completion_tokens: int
     cost: int
     estimated_cost: int
@@ -70,6 +71,7 @@ def _query(low: datetime, high: datetime) -> Any:
     amounts: tuple[Any, ...] = (
         CallRow.prompt_tokens,
         CallRow.cached_tokens,
+        CallRow.cache_write_tokens,
         CallRow.completion_tokens,
         CallRow.cost_nano,
         case((estimated, CallRow.cost_nano), else_=0),
@@ -88,7 +90,7 @@ def _calls(day: str, row: Row[Any]) -> CallsOfDay:
     fields = tuple(row)
     model, input_rate, cached_rate, output_rate, source, calls, refused, failed, estimated = fields[:9]
     parts = fields[9:]
-    prompt, cached, completion, cost, estimated_cost = (
+    prompt, cached, written, completion, cost, estimated_cost = (
         joined(high, low) for high, low in zip(parts[::2], parts[1::2], strict=True)
     )
     return CallsOfDay(
@@ -104,6 +106,7 @@ def _calls(day: str, row: Row[Any]) -> CallsOfDay:
         estimated=int(estimated),
         prompt_tokens=prompt,
         cached_tokens=cached,
+        cache_write_tokens=written,
         completion_tokens=completion,
         cost=cost,
         estimated_cost=estimated_cost,

@@ -96,13 +96,13 @@ def _only_theirs(d: Difference) -> tuple[Cause, ...]:
 def _cache(d: Difference) -> list[Cause]:
     found = []
     price, vendor = d.price, d.theirs
-    if vendor.written_tokens and price is not None and price.cache_write is not None and not d.priced:
-        extra = _times(vendor.written_tokens, price.cache_write - price.input)
-        if extra and (extra > 0) == (d.gap > 0):
-            text = f"{vendor.written_tokens} tokens were written to the cache at another price than input"
+    more = vendor.written_tokens - d.ours.written_tokens
+    if vendor.used and more:
+        text = f"{vendor.written_tokens} tokens were written to the cache, the ledger has {d.ours.written_tokens}"
+        dearer = None if price is None or price.cache_write is None else price.cache_write - price.input
+        extra = None if dearer is None else _times(more, dearer)
+        if ((extra or more) > 0) == (d.gap > 0):
             found.append(Cause("cache-writes", text, extra))
-    elif vendor.written_tokens and d.gap > 0:
-        found.append(Cause("cache-writes", f"{vendor.written_tokens} tokens were written to the cache"))
     if vendor.used and vendor.cached_tokens != d.ours.cached_tokens and price is not None:
         saved = price.input - (price.input if price.cached_input is None else price.cached_input)
         extra = _times(d.ours.cached_tokens - vendor.cached_tokens, saved)

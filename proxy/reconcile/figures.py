@@ -7,6 +7,8 @@ from proxy.pricing.money import MAX_USD, NANO_PER_USD, format_usd
 _LONGEST = 80
 """Characters of a number. OpenAI writes up to 45."""
 MOST_COUNT = 10**15
+_HALF_A_CENT = NANO_PER_USD // 200
+"""The most that a vendor's rounding moves an amount. One with fewer decimals than cents is exact."""
 _EXACT = Context(prec=_LONGEST + 30)
 
 
@@ -62,7 +64,7 @@ def money(value: object, where: str, *, cents: bool = False, comma: bool = False
     exponent = usd.as_tuple().exponent
     assert isinstance(exponent, int)
     nano = usd.scaleb(9, context=_EXACT).to_integral_value(ROUND_HALF_EVEN, context=_EXACT)
-    return Amount(int(nano), 10 ** max(0, 9 + exponent) if -9 < exponent < 0 else 1)
+    return Amount(int(nano), min(_HALF_A_CENT, 10 ** max(0, 9 + exponent) // 2 + 1))
 
 
 def _decimal(value: object, where: str) -> Decimal:

@@ -24,6 +24,7 @@ class Ours:
     estimated: int = 0
     prompt_tokens: int = 0
     cached_tokens: int = 0
+    written_tokens: int = 0
     output_tokens: int = 0
     cost: int = 0
     estimated_cost: int = 0
@@ -70,6 +71,7 @@ def our_side(
         side.estimated += c.estimated
         side.prompt_tokens += c.prompt_tokens
         side.cached_tokens += c.cached_tokens
+        side.written_tokens += c.cache_write_tokens
         side.output_tokens += c.completion_tokens
         side.cost += c.cost
         side.estimated_cost += c.estimated_cost

@@ -3,9 +3,10 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from proxy.ledger.unsettled import mark_expired
-from proxy.pricing.prices import Price, published_price
+from proxy.pricing.prices import Price, Usage, published_price
 from tests.support.ledger import opened, reservation, run, writing
 from tests.support.vendor_reports import (
     at,
@@ -180,3 +181,15 @@ def test_published_prices_have_a_date():
     past = published_price("gpt-4o", datetime(2026, 10, 2, tzinfo=UTC))
     assert past is not None
     assert (past.input, past.output) == (2_500_000_000, 10_000_000_000)
+
+
+def test_cache_writes_that_are_booked(tmp_path):
+    """Both sides have the same writes, so that another price explains the difference."""
+    usage = Usage(prompt_tokens=20_000, cache_write_tokens=20_000, completion_tokens=300)
+    records = paid("a", 2, "openai/gpt-5.6-sol", SOL, (20_000, 300), cost=106_000_000)
+    records[1] = replace(records[1], usage=usage)
+    report = (
+        used("gpt-5.6-sol", (20_000, 300), input_cache_write_tokens=20_000),
+        billed("0.2", "gpt-5.6-sol, input"),
+    )
+    assert [name for name, _ in causes(tmp_path, records, bucket(2, *report))["02"]] == ["tier"]
