@@ -21,6 +21,7 @@ from proxy.cli.keys import keys
 from proxy.cli.ledger import ledger
 from proxy.cli.prices import prices
 from proxy.cli.prompt_hash import prompt_hash_command
+from proxy.cli.reconcile import reconcile
 from proxy.cli.requests import requests
 from proxy.cli.serve import serve
 from proxy.cli.spend import spend
@@ -71,6 +72,7 @@ for command in (
     ledger,
     prices,
     prompt_hash_command,
+    reconcile,
     requests,
     serve,
     spend,

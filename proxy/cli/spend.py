@@ -12,6 +12,7 @@ import click
 import msgspec
 from rich.table import Table
 
+from proxy.cli.focus import write_focus
 from proxy.cli.options import config_option, console, settings_of, with_database
 from proxy.ledger import reports
 from proxy.ledger.reports import GROUPS, WITH_LATENCY, SpendRow
@@ -74,6 +75,12 @@ def _share(part: int, whole: int) -> str:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @click.option("--parquet", type=click.Path(dir_okay=False, path_type=Path), help="Write a Parquet file.")
+@click.option(
+    "--focus",
+    type=(str, click.Path(path_type=Path)),
+    metavar="1.2 FILE",
+    help="Write the calls in the FOCUS 1.2 format: a CSV or Parquet file, by its ending.",
+)
 def spend(
     config: str | None,
     by: reports.By,
@@ -84,6 +91,7 @@ def spend(
     as_json: bool,
     as_csv: bool,
     parquet: Path | None,
+    focus: tuple[str, Path] | None,
 ) -> None:
     """Show the spend and the estimated cost of the large model alone."""
     settings = settings_of(config)
@@ -92,6 +100,9 @@ def spend(
         first, last = time_range(since, until, month, datetime.now(UTC), zone)
     except ValueError as e:
         raise click.UsageError(str(e)) from e
+    if focus is not None:
+        write_focus(settings, *focus, first, last)
+        return
     rows = with_database(
         settings,
         lambda engine: reports.spend(engine, by=by, zone=zone, since=first, until=last, limit=limit),

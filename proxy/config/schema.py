@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 
 from proxy.cascade.types import Plans, TaskKind
 from proxy.config.alerts import AnyAlert, Mail, Webhook
+from proxy.config.money import Budgets, Exports, Ledger
 from proxy.config.section import Positive, Seconds, Section, Share
 from proxy.config.telemetry import Logs, Metrics, Tracing
 from proxy.records import PromptCache, Window
@@ -278,53 +279,6 @@ class Audit(Section, frozen=True, kw_only=True):
     """Expected share of agreement. A lower one is logged as a warning."""
 
 
-class Limit(Section, frozen=True, kw_only=True):
-    """A budget of one key, user or tag."""
-
-    usd: Decimal
-    """Highest spend in a window, in USD."""
-    window: Window = "total"
-    """Window after which the budget starts again."""
-
-
-class Budgets(Section, frozen=True, kw_only=True):
-    """Limits on the spend. A paid call is only made if it fits into every budget that applies to it."""
-
-    global_usd: Decimal | None = None
-    """Highest spend of all requests in a window, in USD. Unset: no limit."""
-    window: Window = "total"
-    """Window of the global budget."""
-    timezone: str = "UTC"
-    """Time zone in which days, weeks and months begin, for example `Europe/Berlin`. Reports use it too."""
-    wait_s: Annotated[float, Meta(ge=0)] = 5.0
-    """Longest time that a call waits for money that other calls have reserved."""
-    keys: dict[str, Limit] = {}
-    """Budgets by the name or id of a key. They replace the budget that was set when the key was created."""
-    users: dict[str, Limit] = {}
-    """Budgets by end user (`user` in the body). `"*"` gives one to every user."""
-    tags: dict[str, Limit] = {}
-    """Budgets by tag (`metadata` in the body), written `"key=value"`. `"key=*"` gives one to every value."""
-
-
-class Ledger(Section, frozen=True, kw_only=True):
-    """The records of the ledger and the behaviour while the database is unavailable."""
-
-    store_content: bool = False
-    """Also store prompts, answers and plans."""
-    retention_days: Positive | None = None
-    """Days to keep requests and calls. Daily sums are kept for ever. Unset: no limit."""
-    content_retention_days: Positive | None = None
-    """Days to keep prompts, answers and plans. Unset: as long as their requests."""
-    responses_retention_hours: Annotated[int, Meta(ge=0)] = 24
-    """Hours to keep local responses and stored local chat completions. 0: keep none."""
-    spool_dir: str = "cope.spool"
-    """Folder on a local disk for records that are not in the database yet. They survive a crash."""
-    spool_max_bytes: Positive = 256 * 2**20
-    """Largest size of that folder per process."""
-    on_outage: Literal["refuse", "continue"] = "refuse"
-    """Reaction when the database is unavailable and the folder is full: refuse requests or continue without records."""
-
-
 class Settings(Section, frozen=True, kw_only=True, dict=True):
     """All settings."""
 
@@ -345,6 +299,7 @@ class Settings(Section, frozen=True, kw_only=True, dict=True):
     alerts: tuple[AnyAlert, ...] = ()
     webhooks: dict[str, Webhook] = {}
     mail: dict[str, Mail] = {}
+    exports: Exports = Exports()
 
     @cached_property
     def large_models(self) -> dict[str, LargeModel]:

@@ -212,6 +212,13 @@ def _call_row(record: CallRecord) -> dict[str, object]:
         "cached_input_per_mtok_nano": price.cached_input,
         "output_per_mtok_nano": price.output,
         "price_source": record.price.source,
+        "cache_write_tokens": record.usage.cache_write_tokens,
+        "audio_prompt_tokens": record.usage.audio_prompt_tokens,
+        "audio_completion_tokens": record.usage.audio_completion_tokens,
+        "cache_write_per_mtok_nano": price.cache_write_rate,
+        "audio_input_per_mtok_nano": price.audio_input_rate,
+        "audio_output_per_mtok_nano": price.audio_output_rate,
+        "request_nano": price.request,
     }
 
 

@@ -136,6 +136,16 @@ class CallRow(Base):
     vote: Mapped[str | None]
     error: Mapped[str | None]
     overrun: Mapped[bool]
+    cache_write_tokens: Mapped[int | None]
+    """Part of the prompt, as are the next ones of prompt or completion. `None`, here and below, in rows of old versions."""
+    audio_prompt_tokens: Mapped[int | None]
+    audio_completion_tokens: Mapped[int | None]
+    cache_write_per_mtok_nano: Mapped[int | None]
+    """The rate that such tokens were billed at, here and below, also if it was a guess."""
+    audio_input_per_mtok_nano: Mapped[int | None]
+    audio_output_per_mtok_nano: Mapped[int | None]
+    request_nano: Mapped[int | None]
+    """The fee per call."""
 
 
 class PlanRow(Base):

@@ -184,8 +184,8 @@ def per_mtok(usd: Decimal) -> int:
     return int(nano)
 
 
-def published_price(model: str) -> Price | None:
-    """Return the price of a model in the `genai-prices` snapshot, or `None` if it has none."""
+def published_price(model: str, at: datetime | None = None) -> Price | None:
+    """Return the price of a model in the `genai-prices` snapshot at a time, or now. `None` if it has none."""
     # Imported here: the snapshot takes 0.4 s to load, and a config with its own prices does not need it.
     from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415
     from genai_prices.types import TieredPrices  # noqa: PLC0415
@@ -194,7 +194,7 @@ def published_price(model: str) -> Price | None:
         _, info = get_snapshot().find_provider_model(model, None, _vendor(model), None)
     except LookupError:
         return None
-    rates = info.get_prices(datetime.now(UTC))
+    rates = info.get_prices(at or datetime.now(UTC))
     tiered = [rate for rate in vars(rates).values() if isinstance(rate, TieredPrices)]
     steps = sorted({tier.start for rate in tiered for tier in rate.tiers})
     embeds = "embed" in model

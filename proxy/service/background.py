@@ -1,4 +1,4 @@
-"""Recover and prune the ledger in the background."""
+"""Recover, prune and export the ledger in the background."""
 
 import asyncio
 import logging
@@ -6,8 +6,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
+from threading import Event
 
 from proxy.concurrency import reap
+from proxy.exports.daily import export_days
+from proxy.exports.focus import StoppedError
 from proxy.ids import now
 from proxy.ledger import audits
 from proxy.ledger.database import described
@@ -26,17 +29,22 @@ log = logging.getLogger(__name__)
 
 RECOVER_EVERY_S = 5.0
 PRUNE_EVERY_S = 3600.0
+EXPORT_EVERY_S = 300.0
 OWNERS_KEPT = timedelta(days=30)
 """How long it is known which key owns an object of the upstream. OpenAI keeps responses as long."""
 
 
 @asynccontextmanager
 async def in_background(state: AppState) -> AsyncIterator[None]:
-    """Recover and prune the ledger at regular intervals until the context ends."""
-    tasks = asyncio.create_task(_recover_forever(state)), asyncio.create_task(_prune_forever(state))
+    """Recover, prune and export the ledger at regular intervals until the context ends."""
+    stop = Event()
+    tasks = [asyncio.create_task(_recover_forever(state)), asyncio.create_task(_prune_forever(state))]
+    if state.settings.exports.folder is not None:
+        tasks.append(asyncio.create_task(_export_forever(state, stop)))
     try:
         yield
     finally:
+        stop.set()
         await reap(*tasks)
 
 
@@ -84,3 +92,15 @@ async def _prune_forever(state: AppState) -> None:
         except Exception as e:  # noqa: BLE001  (the next round tries again)
             log.warning("pruning of the ledger failed (%s)", described(e))
         await asyncio.sleep(PRUNE_EVERY_S)
+
+
+async def _export_forever(state: AppState, stop: Event) -> None:
+    """Write the daily export files. A day may have a million calls, so a thread reads them."""
+    while True:
+        try:
+            await asyncio.to_thread(export_days, state.settings, now(), stop)
+        except StoppedError:
+            return
+        except Exception as e:  # noqa: BLE001  (the next round tries again)
+            log.warning("the daily export failed (%s: %.200s)", type(e).__name__, e)
+        await asyncio.sleep(EXPORT_EVERY_S)

@@ -1,6 +1,6 @@
 """How a request pays: its payer, its budgets, and the parts that its paid calls need."""
 
-from proxy.config.schema import Limit
+from proxy.config.money import Limit
 from proxy.service.request import ModelRequest
 from proxy.service.request_log import RequestLog
 from proxy.service.state import AppState

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from proxy.config.schema import Limit
+from proxy.config.money import Limit
 from proxy.ledger.keys import ApiKey
 
 

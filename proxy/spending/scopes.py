@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from proxy.config.schema import Budgets, Limit, Settings
+from proxy.config.money import Budgets, Limit
+from proxy.config.schema import Settings
 from proxy.ledger.keys import ApiKey
 from proxy.ledger.windows import EPOCH, window_start
 from proxy.pricing.money import usd_to_nano

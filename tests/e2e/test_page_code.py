@@ -41,6 +41,9 @@ NOT_RUN = {
         ("docs/tracing.md", "docker run --rm -p 16686:16686 -p 4318:4318 jaegertracing/jaeger"),
     ],
     "Needs a mail server": [("docs/alerts.md", "cope-proxy alerts test budgets")],
+    "Needs an invoice": [
+        ("docs/reconcile.md", "cope-proxy reconcile --provider openai --month 2026-10 usage.csv costs.csv")
+    ],
     "Needs systemd": [("docs/deployment.md", "# /etc/systemd/system/cope-proxy.service")],
     "Needs nginx": [("docs/deployment.md", "location / {")],
     "Needs LiteLLM": [("docs/migration.md", "import litellm")],  # tests/clients runs it

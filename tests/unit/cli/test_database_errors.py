@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from contextlib import closing
+from pathlib import Path
 
 import asyncpg
 import click
@@ -24,6 +25,7 @@ from tests.support.postgres import postgres_cluster
 from tests.support.wait import free_port
 
 SECRET = "p%40ss-w0rd"
+REPORT = Path(__file__).parents[1] / "reconcile" / "months" / "openai_usage.csv"
 ARGUMENTS = {
     "keys create": ["x"],
     "keys rotate": ["x"],
@@ -33,6 +35,7 @@ ARGUMENTS = {
     "ledger prune": ["--older-than", "1"],
     "ledger settle": ["x", "1"],
     "calibrate": ["--audited", "--quality", "0.9"],
+    "reconcile": ["--provider", "openai", "--month", "2026-10", "--upstream", "large", str(REPORT)],
 }
 WITHOUT_DATABASE = {"init", "prices list", "prices check", "prompt-hash", "eval"}
 STARTS_AN_ENGINE = {"demo"}

@@ -9,7 +9,8 @@ from zoneinfo import ZoneInfo
 from proxy.backends.apis import api_of
 from proxy.backends.session import open_session
 from proxy.backends.upstream import Upstream
-from proxy.config.schema import Budgets, LargeModel, Ledger, Settings
+from proxy.config.money import Budgets, Ledger
+from proxy.config.schema import LargeModel, Settings
 from proxy.config.schema import Upstream as UpstreamSettings
 from proxy.errors import NoBudgetError
 from proxy.formats.base import CallLimits

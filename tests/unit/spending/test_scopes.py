@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from proxy.config.schema import Budgets, Limit
+from proxy.config.money import Budgets, Limit
 from proxy.ledger.keys import ApiKey, KeyRules
 from proxy.ledger.windows import EPOCH
 from proxy.records import BudgetRef

@@ -1,0 +1,5 @@
+"""Exports read every kind of ledger: SQLite and a real Postgres."""
+
+from tests.unit.ledger.conftest import cluster, empty_url, url
+
+__all__ = ["cluster", "empty_url", "url"]
