@@ -63,14 +63,11 @@ class Board:
         return Group(self._table(), Text(f"  {self._state()}", style="bold"))
 
     def _table(self) -> Table:
-        table = Table(box=None, pad_edge=False, header_style="bold")
+        table = Table(box=None, pad_edge=False, expand=True, header_style="bold")
         table.add_column("question", ratio=3, no_wrap=True, overflow="ellipsis")
         table.add_column("answer", ratio=2, no_wrap=True, overflow="ellipsis")
-        table.add_column("right")
-        table.add_column("stage", justify="right")
-        table.add_column("votes")
-        table.add_column("cost USD", justify="right")
-        table.add_column("large alone", justify="right")
+        for name in ("grade", "stage", "votes", "cost USD", "large alone"):
+            table.add_column(name, no_wrap=True, min_width=len(name))
         for index, question in enumerate(self._questions):
             answer = self._answers.get(index)
             table.add_row(
@@ -85,7 +82,7 @@ def _cells(answer: Answer) -> list[Text]:
         Text(" ".join(answer.text.split())),
         Text("right", style="green") if answer.right else Text("wrong", style="red"),
         Text(f"{answer.stage}", style="green" if answer.local else "yellow"),
-        Text(", ".join(f"{agreed} of {drawn}" for agreed, drawn in answer.votes)),
+        Text(", ".join(f"{agreed}/{drawn}" for agreed, drawn in answer.votes)),
         Text(usd(answer.cost)),
         Text(usd(answer.baseline)),
     ]
