@@ -54,8 +54,13 @@ docs: .venv/.ready ## Write the pages of docs/ that are generated from the code
 
 engine: .venv-vllm/.ready ## Only the CPU engine
 
+# Large packages of requirements/dev.txt that only the tests need. The demo does not wait for them.
+TESTS_ONLY = ast_serialize|contourpy|coverage|fonttools|graphql-core|grimp|hypothesis|import-linter|kiwisolver|librt|matplotlib|mypy|numpy|pillow|playwright|pyarrow|pytest|ruff|schemathesis|setuptools|types-psutil|Werkzeug
+
 .venv/.proxy: requirements/dev.txt pyproject.toml
-	@$(INSTALL) .venv "the proxy" 150 --constraint requirements/dev.txt -e .
+	@mkdir -p .venv && grep -vE '^($(TESTS_ONLY))==' requirements/dev.txt > .venv/proxy.txt
+	@$(INSTALL) .venv "the proxy" 150 --no-deps -r .venv/proxy.txt
+	@$(BIN)/$(PIP) --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
 .venv/.ready: .venv/.proxy

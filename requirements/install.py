@@ -21,14 +21,16 @@ QUOTED_LINES = 30
 
 def install(folder: Path, name: str, megabytes: int, arguments: list[str]) -> int:
     """Return the exit status of pip. A failure is shown with the last lines that pip wrote."""
-    print(f"{name}: installing into {folder} ({megabytes} MB)", flush=True)
+    print(f"{name}: installing {megabytes} MB into {folder}", flush=True)
     began = time.monotonic()
     venv.create(folder, with_pip=True, symlinks=True)
+    empty = size_mb(folder)
     pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check", *arguments]
     with tempfile.TemporaryFile("w+", errors="replace") as out:
         process = subprocess.Popen(pip, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
         while not _ended(process):
-            print(f"{name}: {_progress(size_mb(folder), megabytes, time.monotonic() - began)}", flush=True)
+            done = size_mb(folder) - empty
+            print(f"{name}: {_progress(done, megabytes, time.monotonic() - began)}", flush=True)
         out.seek(0)
         if process.returncode != 0:
             print(*out.read().splitlines()[-QUOTED_LINES:], sep="\n", file=sys.stderr)
