@@ -31,7 +31,7 @@ def test_demo_saves_money(tmp_path):
     """Without a key: a real vLLM, half of the questions answered locally and right, a saving, a ledger that agrees."""
     shown = cope("demo", "--model", "bundled", "--exit", "--port", "0", "--folder", str(tmp_path))
     (asked,) = re.findall(
-        r"^(\d+) questions: (\d+) at stage 1, (\d+) at stage 2, (\d+) at stage 3$", shown, re.M
+        r"^(\d+) questions: (\d+) at stage 1, (\d+) at stage 2, (\d+) at stage 3$", shown, re.MULTILINE
     )
     total, *stages = map(int, asked)
     assert sum(stages) == total
@@ -43,7 +43,7 @@ def test_demo_saves_money(tmp_path):
     assert int(local) == stages[0] + stages[1]
     assert int(right) * 2 >= total
     (cost, alone, saved) = re.findall(
-        r"^cost ([\d.]+) USD, .* alone ([\d.]+) USD: saved (-?\d+) %", shown, re.M
+        r"^cost ([\d.]+) USD, .* alone ([\d.]+) USD: saved (-?\d+) %", shown, re.MULTILINE
     )[0]
     assert int(saved) > 0
     config = str(tmp_path / "cope.toml")

@@ -7,7 +7,7 @@ kinds that it cannot. docs/measurements.md has the candidates that were left out
 from dataclasses import dataclass
 from typing import Any
 
-from proxy.cli.demo.grading import Check, fields, name, program
+from proxy.cli.demo.grading import Check, fields, name, program, value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,5 +40,50 @@ QUESTIONS = (
         text='Extract the name and the city: "My name is Anna and I live in Berlin."',
         response_format=_schema(name=_TEXT, city=_TEXT),
         check=fields(name="Anna", city="Berlin"),
+    ),
+    Question(
+        text='Extract the name and the age: "Peter is 34 years old and works as a nurse."',
+        response_format=_schema(name=_TEXT, age=_WHOLE),
+        check=fields(name="Peter", age=34),
+    ),
+    Question(
+        text='Extract the order number and the customer: "Order 4711 was placed by Tom Baker."',
+        response_format=_schema(order=_WHOLE, customer=_TEXT),
+        check=fields(order=4711, customer="Tom Baker"),
+    ),
+    Question(
+        text='Extract the country and the year: "Sweden joined the European Union in 1995."',
+        response_format=_schema(country=_TEXT, year=_WHOLE),
+        check=fields(country="Sweden", year=1995),
+    ),
+    Question(
+        text='Which language is this? "Ich habe heute keine Zeit."',
+        response_format=_LANGUAGE,
+        check=fields(language="German"),
+    ),
+    Question(
+        text='Positive or negative? "The battery died after one day. Very disappointing."',
+        response_format=_SENTIMENT,
+        check=fields(sentiment="negative"),
+    ),
+    Question(
+        text='Positive or negative? "What a wonderful film, I laughed all evening."',
+        response_format=_SENTIMENT,
+        check=fields(sentiment="positive"),
+    ),
+    Question(
+        text="Write a Python function `is_even(n)` that returns True if n is even.",
+        check=program(
+            "def is_even(n): return n % 2 == 0",
+            "def is_even(n):\n    if n % 2 == 0:\n        return True\n    else:\n        return False",
+            "def is_even(n):\n    if n % 2 == 0:\n        return True\n    return False",
+        ),
+    ),
+    Question(text="What is the capital of France?", check=name("Paris")),
+    Question(text="What is 2 + 3?", check=value("5")),
+    Question(text="How many grams are in 3 kilograms?", check=value("3000")),
+    Question(
+        text="A robe takes 2 bolts of blue fiber and half that much white fiber. How many bolts does it take in total?",
+        check=value("3"),
     ),
 )
