@@ -15,7 +15,7 @@ import openai
 from rich.console import Console
 
 from proxy.cascade import confidence
-from proxy.cli.demo import start_times
+from proxy.cli.demo import durations
 from proxy.cli.demo.asking import ask_all, warm_up
 from proxy.cli.demo.hub import choose_model
 from proxy.cli.demo.questions import QUESTIONS
@@ -41,9 +41,15 @@ max_output_tokens = {output}
 [cascade]
 samples = 4
 plan_max_tokens = 48
+# Plans for documents usually cost more than they save. Here they show stage 2: a schema keeps the answer in form, however
+# poor the guideline is.
+[cascade.thresholds.structured]
+plans = "all"
 [ledger]
 store_content = true
 """
+START_S, ASKING_S = 60.0, 30.0
+"""Durations with the bundled model on two idle cores, before the first run."""
 STATED_PRICE = """
 [prices."{large}"]
 input_per_mtok = 2.5
@@ -84,7 +90,7 @@ def demo(model: str | None, leave: bool, port: int, folder: Path) -> None:
     with ExitStack() as stack:
         url = _start(stack, console, _models(console, model), port, folder)
         try:
-            asyncio.run(_ask(console, url))
+            asyncio.run(_ask(console, url, folder))
         except openai.OpenAIError as e:
             raise click.ClickException(f"{_reason(e)} The proxy's log is {folder / 'proxy.log'}") from e
         _print_usage(console, url, folder / "cope.toml")
@@ -142,18 +148,21 @@ def _start_with(stack: ExitStack, console: Console, model: str, port: int, folde
             if not console.is_terminal:
                 console.print(f"  {line}", markup=False)
 
-        began, expected = time.monotonic(), start_times.expected_s(folder, model)
+        began, expected = time.monotonic(), durations.expected_s(folder, f"start {model}", START_S)
+
+        def waiting(line: str) -> None:
+            step = line.rpartition(" (")[0]
+            elapsed = time.monotonic() - began
+            progress(f"vLLM: {step} ({elapsed:.0f} s, {durations.left(elapsed, expected)})")
+
         engine = stack.enter_context(launch.start(small, aliases=() if paid else (large,), progress=progress))
         config = _write_config(folder, model, large, engine.base_url, paid=paid)
         env = os.environ | engine_variables(engine)
         if not paid:
             env["OPENAI_API_KEY"] = engine.api_key
         url = stack.enter_context(running_proxy(config, port, env, folder / "proxy.log"))
-        engine.wait_ready(
-            lambda line: progress(f"vLLM: {line[:-1]} of about {expected:.0f} s)"),
-            (small.vllm or Vllm()).startup_timeout_s,
-        )
-        start_times.remember(folder, model, time.monotonic() - began)
+        engine.wait_ready(waiting, (small.vllm or Vllm()).startup_timeout_s)
+        durations.remember(folder, f"start {model}", time.monotonic() - began)
         progress("warming up vLLM (about 3 s)")
         asyncio.run(warm_up(engine.base_url, engine.api_key, engine.model))
         wait_for_proxy(url, folder / "proxy.log")
@@ -163,13 +172,13 @@ def _start_with(stack: ExitStack, console: Console, model: str, port: int, folde
 
 
 def _say_who_answers(console: Console, small: str, large: str, *, paid: bool) -> None:
-    console.print(f"[bold]small model:[/] {small}, on this machine. [bold]large model:[/] {large}, ", end="")
+    console.print(f"[bold]small model:[/] {small}, on this machine")
     if paid:
-        console.print("the real API, because OPENAI_API_KEY is set.")
+        console.print(f"[bold]large model:[/] {large}, the real API, because OPENAI_API_KEY is set")
         return
     console.print(
-        f"which is {small} too. It stands in for a paid model, at a stand-in price of 2.50 USD per million tokens of "
-        "input and 10 USD of output. So its answers are no better, and nothing is really paid."
+        f"[bold]large model:[/] {small} too, in the place of a paid model. Its price is a stand-in price: 2.50 USD per "
+        "million tokens of input and 10 USD of output. Its answers are no better, and nothing is really paid."
     )
 
 
@@ -184,14 +193,17 @@ def _write_config(folder: Path, model: str, large: str, engine_url: str, *, paid
     return path
 
 
-async def _ask(console: Console, url: str) -> None:
+async def _ask(console: Console, url: str, folder: Path) -> None:
     """Ask the questions and show the answers and the summary."""
+    began, expected = time.monotonic(), durations.expected_s(folder, "asking", ASKING_S)
+    console.print(f"asking {len(QUESTIONS)} questions at once (about {expected:.0f} s)\n")
     try:
-        with Board(console, QUESTIONS) as board:
+        with Board(console, QUESTIONS, expected) as board:
             async for index, answer in ask_all(f"{url}/v1", QUESTIONS):
                 board.add(index, answer)
     finally:
         confidence.shutdown()
+    durations.remember(folder, "asking", time.monotonic() - began)
     console.print()
     for line in summary(board.answers):
         console.print(line, style="bold" if line.startswith("cost") else None, markup=False)

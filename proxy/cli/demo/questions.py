@@ -1,7 +1,7 @@
 """The questions of the demo.
 
-They were chosen by measuring many candidates with the bundled model of 135 million parameters: kinds that it can do, and
-kinds that it cannot. docs/measurements.md has the candidates that were left out.
+They were chosen by measuring candidates with the bundled model of 135 million parameters: some that it answers rightly, and
+some that it does not. It is wrong on many others. Questions that it answered wrongly for free were left out.
 """
 
 from dataclasses import dataclass
@@ -32,15 +32,7 @@ def _schema(**properties: Any) -> dict[str, Any]:
 
 _TEXT = {"type": "string"}
 _WHOLE = {"type": "integer"}
-_LANGUAGE = _schema(language={"type": "string", "enum": ["English", "French", "German", "Spanish"]})
-_SENTIMENT = _schema(sentiment={"type": "string", "enum": ["positive", "negative"]})
-
 QUESTIONS = (
-    Question(
-        text='Extract the name and the city: "My name is Anna and I live in Berlin."',
-        response_format=_schema(name=_TEXT, city=_TEXT),
-        check=fields(name="Anna", city="Berlin"),
-    ),
     Question(
         text='Extract the name and the age: "Peter is 34 years old and works as a nurse."',
         response_format=_schema(name=_TEXT, age=_WHOLE),
@@ -57,19 +49,26 @@ QUESTIONS = (
         check=fields(country="Sweden", year=1995),
     ),
     Question(
-        text='Which language is this? "Ich habe heute keine Zeit."',
-        response_format=_LANGUAGE,
-        check=fields(language="German"),
+        text='Extract the room number: "The meeting is on Monday in room 512."',
+        response_format=_schema(room=_WHOLE),
+        check=fields(room=512),
     ),
     Question(
-        text='Positive or negative? "The battery died after one day. Very disappointing."',
-        response_format=_SENTIMENT,
+        text='Which language is this? "Buenos dias, como estas?"',
+        response_format=_schema(
+            language={"type": "string", "enum": ["English", "French", "German", "Spanish"]}
+        ),
+        check=fields(language="Spanish"),
+    ),
+    Question(
+        text='Is this review positive or negative? "I waited an hour and the soup was cold."',
+        response_format=_schema(sentiment={"type": "string", "enum": ["positive", "negative"]}),
         check=fields(sentiment="negative"),
     ),
     Question(
-        text='Positive or negative? "What a wonderful film, I laughed all evening."',
-        response_format=_SENTIMENT,
-        check=fields(sentiment="positive"),
+        text='Is this message spam? "Mum, I will be home at six."',
+        response_format=_schema(spam={"type": "boolean"}),
+        check=fields(spam=False),
     ),
     Question(
         text="Write a Python function `is_even(n)` that returns True if n is even.",
@@ -79,9 +78,16 @@ QUESTIONS = (
             "def is_even(n):\n    if n % 2 == 0:\n        return True\n    return False",
         ),
     ),
+    Question(
+        text="Write a Python function `area(width, height)` that returns the area of a rectangle. For example, "
+        "area(2, 3) returns 6.",
+        check=program(
+            "def area(width, height): return width * height",
+            "def area(width, height):\n    area = width * height\n    return area",
+        ),
+    ),
     Question(text="What is the capital of France?", check=name("Paris")),
     Question(text="What is 2 + 3?", check=value("5")),
-    Question(text="How many grams are in 3 kilograms?", check=value("3000")),
     Question(
         text="A robe takes 2 bolts of blue fiber and half that much white fiber. How many bolts does it take in total?",
         check=value("3"),

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from proxy.cli.demo.asking import Answer
+from proxy.cli.demo.durations import left
 from proxy.cli.demo.questions import Question
 
 PIPE_WIDTH = 110
@@ -19,10 +20,11 @@ PIPE_WIDTH = 110
 class Board:
     """The table of questions and answers. On a terminal it fills in as answers arrive, in a pipe it is printed once."""
 
-    def __init__(self, console: Console, questions: Sequence[Question]) -> None:
+    def __init__(self, console: Console, questions: Sequence[Question], expected_s: float) -> None:
         self._console = console
         self._questions = questions
         self._answers: dict[int, Answer] = {}
+        self._expected_s = expected_s
         self._began = time.monotonic()
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4, transient=False)
 
@@ -53,9 +55,8 @@ class Board:
     def _state(self) -> str:
         count, total = len(self._answers), len(self._questions)
         elapsed = time.monotonic() - self._began
-        # All questions run at once, so the later answers come faster. The estimate is an upper one.
-        left = f", about {elapsed * (total - count) / count:.0f} s left" if 0 < count < total else ""
-        return f"{count} of {total} answered ({elapsed:.0f} s{left})"
+        rest = f", {left(elapsed, self._expected_s)}" if count < total else ""
+        return f"{count} of {total} answered ({elapsed:.0f} s{rest})"
 
     def _render(self) -> Group | Table:
         if len(self._answers) == len(self._questions):
