@@ -66,11 +66,6 @@ QUESTIONS = (
         check=fields(sentiment="negative"),
     ),
     Question(
-        text='Is this message spam? "Mum, I will be home at six."',
-        response_format=_schema(spam={"type": "boolean"}),
-        check=fields(spam=False),
-    ),
-    Question(
         text="Write a Python function `is_even(n)` that returns True if n is even.",
         check=program(
             "def is_even(n): return n % 2 == 0",
@@ -85,6 +80,10 @@ QUESTIONS = (
             "def area(width, height): return width * height",
             "def area(width, height):\n    area = width * height\n    return area",
         ),
+    ),
+    Question(
+        text="Write a Python function `shout(s)` that returns s in upper case. For example, shout('hi') returns 'HI'.",
+        check=program("def shout(s): return s.upper()"),
     ),
     Question(text="What is the capital of France?", check=name("Paris")),
     Question(text="What is 2 + 3?", check=value("5")),
