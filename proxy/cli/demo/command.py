@@ -160,15 +160,15 @@ def _start_with(stack: ExitStack, console: Console, model: str, port: int, folde
         env = os.environ | engine_variables(engine)
         if not paid:
             env["OPENAI_API_KEY"] = engine.api_key
-        url = stack.enter_context(running_proxy(config, port, env, folder / "proxy.log"))
+        proxy = stack.enter_context(running_proxy(config, port, env, folder / "proxy.log"))
         engine.wait_ready(waiting, (small.vllm or Vllm()).startup_timeout_s)
         durations.remember(folder, f"start {model}", time.monotonic() - began)
         progress("warming up vLLM (about 3 s)")
         asyncio.run(warm_up(engine.base_url, engine.api_key, engine.model))
-        wait_for_proxy(url, folder / "proxy.log")
+        wait_for_proxy(proxy)
     console.print(f"vLLM and the proxy are ready after {time.monotonic() - began:.0f} s.")
     _say_who_answers(console, engine.model, large, paid=paid)
-    return url
+    return proxy.url
 
 
 def _say_who_answers(console: Console, small: str, large: str, *, paid: bool) -> None:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import ProxyHandler, build_opener
@@ -36,31 +37,45 @@ def small_for_demo(model: str, log: Path) -> Small:
     return Small(model=model, vllm=Vllm(log_file=str(log), env=env))
 
 
+@dataclass(frozen=True, slots=True)
+class RunningProxy:
+    """The URL, the process and the log of the proxy."""
+
+    url: str
+    process: "subprocess.Popen[bytes]"
+    log: Path
+
+
 @contextmanager
-def running_proxy(config: Path, port: int, env: dict[str, str], log: Path) -> Iterator[str]:
-    """Run the proxy until the block ends, on the given port if it is free. Yield its URL at once."""
+def running_proxy(config: Path, port: int, env: dict[str, str], log: Path) -> Iterator[RunningProxy]:
+    """Run the proxy until the block ends, on the given port if it is free. Yield it at once."""
     port = launch.free_port(port)
     address = ["--host", "127.0.0.1", "--port", str(port)]
     command = [sys.executable, "-m", "proxy.cli", "serve", "--config", str(config), *address]
     with log.open("wb") as out:
         process = subprocess.Popen(command, env=env, stdout=out, stderr=subprocess.STDOUT)
     try:
-        yield f"http://127.0.0.1:{port}"
+        yield RunningProxy(f"http://127.0.0.1:{port}", process, log)
     finally:
         process.terminate()
         process.wait()
 
 
-def wait_for_proxy(url: str, log: Path) -> None:
+def wait_for_proxy(proxy: RunningProxy) -> None:
     """Wait until the proxy answers and knows that its small model does.
 
     Raises:
         click.ClickException: it did not start. The message has the last lines of its log.
     """
-    if not _until(lambda: _get(f"{url}/health/live") is not None, _PROXY_START_S):
-        raise click.ClickException(f"the proxy did not start:\n{log.read_text()[-2000:]}")
+    _until(lambda: _answers(proxy) or proxy.process.poll() is not None, _PROXY_START_S)
+    if not _answers(proxy):
+        raise click.ClickException(f"the proxy did not start:\n{proxy.log.read_text()[-2000:]}")
     # Without its small model the proxy serves too: the questions then go to the large one.
-    _until(lambda: bool((_get(f"{url}/health/ready") or {}).get("small")), _SMALL_SEEN_S)
+    _until(lambda: bool((_get(f"{proxy.url}/health/ready") or {}).get("small")), _SMALL_SEEN_S)
+
+
+def _answers(proxy: RunningProxy) -> bool:
+    return _get(f"{proxy.url}/health/live") is not None
 
 
 def _until(holds: Callable[[], bool], timeout_s: float) -> bool:
