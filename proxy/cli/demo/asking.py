@@ -72,11 +72,13 @@ async def _ask(client: openai.AsyncOpenAI, question: Question) -> Answer:
 async def graded(question: Question, completion: ChatCompletion) -> Answer:
     """Return the answer in a completion, with its grade."""
     facts = (completion.model_extra or {})["cope"]
-    text = completion.choices[0].message.content or ""
+    choice = completion.choices[0]
+    text = choice.message.content or ""
+    complete = question.may_be_cut or choice.finish_reason != "length"
     return Answer(
         question=question,
         text=text,
-        right=await question.check(text),
+        right=complete and await question.check(text),
         stage=facts["stage"],
         votes=tuple((stage["agreed"], stage["drawn"]) for stage in facts["stages"]),
         cost=Decimal(facts["cost_usd"]),

@@ -12,11 +12,15 @@ from proxy.cli.demo.grading import Check, fields, name, program, value
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """A question, the JSON that its answer has to be (if any) and a check of the answer."""
+    """A question, the JSON that its answer has to be (if any) and a check of the answer.
+
+    An answer that is cut off counts as wrong, unless only the explanation after its program can be missing.
+    """
 
     text: str
     check: Check
     response_format: Any = None
+    may_be_cut: bool = False
 
 
 def _schema(**properties: Any) -> dict[str, Any]:
@@ -67,6 +71,7 @@ QUESTIONS = (
     ),
     Question(
         text="Write a Python function `is_even(n)` that returns True if n is even.",
+        may_be_cut=True,
         check=program(
             "def is_even(n): return n % 2 == 0",
             "def is_even(n):\n    if n % 2 == 0:\n        return True\n    else:\n        return False",
@@ -76,6 +81,7 @@ QUESTIONS = (
     Question(
         text="Write a Python function `area(width, height)` that returns the area of a rectangle. For example, "
         "area(2, 3) returns 6.",
+        may_be_cut=True,
         check=program(
             "def area(width, height): return width * height",
             "def area(width, height):\n    area = width * height\n    return area",
@@ -83,6 +89,7 @@ QUESTIONS = (
     ),
     Question(
         text="Write a Python function `shout(s)` that returns s in upper case. For example, shout('hi') returns 'HI'.",
+        may_be_cut=True,
         check=program("def shout(s): return s.upper()"),
     ),
     Question(text="What is the capital of France?", check=name("Paris")),
