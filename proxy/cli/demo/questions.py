@@ -48,24 +48,24 @@ QUESTIONS = (
         check=fields(order=4711, customer="Tom Baker"),
     ),
     Question(
-        text='Extract the country and the year: "Sweden joined the European Union in 1995."',
-        response_format=_schema(country=_TEXT, year=_WHOLE),
-        check=fields(country="Sweden", year=1995),
-    ),
-    Question(
         text='Extract the room number: "The meeting is on Monday in room 512."',
         response_format=_schema(room=_WHOLE),
         check=fields(room=512),
     ),
     Question(
-        text='Which language is this? "Buenos dias, como estas?"',
+        text='Which language is this? "Guten Morgen, wie geht es dir?"',
         response_format=_schema(
             language={"type": "string", "enum": ["English", "French", "German", "Spanish"]}
         ),
-        check=fields(language="Spanish"),
+        check=fields(language="German"),
     ),
     Question(
         text='Is this review positive or negative? "I waited an hour and the soup was cold."',
+        response_format=_schema(sentiment={"type": "string", "enum": ["positive", "negative"]}),
+        check=fields(sentiment="negative"),
+    ),
+    Question(
+        text='Is this review positive or negative? "The battery died after one day. Very disappointing."',
         response_format=_schema(sentiment={"type": "string", "enum": ["positive", "negative"]}),
         check=fields(sentiment="negative"),
     ),
