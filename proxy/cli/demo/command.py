@@ -40,11 +40,10 @@ model = "{large}"
 max_output_tokens = {output}
 [cascade]
 samples = 4
-plan_max_tokens = 24
-# All samples have to agree before a document is free. Its plans usually cost more than they save. Here they show stage 2: a
-# schema keeps the answer in form, however poor the guideline is.
+plan_max_tokens = 48
+# Plans for documents usually cost more than they save. Here they show stage 2: a schema keeps the answer in form, however
+# poor the guideline is.
 [cascade.thresholds.structured]
-stage1 = 1.0
 plans = "all"
 [ledger]
 store_content = true

@@ -36,6 +36,7 @@ def _schema(**properties: Any) -> dict[str, Any]:
 
 _TEXT = {"type": "string"}
 _WHOLE = {"type": "integer"}
+
 QUESTIONS = (
     Question(
         text='Extract the name and the age: "Peter is 34 years old and works as a nurse."',
