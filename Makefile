@@ -59,7 +59,7 @@ docs-serve: .venv/.ready ## Show the site on 127.0.0.1:8000, and build it again 
 engine: .venv-vllm/.ready ## Only the CPU engine
 
 # Large packages of requirements/dev.txt that only the tests need. The demo does not wait for them.
-TESTS_ONLY = ast_serialize|contourpy|coverage|fonttools|graphql-core|grimp|hypothesis|import-linter|kiwisolver|librt|matplotlib|mypy|numpy|pillow|playwright|pyarrow|pytest|ruff|schemathesis|setuptools|types-psutil|Werkzeug
+TESTS_ONLY = ast_serialize|babel|contourpy|coverage|fonttools|graphql-core|grimp|hypothesis|import-linter|kiwisolver|librt|matplotlib|mkdocs|mkdocs-material|mypy|numpy|pillow|playwright|pyarrow|pytest|ruff|schemathesis|schemdraw|setuptools|types-psutil|Werkzeug
 
 .venv/.proxy: requirements/dev.txt pyproject.toml
 	@mkdir -p .venv && grep -vE '^($(TESTS_ONLY))==' requirements/dev.txt > .venv/proxy.txt
