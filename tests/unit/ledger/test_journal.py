@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import event, text
 
 from proxy.ledger import reports
+from proxy.ledger.adoption import replay
 from proxy.ledger.journal import REJECTED, Journal, JournalFullError, abandoned, open_journal
 from proxy.ledger.requests import list_requests
-from proxy.ledger.writer import replay
 from proxy.records import PlanRecord, Settlement
 from tests.support.ledger import (
     NOW,
