@@ -4,6 +4,8 @@ import math
 
 MEMORY_S = 1.0
 """Demand fades with this time constant."""
+SHORTEST_S = 0.2
+"""Demand that is younger counts as this old: a few requests at once are no stream of them."""
 REPEATED = 4
 """A payer needs a lease if it made about so many requests in the last second."""
 
@@ -11,11 +13,11 @@ REPEATED = 4
 class Demand:
     """The reservations of one payer. Amounts are nano-USD, and times are those of one monotonic clock."""
 
-    __slots__ = ("_amount", "_at", "_count", "_largest")
+    __slots__ = ("_amount", "_at", "_began", "_count", "_largest")
 
-    def __init__(self) -> None:
+    def __init__(self, began: float) -> None:
         self._amount = self._count = self._largest = 0.0
-        self._at = -math.inf
+        self._at = self._began = began
 
     @property
     def at(self) -> float:
@@ -36,7 +38,8 @@ class Demand:
 
     def amount(self, seconds: float, at: float) -> int:
         """Return what so many seconds need if they are like the last one."""
-        return int(self._amount * math.exp((self._at - at) / MEMORY_S) * seconds / MEMORY_S)
+        seen = 1 - math.exp(-max(SHORTEST_S, at - self._began) / MEMORY_S)  # what a shorter past is worth
+        return int(self._amount * math.exp((self._at - at) / MEMORY_S) * seconds / (MEMORY_S * seen))
 
     def largest(self) -> int:
         """Return the largest reservation of the last second."""

@@ -22,7 +22,7 @@ from proxy.records import Record, storable
 log = logging.getLogger(__name__)
 
 SEGMENT_BYTES = 8 * 2**20
-READ_BYTES = 2**20
+READ_BYTES = 2**18
 """What one transaction writes at most."""
 REJECTED = "rejected.jsonl"
 BOOT = "boot"

@@ -22,9 +22,9 @@ from proxy.ledger.lease_rows import PREFIX, SEVERAL
 from proxy.ledger.reservations import ReservationRequest, Reserved
 from proxy.records import MOST, BudgetRef, Draw, LeaseEnd, Record, Reservation
 
-SLICE_S = 1.0
+SLICE_S = 2.0
 """A lease is for the demand of so many seconds."""
-AHEAD_S = 0.5
+AHEAD_S = 1.0
 """The next one is asked for while there is money for so many seconds."""
 FEWEST_CALLS = 4
 """A lease is for this many of the largest recent calls at least. If the budgets leave less, there is none."""
@@ -71,7 +71,7 @@ class _Payer:
     key: str
     refs: tuple[BudgetRef, ...]
     last: Reservation
-    demand: Demand = field(default_factory=Demand)
+    demand: Demand
     leases: list[_Lease] = field(default_factory=list)
     left: int = 0
     fresh: bool = True  # whether a reservation came since the last request for a lease
@@ -111,7 +111,7 @@ class Leases:
         now = self._clock()
         payer = self._payers.get((key, refs))
         if payer is None:
-            payer = self._payers[key, refs] = _Payer(key, refs, reservation)
+            payer = self._payers[key, refs] = _Payer(key, refs, reservation, Demand(now))
         payer.last, payer.fresh = reservation, True
         payer.demand.add(reservation.amount, now)
         lease = next((one for one in payer.leases if one.serves(reservation, now)), None)
