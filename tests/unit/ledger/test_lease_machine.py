@@ -350,6 +350,8 @@ class LeaseMachine(RuleBasedStateMachine):
 
         async def read():
             async with self.reader.connect() as connection:
+                if connection.dialect.name == "postgresql":  # both tables as they are at one time
+                    await connection.execution_options(isolation_level="REPEATABLE READ")
                 budgets = await connection.execute(
                     text("SELECT id, reserved_nano, unsettled_nano FROM budgets")
                 )
