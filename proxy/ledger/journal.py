@@ -146,9 +146,9 @@ class Journal:
         """Move a record that the database refuses to a file for the operator."""
         self._set_aside(_encoder.encode(record))
 
-    def close(self) -> None:
-        """Release the journal. Delete its folder if it is empty."""
-        if self.backlog_bytes == 0:
+    def close(self, *, keep: bool = False) -> None:
+        """Release the journal. Delete its folder if it is empty, unless somebody still has to adopt it (`keep`)."""
+        if self.backlog_bytes == 0 and not keep:
             shutil.rmtree(self.folder, ignore_errors=True)
         os.close(self._file)
         os.close(self._lock)

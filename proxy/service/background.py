@@ -46,10 +46,11 @@ async def _recover_forever(state: AppState) -> None:
     while True:
         try:
             for journal in abandoned(Path(ledger.spool_dir), max_bytes=ledger.spool_max_bytes):
+                adopted = None
                 try:
                     adopted = await adopt(state.database, journal, state.zone)
                 finally:
-                    journal.close()
+                    journal.close(keep=adopted is None)
                 log.warning(
                     "took over from %s: %d records, %d unsettled calls",
                     journal.process_id,
