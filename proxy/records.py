@@ -141,7 +141,24 @@ class Settlement(Struct, frozen=True, tag="Settle"):
     cost: int
 
 
-Record = RequestRecord | CallRecord | PlanRecord | Reservation | Settlement
+class Draw(Struct, frozen=True, kw_only=True, tag=True):
+    """A reservation whose money comes from a lease of its process. See `proxy.ledger.leases`.
+
+    `left` makes it safe to read a draw twice: a lease that has as little left already has had this draw.
+    """
+
+    reservation: Reservation
+    lease: str
+    left: int  # of the lease after this draw
+
+
+class LeaseEnd(Struct, frozen=True, tag=True):
+    """The end of a lease: its process draws no more from it, and gives the rest back."""
+
+    lease: str
+
+
+Record = RequestRecord | CallRecord | PlanRecord | Reservation | Settlement | Draw | LeaseEnd
 """A record that goes through the journal into the database."""
 
 
@@ -150,7 +167,9 @@ MOST = 10**15
 LONGEST_NAME = 2400
 """The longest text, in bytes of UTF-8, that an index of Postgres takes beside the other columns of a key."""
 _CONTENT = ("prompt", "answer", "text")
-_KEPT = ("id", "request_id", "key_id", "reservation_id", "role", "tier", "kind", "task", "mode")
+_KEPT = (
+    "id", "request_id", "key_id", "reservation_id", "lease", "role", "tier", "kind", "task", "mode",
+)  # fmt: skip
 
 _ALWAYS_STORABLE = frozenset({bool, type(None), datetime})
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from proxy.records import Record, Settlement
+from proxy.records import LeaseEnd, Record, Settlement
 
 
 class Holdings:
@@ -23,11 +23,24 @@ class Holdings:
             self._open[reservation_id] = key, amount
             self._by_key[key] += amount
 
+    def draw(self, lease: str, reservation_id: str, amount: int) -> None:
+        """Move an amount from a lease to a reservation. What the key holds stays the same."""
+        if lease in self._open:
+            key, before = self._open.pop(lease)
+            self._open[reservation_id] = key, amount
+            if before > amount:
+                self._open[lease] = key, before - amount
+
     def settle(self, records: Iterable[Record]) -> None:
-        """Forget the reservations that these records settle."""
+        """Forget the reservations that these records settle, and the leases that they end."""
         for record in records:
             if isinstance(record, Settlement):
-                key, amount = self._open.pop(record.reservation_id, ("", 0))
-                self._by_key[key] -= amount
-                if not self._by_key[key]:
-                    del self._by_key[key]
+                self._forget(record.reservation_id)
+            elif isinstance(record, LeaseEnd):
+                self._forget(record.lease)
+
+    def _forget(self, id_: str) -> None:
+        key, amount = self._open.pop(id_, ("", 0))
+        self._by_key[key] -= amount
+        if not self._by_key[key]:
+            del self._by_key[key]

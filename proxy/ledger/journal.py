@@ -4,6 +4,7 @@ Each process has a folder of numbered segments of JSON lines, and locks it while
 operating system has the record, so it survives the death of the process. The writer copies records into the database
 in groups and drops them after the commit. So an unavailable database costs no memory.
 If the lock of a folder is free, its process is dead, and any other process of the machine adopts the folder.
+A power loss may cost the last records. So each folder names the boot of the machine that its process ran in.
 """
 
 import fcntl
@@ -11,6 +12,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -20,9 +22,11 @@ from proxy.records import Record, storable
 log = logging.getLogger(__name__)
 
 SEGMENT_BYTES = 8 * 2**20
-READ_BYTES = 2**20
+READ_BYTES = 2**18
 """What one transaction writes at most."""
 REJECTED = "rejected.jsonl"
+BOOT = "boot"
+"""The file of a folder that names the boot of the machine."""
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
@@ -56,6 +60,7 @@ class Journal:
         self._sizes = {n: p.stat().st_size if (p := self._path(n)).exists() else 0 for n in self._segments}
         self._file = _open_private(self._path(self._segments[-1]), os.O_RDWR | os.O_APPEND)
         self._offset = 0  # into the first segment: everything before it is in the database
+        self._damaged = False
 
     @property
     def process_id(self) -> str:
@@ -66,6 +71,15 @@ class Journal:
     def backlog_bytes(self) -> int:
         """Bytes that are not in the database yet."""
         return sum(self._sizes.values()) - self._offset
+
+    @property
+    def complete(self) -> bool:
+        """Whether the journal of a dead process has all that it appended: the machine has not been down since."""
+        try:
+            boot = (self.folder / BOOT).read_text()
+        except (OSError, ValueError):
+            return False  # of an older version
+        return not self._damaged and boot == boot_id() != ""
 
     @property
     def full(self) -> bool:
@@ -132,9 +146,9 @@ class Journal:
         """Move a record that the database refuses to a file for the operator."""
         self._set_aside(_encoder.encode(record))
 
-    def close(self) -> None:
-        """Release the journal. Delete its folder if it is empty."""
-        if self.backlog_bytes == 0:
+    def close(self, *, keep: bool = False) -> None:
+        """Release the journal. Delete its folder if it is empty, unless somebody still has to adopt it (`keep`)."""
+        if self.backlog_bytes == 0 and not keep:
             shutil.rmtree(self.folder, ignore_errors=True)
         os.close(self._file)
         os.close(self._lock)
@@ -154,6 +168,7 @@ class Journal:
             try:
                 yield _decoder.decode(line)
             except (msgspec.DecodeError, UnicodeDecodeError):
+                self._damaged = True
                 self._set_aside(line)
 
     def _set_aside(self, line: bytes) -> None:
@@ -175,6 +190,15 @@ def _open_private(path: str | Path, flags: int) -> int:
     return os.open(path, flags | os.O_CREAT, 0o600)
 
 
+@cache
+def boot_id() -> str:
+    """Return what the kernel calls this boot of the machine. Return "" where it has no name for it."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
 def open_journal(spool: Path, name: str, *, max_bytes: int) -> Journal:
     """Start the journal of this process. It is renamed once it is locked, so that no other process adopts it.
 
@@ -182,6 +206,8 @@ def open_journal(spool: Path, name: str, *, max_bytes: int) -> Journal:
         OSError: the folder cannot be written.
     """
     journal = Journal(spool / f".{name}", max_bytes=max_bytes)
+    with open(journal.folder / BOOT, "w", opener=_open_private) as file:
+        file.write(boot_id())
     journal.folder = journal.folder.rename(spool / name)
     return journal
 

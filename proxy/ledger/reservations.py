@@ -29,7 +29,8 @@ class ReservationRequest:
     """A request to reserve `reservation.amount`, but at least `least`, in all of some budgets.
 
     Without a reservation it only opens the budgets. `may_wait`: if the money is reserved by others, decide later.
-    `key`: the id of the key that pays, or "".
+    `key`: the id of the key that pays, or "". `lease`: the reservation is a lease, which gets a small part of what is
+    left, or nothing if that is less than `least`. Leases come after all other requests of a transaction.
     """
 
     refs: tuple[BudgetRef, ...]
@@ -37,6 +38,7 @@ class ReservationRequest:
     least: int = 0
     may_wait: bool = False
     key: str = ""
+    lease: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +53,13 @@ ReservationOutcome = Reserved | BudgetExceededError | None
 """`None`: not decided yet. The reservation fits once others release theirs."""
 
 
+LEASED_PART = 8
+"""A lease gets at most this part of what its budgets leave: an eighth."""
+
+
 @dataclass(frozen=True, slots=True)
-class _Settled:
-    """A reservation that has been deleted because its call is settled."""
+class Released:
+    """A reservation that has ended: its call is settled, or it is a lease that was given back."""
 
     cost: int
     amount: int
@@ -65,6 +71,7 @@ async def settle_and_reserve(
     connection: AsyncConnection,
     *,
     settlements: Sequence[Settlement],
+    released: Sequence[Released] = (),
     requests: Sequence[ReservationRequest],
     process_id: str,
     budget_ids: dict[BudgetKey, int],
@@ -77,12 +84,13 @@ async def settle_and_reserve(
     Args:
         connection: with a transaction that may write.
         settlements: the ends of reservations.
+        released: reservations that this transaction has ended already.
         requests: the reservations to decide.
         process_id: the process that reserves. If it dies, its reservations are found by this id.
         budget_ids: ids of budgets that exist. New ones are added, and they are valid once the transaction commits.
         held: what each key has reserved. New reservations are added.
     """
-    settled = await _delete_settled(connection, {s.reservation_id: s.cost for s in reversed(settlements)})
+    settled = [*released, *await _delete_settled(connection, costs_of(settlements))]
     await open_budgets(connection, [ref for request in requests for ref in request.refs], budget_ids)
     requested = [
         [(ref, budget_ids[key]) for ref in request.refs if (key := budget_key(ref)) in budget_ids]
@@ -95,10 +103,20 @@ async def settle_and_reserve(
         _settle(one, [budgets[id_] for id_ in one.budget_ids if id_ in budgets])
     rows: list[dict[str, object]] = []
     outcomes: list[ReservationOutcome] = []
+    wanted: set[int] = set()  # budgets whose money somebody waits for
     for request, pairs in zip(requests, requested, strict=True):
-        outcome = _decide(request, [(ref, budgets[id_]) for ref, id_ in pairs], held[request.key])
+        known = [(ref, budgets[id_]) for ref, id_ in pairs]
+        outcome: ReservationOutcome
+        if request.lease:
+            # A budget that is not known yet may be opened by another process, and would not count these draws.
+            possible = len(known) == len(request.refs) and wanted.isdisjoint(id_ for _, id_ in pairs)
+            outcome = _lease(request, known, held[request.key], possible=possible)
+        else:
+            outcome = _decide(request, known, held[request.key])
         outcomes.append(outcome)
-        if isinstance(outcome, Reserved) and request.reservation is not None:
+        if not isinstance(outcome, Reserved):
+            wanted |= {id_ for _, id_ in pairs}
+        elif request.reservation is not None and (outcome.amount or not request.lease):
             if request.key:
                 held[request.key] += outcome.amount
             row = reservation_row(request.reservation, process_id, [id_ for _, id_ in pairs])
@@ -109,7 +127,12 @@ async def settle_and_reserve(
     return outcomes
 
 
-async def _delete_settled(connection: AsyncConnection, costs: Mapping[str, int]) -> list[_Settled]:
+def costs_of(settlements: Sequence[Settlement]) -> dict[str, int]:
+    """Return the cost of each settled reservation by its id. The first settlement counts."""
+    return {s.reservation_id: s.cost for s in reversed(settlements)}
+
+
+async def _delete_settled(connection: AsyncConnection, costs: Mapping[str, int]) -> list[Released]:
     if not costs:
         return []
     deleted = await connection.execute(
@@ -120,12 +143,12 @@ async def _delete_settled(connection: AsyncConnection, costs: Mapping[str, int])
         )
     )
     return [
-        _Settled(costs[row.id], row.amount_nano, tuple(map(int, row.budget_ids)), row.state)
+        Released(costs[row.id], row.amount_nano, tuple(map(int, row.budget_ids)), row.state)
         for row in deleted
     ]
 
 
-def _settle(settled: _Settled, budgets: Sequence[LockedBudget]) -> None:
+def _settle(settled: Released, budgets: Sequence[LockedBudget]) -> None:
     for budget in budgets:
         budget.spent += settled.cost
         if settled.state == "reserved":
@@ -155,6 +178,28 @@ def _decide(
     if available < amount or (request.may_wait and 2 * share + 1 < amount):
         return None
     amount = min(amount, share)
+    for _, budget in budgets:
+        budget.reserved += amount
+    return Reserved(amount, available - amount)
+
+
+def _lease(
+    request: ReservationRequest,
+    budgets: Sequence[tuple[BudgetRef, LockedBudget]],
+    held: int,
+    *,
+    possible: bool,
+) -> Reserved:
+    """Reserve a lease. Its amount is 0 if it gets none."""
+    for ref, budget in budgets:
+        budget.apply_limit(ref)
+    if not budgets:
+        return Reserved(0, None)
+    available = min(budget.available for _, budget in budgets)
+    wanted = 0 if request.reservation is None else request.reservation.amount
+    amount = min(wanted, min(_share(ref, budget, held) for ref, budget in budgets) // LEASED_PART)
+    if not possible or amount < max(1, request.least):
+        return Reserved(0, available)
     for _, budget in budgets:
         budget.reserved += amount
     return Reserved(amount, available - amount)

@@ -14,16 +14,20 @@ from proxy.ledger import counters, rate_limits, rollups
 from proxy.ledger.budgets import BudgetKey
 from proxy.ledger.database import described
 from proxy.ledger.journal import Journal
+from proxy.ledger.lease_rows import apply_to_leases
 from proxy.ledger.rate_limits import AdmissionOutcome, AdmissionRequest
 from proxy.ledger.reservations import (
     ReservationOutcome,
     ReservationRequest,
+    costs_of,
     reservation_row,
     settle_and_reserve,
 )
 from proxy.ledger.tables import Base, CallRow, PlanRow, RequestRow, ReservationRow, StageRow
 from proxy.records import (
     CallRecord,
+    Draw,
+    LeaseEnd,
     PlanRecord,
     Record,
     RequestRecord,
@@ -56,9 +60,16 @@ async def write(
     # Skip reservations that are settled in the same batch.
     reservations = [r for r in records if isinstance(r, Reservation) and r.id not in settled]
     await _insert(connection, ReservationRow, (reservation_row(r, process_id, []) for r in reservations))
+    released = await apply_to_leases(
+        connection,
+        [r for r in records if isinstance(r, Draw)],
+        [r for r in records if isinstance(r, LeaseEnd)],
+        costs_of(settlements),
+    )
     reserved = await settle_and_reserve(
         connection,
         settlements=settlements,
+        released=released,
         requests=[r for r in requests if isinstance(r, ReservationRequest)],
         process_id=process_id,
         budget_ids=budget_ids,
@@ -118,7 +129,7 @@ async def write_carefully(
 
     if await accepted(records):
         return
-    for group in _requests_with_their_calls(records):
+    for group in _groups(records):
         if await accepted(group):
             continue
         for record in group:
@@ -142,16 +153,19 @@ async def _missing(connection: AsyncConnection, records: Sequence[Record]) -> li
     return [r for r in records if (type(r), getattr(r, "id", None)) not in existing]
 
 
-def _requests_with_their_calls(records: Sequence[Record]) -> list[list[Record]]:
-    groups: dict[str, list[Record]] = {}
+def _groups(records: Sequence[Record]) -> list[list[Record]]:
+    """Return the records of leases, which need their order, then each settlement, then each request with its calls."""
+    groups: dict[str, list[Record]] = {"leases": []}
     for record in records:
         match record:
+            case Draw() | LeaseEnd():
+                key = "leases"
             case RequestRecord() | Settlement():
                 key = record.id if isinstance(record, RequestRecord) else f"settle {record.reservation_id}"
             case _:
                 key = record.request_id
         groups.setdefault(key, []).append(record)
-    return list(groups.values())
+    return [group for group in groups.values() if group]
 
 
 def about_the_data(e: Exception) -> bool:

@@ -7,7 +7,7 @@ share one commit, and a single request waits for no timer.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Any
@@ -20,6 +20,7 @@ from proxy.ledger.budgets import BudgetKey
 from proxy.ledger.database import described
 from proxy.ledger.holdings import Holdings
 from proxy.ledger.journal import Journal, JournalFullError
+from proxy.ledger.leases import IDLE_S, LEAST_WAIT_S, Leases
 from proxy.ledger.rate_limits import AdmissionOutcome, AdmissionRequest
 from proxy.ledger.reservations import ReservationOutcome, ReservationRequest, Reserved
 from proxy.ledger.rows import about_the_data, write, write_carefully
@@ -42,6 +43,9 @@ class LedgerUnavailableError(Exception):
     """The database cannot be written now, and nothing is reserved."""
 
 
+_Outcome = ReservationOutcome | AdmissionOutcome | LedgerUnavailableError
+
+
 @dataclass(eq=False, slots=True)
 class _Waiter:
     request: ReservationRequest | AdmissionRequest
@@ -53,7 +57,13 @@ class Writer:
     """Writes the journal's records in their order until the database accepts them, and decides reservations."""
 
     def __init__(
-        self, engine: AsyncEngine, journal: Journal, zone: ZoneInfo, *, drop_when_full: bool = False
+        self,
+        engine: AsyncEngine,
+        journal: Journal,
+        zone: ZoneInfo,
+        *,
+        drop_when_full: bool = False,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self._engine = engine
         self._drop = drop_when_full
@@ -63,6 +73,7 @@ class Writer:
         self._unkept: list[Record] = []
         self._budget_ids: dict[BudgetKey, int] = {}
         self._holdings = Holdings()
+        self._leases = Leases(self.submit, self.submit_end, self._holdings, clock)
         self._left: dict[tuple[BudgetRef, ...], int] = {}
         self._wake = asyncio.Event()
         self._hurry = asyncio.Event()  # a caller waits for the records that were submitted
@@ -123,8 +134,9 @@ class Writer:
         """Reserve `reservation.amount` in all budgets, or less, but never less than `least`.
 
         It is less if the budgets leave less, or if it exceeds the fair share of a call, or of the key with the id `key`, in
-        a budget that others share. The reservation is on disk when this returns. If other requests have reserved the
-        money, wait for up to `wait_s` seconds for them to release it.
+        a budget that others share. The reservation is on disk when this returns: in the database, or in the journal if a
+        lease in the database has the money. If other requests have reserved the money, wait for up to `wait_s` seconds
+        for them to release it.
 
         Raises:
             BudgetExceededError: it does not fit, and nothing is reserved.
@@ -133,7 +145,7 @@ class Writer:
         request = ReservationRequest(_storable(refs), storable(reservation), least, may_wait=True, key=key)
         left = 0
         try:
-            reserved: Reserved = await self._decide(request, wait_s)
+            reserved = self._draw(request, wait_s) or await self._reserve(request, wait_s)
             left = reserved.remaining or 0
         except (asyncio.CancelledError, LedgerUnavailableError):
             # It may be in the database, or may still be written. The caller does not know and will not settle it.
@@ -173,6 +185,7 @@ class Writer:
 
     async def close(self, timeout_s: float) -> None:
         """Write the remaining records for at most `timeout_s` seconds, and stop. The journal keeps the rest."""
+        self._leases.close()
         self.submit_end()
         try:
             async with asyncio.timeout(timeout_s):
@@ -182,6 +195,17 @@ class Writer:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         self._journal.close()
+
+    def _draw(self, request: ReservationRequest, wait_s: float) -> Reserved | None:
+        if request.reservation is None or wait_s < LEAST_WAIT_S:
+            return None
+        return self._leases.draw(request.reservation, request.refs, request.key)
+
+    async def _reserve(self, request: ReservationRequest, wait_s: float) -> Reserved:
+        reserved: Reserved = await self._decide(request, wait_s)
+        if reserved.remaining is None:
+            return reserved
+        return replace(reserved, remaining=reserved.remaining + self._leases.free(request.refs, request.key))
 
     async def _decide(self, request: ReservationRequest | AdmissionRequest, wait_s: float) -> Any:
         waiter = _Waiter(request, monotonic() + wait_s)
@@ -196,7 +220,7 @@ class Writer:
             if self._journal.backlog_bytes == 0 and not self._wake.is_set():
                 self._idle.set()
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(POLL_S if self._waiters else None):
+                    async with asyncio.timeout(self._longest_sleep()):
                         await self._wake.wait()
             await self._linger()
             self._wake.clear()
@@ -214,6 +238,11 @@ class Writer:
                 pause = min(LONGEST_PAUSE_S, pause * 2)
                 self._wake.set()
 
+    def _longest_sleep(self) -> float | None:
+        if self._waiters:
+            return POLL_S
+        return IDLE_S / 2 if self._leases.held else None
+
     async def _linger(self) -> None:
         """Let records gather while no caller waits: a transaction costs the same for one as for a hundred."""
         if self._waiters or self._journal.backlog_bytes > LINGER_BYTES:
@@ -225,20 +254,33 @@ class Writer:
 
     async def _commit(self) -> None:
         self._waiters = [w for w in self._waiters if not w.outcome.done()]
+        leases = self._leases.requests()
         records, end = self._journal.read() if self._journal.backlog_bytes else ([], 0)
         # In the order in which `write` returns outcomes. A new list: more may come during the transaction.
-        reserving = [w for w in self._waiters if isinstance(w.request, ReservationRequest)]
-        admitting = [w for w in self._waiters if isinstance(w.request, AdmissionRequest)]
-        waiters = [*reserving, *admitting]
-        requests = [_at(w, monotonic()) for w in waiters]
-        outcomes = await self._write(records, requests) if records or requests else []
+        reserving = [(w, w.request) for w in self._waiters if isinstance(w.request, ReservationRequest)]
+        admitting = [(w, w.request) for w in self._waiters if isinstance(w.request, AdmissionRequest)]
+        calls = [self._at(w, request, monotonic()) for w, request in reserving]
+        requests: list[ReservationRequest | AdmissionRequest] = [*calls, *leases, *(r for _, r in admitting)]
+        try:
+            outcomes = await self._write(records, requests) if records or requests else []
+        except BaseException:
+            self._leases.forget(leases)
+            raise
         if len(self._budget_ids) > MOST_BUDGET_IDS:
             self._budget_ids.clear()
         if end:
             self._journal.drop(end)
         self.written += len(records)
         metrics.LEDGER_WRITTEN.inc(len(records))
+        first, last = len(calls), len(calls) + len(leases)
+        for lease, leased in zip(leases, outcomes[first:last], strict=True):
+            self._leases.decided(lease, leased)
+        self._answer([w for w, _ in (*reserving, *admitting)], [*outcomes[:first], *outcomes[last:]])
+
+    def _answer(self, waiters: Sequence[_Waiter], outcomes: Sequence[_Outcome]) -> None:
         for waiter, outcome in zip(waiters, outcomes, strict=True):
+            if outcome is None and isinstance(waiter.request, ReservationRequest):
+                self._leases.give_back(waiter.request.refs)
             if outcome is None or waiter.outcome.done():
                 continue
             if isinstance(outcome, Exception):
@@ -249,7 +291,7 @@ class Writer:
 
     async def _write(
         self, records: Sequence[Record], requests: Sequence[ReservationRequest | AdmissionRequest]
-    ) -> list[ReservationOutcome | AdmissionOutcome | LedgerUnavailableError]:
+    ) -> list[_Outcome]:
         try:
             return [*await self._transact(records, requests, self._budget_ids)]
         except Exception as e:
@@ -259,9 +301,7 @@ class Writer:
         await write_carefully(self._engine, records, self._journal, self._zone)
         return [await self._decide_alone(request) for request in requests]
 
-    async def _decide_alone(
-        self, request: ReservationRequest | AdmissionRequest
-    ) -> ReservationOutcome | AdmissionOutcome | LedgerUnavailableError:
+    async def _decide_alone(self, request: ReservationRequest | AdmissionRequest) -> _Outcome:
         """Decide one request in its own transaction, so that invalid data in it affects no other."""
         try:
             (outcome,) = await self._transact([], [request], {})
@@ -289,6 +329,12 @@ class Writer:
                 held=self._holdings.now(),
             )
 
+    def _at(self, waiter: _Waiter, request: ReservationRequest, now: float) -> ReservationRequest:
+        """Return the request of a waiter. After its deadline it has to be decided, once no lease holds its money."""
+        if now >= waiter.deadline and not self._leases.overlap(request.refs):
+            return replace(request, may_wait=False)
+        return request
+
     def _note(self, request: ReservationRequest | AdmissionRequest, outcome: object) -> None:
         if isinstance(outcome, Reserved) and isinstance(request, ReservationRequest) and request.reservation:
             self._holdings.add(request.reservation.id, request.key, outcome.amount)
@@ -301,25 +347,3 @@ class Writer:
 
 def _storable(refs: tuple[BudgetRef, ...]) -> tuple[BudgetRef, ...]:
     return tuple(map(storable_budget, refs))
-
-
-def _at(waiter: _Waiter, now: float) -> ReservationRequest | AdmissionRequest:
-    """Return the request of a waiter. After its deadline it has to be decided."""
-    if isinstance(waiter.request, ReservationRequest) and now >= waiter.deadline:
-        return replace(waiter.request, may_wait=False)
-    return waiter.request
-
-
-async def replay(engine: AsyncEngine, journal: Journal, zone: ZoneInfo) -> int:
-    """Write the journal of a dead process into the database. Return the number of records.
-
-    Raises:
-        sqlalchemy.exc.DBAPIError: the database is unavailable, and the journal is unchanged.
-    """
-    count = 0
-    while journal.backlog_bytes:
-        records, end = journal.read()
-        await write_carefully(engine, records, journal, zone)
-        journal.drop(end)
-        count += len(records)
-    return count

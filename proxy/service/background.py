@@ -13,6 +13,7 @@ from proxy.exports.daily import export_days
 from proxy.exports.focus import StoppedError
 from proxy.ids import now
 from proxy.ledger import audits
+from proxy.ledger.adoption import adopt
 from proxy.ledger.database import described
 from proxy.ledger.journal import abandoned
 from proxy.ledger.kept_responses import delete_responses
@@ -21,8 +22,7 @@ from proxy.ledger.owned_objects import delete_objects
 from proxy.ledger.rate_limits import delete_past_minutes
 from proxy.ledger.retention import drop_content, prune
 from proxy.ledger.stored_completions import delete_completions
-from proxy.ledger.unsettled import mark_expired, mark_orphaned
-from proxy.ledger.writer import replay
+from proxy.ledger.unsettled import mark_expired
 from proxy.service.state import AppState
 
 log = logging.getLogger(__name__)
@@ -55,13 +55,16 @@ async def _recover_forever(state: AppState) -> None:
     while True:
         try:
             for journal in abandoned(Path(ledger.spool_dir), max_bytes=ledger.spool_max_bytes):
+                adopted = None
                 try:
-                    count = await replay(state.database, journal, state.zone)
-                    unsettled = await mark_orphaned(state.database, journal.process_id)
+                    adopted = await adopt(state.database, journal, state.zone)
                 finally:
-                    journal.close()
+                    journal.close(keep=adopted is None)
                 log.warning(
-                    "took over from %s: %d records, %d unsettled calls", journal.process_id, count, unsettled
+                    "took over from %s: %d records, %d unsettled calls",
+                    journal.process_id,
+                    adopted.records,
+                    adopted.unsettled,
                 )
             await mark_expired(state.database, now())
             over = now() - timedelta(seconds=state.settings.server.request_timeout_s)

@@ -59,6 +59,7 @@ class Entry:
     chunks: int = 0  # sent of a stream
     finished: bool = False  # the whole answer was handed over
     disconnected: bool = False  # the client went away before that
+    reused: bool = False  # it came on a connection that was kept alive
 
 
 @dataclass
@@ -124,7 +125,7 @@ class StandInServer:
             self._known.add(request.transport)
             state.connections += 1
         headers = {name.lower(): value for name, value in request.headers.items()}
-        entry = Entry(len(state.log) + 1, request.method, request.path, headers)
+        entry = Entry(len(state.log) + 1, request.method, request.path, headers, reused=request["reused"])
         state.log.append(entry)
         request["entry"] = entry
         try:

@@ -18,12 +18,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
 from proxy.ledger import migrate
+from proxy.ledger.adoption import replay
 from proxy.ledger.budgets import BudgetExceededError, list_budgets
 from proxy.ledger.database import open_database
 from proxy.ledger.journal import Journal, abandoned, open_journal
 from proxy.ledger.unsettled import mark_orphaned, resolve
 from proxy.ledger.windows import window_start
-from proxy.ledger.writer import Writer, replay
+from proxy.ledger.writer import Writer
 from proxy.records import BudgetRef, Reservation, Settlement
 
 ZONE = ZoneInfo("Europe/Berlin")

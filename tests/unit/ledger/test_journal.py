@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import event, text
 
 from proxy.ledger import reports
+from proxy.ledger.adoption import replay
 from proxy.ledger.journal import REJECTED, Journal, JournalFullError, abandoned, open_journal
 from proxy.ledger.requests import list_requests
-from proxy.ledger.writer import replay
 from proxy.records import PlanRecord, Settlement
 from tests.support.ledger import (
     NOW,
@@ -246,3 +246,13 @@ def test_concurrent_requests_share_commits(url):
         return commits
 
     assert run(url, work) <= 5
+
+
+def test_kept_journal_is_adopted_again(tmp_path):
+    """An adoption that fails after the replay leaves the folder to the next one: leases and calls are still open."""
+    dead = open_journal(tmp_path, "dead", max_bytes=BOUND)
+    dead.close(keep=True)
+    (again,) = abandoned(tmp_path, max_bytes=BOUND)
+    assert again.complete
+    again.close()
+    assert not list(abandoned(tmp_path, max_bytes=BOUND))
