@@ -23,12 +23,15 @@ pytestmark = pytest.mark.slow  # each page runs many commands
 
 LANGUAGES = {"sh", "console", "python", "toml", "sql", "json", "http", "yaml", "text", "ini", "nginx"}
 GENERATED = {"docs/commands.md"}  # the help of each command, which a test of its own compares
+SCREEN = "question                                answer                   grade  stage  votes     cost USD  large alone"
 NOT_RUN = {
     "Needs a clone and some minutes": [
         ("CONTRIBUTING.md", ".venv/bin/pytest tests/unit/ledger"),
         ("CONTRIBUTING.md", "make fast"),
         ("README.md", "make demo"),
+        ("README.md", SCREEN),
         ("docs/quickstart.md", "make demo"),
+        ("docs/quickstart.md", SCREEN),
     ],
     "Needs a package index": [
         ("README.md", "pip install ."),
@@ -41,6 +44,13 @@ NOT_RUN = {
         ("docs/tracing.md", "docker run --rm -p 16686:16686 -p 4318:4318 jaegertracing/jaeger"),
     ],
     "Needs a mail server": [("docs/alerts.md", "cope-proxy alerts test budgets")],
+    "Needs a collector": [  # tests/e2e/test_tracing.py has one, and compares
+        (
+            "docs/tracing.md",
+            "641 ms  invoke_workflow cope        cope.decision=escalated cope.cost_usd=0.000635",
+        ),
+        ("docs/tracing.md", "traces: the collector answers 503; spans lost so far: 512"),
+    ],
     "Needs an invoice": [
         ("docs/reconcile.md", "cope-proxy reconcile --provider openai --month 2026-10 usage.csv costs.csv")
     ],

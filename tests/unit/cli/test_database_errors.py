@@ -37,7 +37,7 @@ ARGUMENTS = {
     "calibrate": ["--audited", "--quality", "0.9"],
     "reconcile": ["--provider", "openai", "--month", "2026-10", "--upstream", "large", str(REPORT)],
 }
-WITHOUT_DATABASE = {"init", "prices list", "prices check", "prompt-hash", "eval"}
+WITHOUT_DATABASE = {"alerts test", "init", "prices list", "prices check", "prompt-hash", "eval"}
 STARTS_AN_ENGINE = {"demo"}
 
 
@@ -111,7 +111,10 @@ def newer_version(folder):
 
 
 def no_tables(folder):
-    tables = "rollups requests stages calls plans api_keys budgets reservations audits responses rate_windows"
+    tables = (
+        "rollups requests stages calls plans api_keys budgets reservations audits responses rate_windows "
+        "alert_deliveries alerts"
+    )
     return changed(folder, *(f"DROP TABLE {t}" for t in tables.split())), "a table is missing"
 
 
@@ -194,7 +197,7 @@ def test_postgres_says_why(tmp_path):
         upgrade(cluster.url)
         statements = (
             "CREATE ROLE known LOGIN PASSWORD 'right'", "CREATE ROLE poor LOGIN", "DROP TABLE rollups, requests CASCADE",
-            "DROP TABLE api_keys, budgets, reservations, audits", "SELECT pg_reload_conf()",
+            "DROP TABLE api_keys, budgets, reservations, audits, alert_deliveries, alerts", "SELECT pg_reload_conf()",
         )  # fmt: skip
         asyncio.run(execute(cluster.url, statements))
         for url, words in (
