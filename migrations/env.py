@@ -3,7 +3,7 @@ import asyncio
 from alembic import context
 from sqlalchemy import Connection, text
 
-from proxy.ledger import alert_tables  # noqa: F401  (its tables belong to the metadata)
+from proxy.ledger import alert_tables, sum_tables  # noqa: F401  (their tables belong to the metadata)
 from proxy.ledger.database import open_database
 from proxy.ledger.migrate import LOCK
 from proxy.ledger.tables import Base

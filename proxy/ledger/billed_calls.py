@@ -10,7 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from proxy.ledger.rollups import local_day
 from proxy.ledger.row_sums import DaySpan
-from proxy.ledger.tables import CallRow, RequestRow, RollupRow
+from proxy.ledger.sum_tables import RollupRow
+from proxy.ledger.tables import CallRow, RequestRow
 
 Connection = AsyncConnection
 """The type for other packages: they pass it on to the ledger and use no SQL."""

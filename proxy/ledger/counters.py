@@ -13,7 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from proxy.ledger.tables import CounterRow
+from proxy.ledger.sum_tables import CounterRow
 from proxy.ledger.wide_sums import MOST_SUM, capped_addition
 from proxy.records import CallRecord, RequestRecord
 

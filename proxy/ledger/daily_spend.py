@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import String, cast, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from proxy.ledger.tables import RollupRow
+from proxy.ledger.sum_tables import RollupRow
 from proxy.ledger.wide_sums import MOST_SUM, joined, sum_parts
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from proxy.ledger.rollups import DIMENSIONS, SUMS, TIMED, by_month
 from proxy.ledger.row_sums import DaySpan, days_with_rows, latencies, totals
-from proxy.ledger.tables import LatencyRollupRow, RollupRow
+from proxy.ledger.sum_tables import LatencyRollupRow, RollupRow
 from proxy.ledger.wide_sums import capped_sum
 
 

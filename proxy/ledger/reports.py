@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from proxy.ledger import row_sums
 from proxy.ledger.rollups import SUMS, Dimension, by_month, local_day, percentile
-from proxy.ledger.tables import LatencyRollupRow, RollupRow
+from proxy.ledger.sum_tables import LatencyRollupRow, RollupRow
 from proxy.ledger.wide_sums import MOST_SUM, capped_sum, joined, sum_parts
 
 By = Literal["day", "model", "tier", "stage", "task", "key", "session", "user", "tag"]

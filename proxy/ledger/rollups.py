@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from proxy.ledger.tables import LatencyRollupRow, RollupRow
+from proxy.ledger.sum_tables import LatencyRollupRow, RollupRow
 from proxy.ledger.wide_sums import MOST_SUM, capped_addition
 from proxy.records import CallRecord, RequestRecord
 
