@@ -73,6 +73,11 @@ class PaidCall:
         """The reported usage, or else the counted one: `None` if neither is known, and zero for a refused call."""
         return self.usage or (Usage() if self.refused else self.counted)
 
+    @property
+    def billed(self) -> bool:
+        """Whether the upstream may bill the call. It bills no fee either for a refused call, or where all calls are free."""
+        return not (self.format.is_free or (self.refused and self.usage is None))
+
 
 @asynccontextmanager
 async def paid(
@@ -129,7 +134,7 @@ async def paid(
             with suppress(Exception, asyncio.CancelledError):  # the settlement comes in any case
                 limits = await limits.counted()
                 most = min(most, worst_case(price, limits.prompt, call.output))
-        spent = most if usage is None else cost(price, usage)
+        spent = 0 if not call.billed else most if usage is None else cost(price, usage)
         record = CallRecord(
             id=call.id,
             request_id=spending.request_id,

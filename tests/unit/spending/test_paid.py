@@ -73,6 +73,14 @@ def test_unknown_usage_costs_everything():
     assert record.usage == Usage(prompt_tokens=100, completion_tokens=50)
 
 
+def test_refused_call_has_no_fee():
+    """A fee per call is for calls that are answered."""
+    fee = replace(PRICE, request=5_000)
+    assert settled(raises(ApiError(429, "slow down", type="rate_limit")), price=fee).cost == 0
+    assert settled(uses(Usage(prompt_tokens=80, completion_tokens=20)), price=fee).cost == 5_280
+    assert settled(lambda _: None, price=fee).cost == WORST + 5_000
+
+
 def test_refused_call_is_free():
     """An upstream's error is not billed."""
     record = settled(raises(ApiError(500, "broken", type="server_error")))
