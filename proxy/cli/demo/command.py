@@ -230,8 +230,8 @@ def _print_usage(console: Console, url: str, config: Path) -> None:
 
 
 def _serve(console: Console) -> None:
-    console.print("Serving until Ctrl+C.")
     try:
+        console.print("Serving until Ctrl+C.")
         signal.pause()
     except KeyboardInterrupt:
         console.print("stopping")
