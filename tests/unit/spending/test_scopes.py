@@ -4,14 +4,16 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
 
 from proxy.config.money import Budgets, Limit
+from proxy.config.schema import Audit, Settings
 from proxy.ledger.keys import ApiKey, KeyRules
 from proxy.ledger.windows import EPOCH
 from proxy.records import BudgetRef
 from proxy.spending.payer import Payer
-from proxy.spending.scopes import budgets_of
+from proxy.spending.scopes import budgets_of, named_budgets
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NOON = datetime(2026, 10, 15, 12, tzinfo=UTC)  # a Thursday
@@ -81,3 +83,32 @@ def test_audit_budget():
     """All audits share one limit, whatever their tag says."""
     found = scopes(Budgets(), tags=("cope-audit=math",), audit_limit=Limit(usd=Decimal(1), window="day"))
     assert found == (BudgetRef(scope="tag", name="cope-audit", limit=NANO, window="day", window_start=TODAY),)
+
+
+def test_named_budgets():
+    """An operator has named the global budget, those of keys, and the entries of users, tags and audits."""
+    limit = Limit(usd=Decimal(2), window="day")
+    settings = Settings(
+        budgets=Budgets(
+            global_usd=Decimal(1),
+            window="month",
+            users={"zoe": limit, "*": limit},
+            tags={"team=search": limit, "team=*": limit},
+        ),
+        audit=Audit(share=0.1),
+    )
+    keys = [
+        key(budget=5),
+        msgspec.structs.replace(key(budget=6), id="k2"),  # another key with the same name
+        msgspec.structs.replace(key(), id="k3", name="bob"),
+    ]
+    found = named_budgets(settings, keys, BERLIN, NOON)
+    assert {name: ref.limit for name, ref in found.items()} == {
+        ("global", ""): NANO,
+        ("user", "zoe"): 2 * NANO,
+        ("tag", "team=search"): 2 * NANO,
+        ("tag", "cope-audit"): NANO,
+        ("key", "ann"): 5,
+        ("key", "k2"): 6,
+    }
+    assert found["key", "ann"].name == "k1"
