@@ -20,6 +20,7 @@ from proxy.records import CallRecord, RequestRecord
 LONGEST_LABEL = 16
 """The characters of a label, except for names of models."""
 LABELS = ("subject", "kind", "mode", "stage", "role", "tier", "model", "outcome")
+_MODEL = LABELS.index("model")
 AMOUNTS = (
     "count", "prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens", "cost_nano", "baseline_nano",
 )  # fmt: skip
@@ -55,7 +56,7 @@ def count_requests(records: Iterable[RequestRecord]) -> Totals:
     """Count requests with their baselines, and the stages that decided them."""
     totals: Totals = defaultdict(lambda: [0] * len(AMOUNTS))
     for r in records:
-        kind, stage = _kind(r.task), NONE if r.stage is None else str(r.stage)
+        kind, stage = r.task or NONE, NONE if r.stage is None else str(r.stage)
         key = ("request", kind, r.mode, stage, "", tier_of(r.stage), r.model or NONE, request_outcome(r))
         _add(totals, key, (1, r.prompt_tokens, 0, r.completion_tokens, 0, r.cost, r.baseline or 0))
         for decided in r.stages:
@@ -69,15 +70,11 @@ def count_calls(records: Iterable[CallRecord]) -> Totals:
     """Count model calls with their tokens and costs."""
     totals: Totals = defaultdict(lambda: [0] * len(AMOUNTS))
     for c in records:
-        key = ("call", _kind(c.task), "", str(c.stage), c.role, c.tier, c.model, call_outcome(c))
+        key = ("call", c.task or NONE, "", str(c.stage), c.role, c.tier, c.model, call_outcome(c))
         used = c.usage
         tokens = used.prompt_tokens, used.cached_tokens, used.completion_tokens, used.reasoning_tokens
         _add(totals, key, (1, *tokens, c.cost))
     return totals
-
-
-def _kind(task: str | None) -> str:
-    return task[:LONGEST_LABEL] if task else NONE
 
 
 def tier_of(stage: int | None) -> str:
@@ -134,6 +131,6 @@ async def read_totals(engine: AsyncEngine) -> list[Total]:
 
 
 def _add(totals: Totals, key: Key, amounts: tuple[int, ...]) -> None:
-    into = totals[key]
+    into = totals[tuple(name if at == _MODEL else name[:LONGEST_LABEL] for at, name in enumerate(key))]
     for i, amount in enumerate(amounts):
         into[i] += amount
