@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast
 
 import msgspec
 
@@ -119,6 +119,8 @@ class Format(Protocol):
     """Whether the events of a stream have names (their types)."""
     model_is_optional: bool
     """Whether a request may have no `model`. The proxy's own default then answers."""
+    is_conversation: bool
+    """Whether the cascade can answer its requests. See `Conversation`."""
     is_free: bool
     """Whether the upstream bills nothing for a request."""
     unread: frozenset[str]
@@ -191,7 +193,6 @@ class Format(Protocol):
         ...
 
 
-@runtime_checkable
 class Conversation(Format, Protocol):
     """A format with requests that the cascade can answer."""
 
@@ -243,6 +244,12 @@ class Conversation(Format, Protocol):
         ...
 
 
+def as_conversation(format_: Format) -> Conversation | None:
+    """Return the format if the cascade can answer its requests, else None."""
+    # `isinstance` of a protocol looks at all its members, which takes longer than the rest of a short request.
+    return cast("Conversation", format_) if format_.is_conversation else None
+
+
 def without_guideline(
     answer: bytes, tokens: int, *, prompt: str, output: str, facts: Mapping[str, object]
 ) -> bytes:
@@ -251,7 +258,9 @@ def without_guideline(
     `prompt` and `output` are the names of the two counts in this format. A usage that has not both is not changed.
     """
     changes: dict[str, bytes | None] = {"cope": msgspec.json.encode(facts)}
-    usage = _usage_of(answer) if tokens else {}
+    if not tokens:
+        return with_members(answer, changes)
+    usage = _usage_of(answer)
     known = read_usage(usage)
     if known.prompt is not None and known.completion is not None:
         own = max(0, known.prompt - tokens)

@@ -33,6 +33,7 @@ class Chat(ChunkedFormat):
     """See `proxy.formats.base.Format`."""
 
     path = "/chat/completions"
+    is_conversation = True
 
     def check(self, body: Json) -> None:
         """Check the messages and the fields that limit the answer."""

@@ -17,6 +17,7 @@ class ChunkedFormat:
     end_event: bytes | None = b"[DONE]"
     events_are_named = False
     model_is_optional = False
+    is_conversation = False
     is_free = False
     unread = frozenset[str]()
 

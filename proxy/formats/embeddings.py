@@ -24,6 +24,7 @@ class Embeddings:
     end_event: bytes | None = None
     events_are_named = False
     model_is_optional = False
+    is_conversation = False
     is_free = False
     unread = frozenset({"data"})
 

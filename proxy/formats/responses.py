@@ -87,6 +87,7 @@ class Responses:
     end_event: bytes | None = None
     events_are_named = True
     model_is_optional = True
+    is_conversation = True
     is_free = False
     unread = frozenset[str]()
 

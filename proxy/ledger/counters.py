@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 from sqlalchemy import select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from proxy.ledger.compiled import add_to_rows
 from proxy.ledger.sum_tables import CounterRow
 from proxy.ledger.wide_sums import MOST_SUM, capped_addition
 from proxy.records import CallRecord, RequestRecord
@@ -109,17 +109,12 @@ def call_outcome(record: CallRecord) -> str:
 
 async def add(connection: AsyncConnection, totals: Mapping[Key, list[int]]) -> None:
     """Add to the stored totals. Lock rows in the order of their keys, so that writers never deadlock."""
-    if not totals:
-        return
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    insert = dialect.insert(CounterRow)
-    grow = {name: capped_addition(getattr(CounterRow, name), insert.excluded[name]) for name in AMOUNTS}
     rows = [
         dict(zip(LABELS, key, strict=True))
         | dict(zip(AMOUNTS, (min(amount, MOST_SUM) for amount in totals[key]), strict=True))
         for key in sorted(totals)
     ]
-    await connection.execute(insert.on_conflict_do_update(index_elements=list(LABELS), set_=grow), rows)
+    await add_to_rows(connection, CounterRow, rows, AMOUNTS, capped_addition)
 
 
 async def read_totals(engine: AsyncEngine) -> list[Total]:

@@ -47,7 +47,7 @@ async def close_orphaned_requests(
         orphaned = [_record(row) for row in await connection.execute(query)]
         if orphaned:
             await connection.execute(insert(RequestRow), [request_row(r) for r in orphaned])
-            await rollups.add(connection, *rollups.roll_requests(orphaned, zone))
+            await rollups.add_sums(connection, *rollups.roll_requests(orphaned, zone))
             await counters.add(connection, counters.count_requests(orphaned))
         return len(orphaned)
 

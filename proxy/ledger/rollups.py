@@ -8,12 +8,13 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from operator import add
 from typing import Literal, get_args
 from zoneinfo import ZoneInfo
 
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from proxy.ledger.compiled import add_to_rows
 from proxy.ledger.sum_tables import LatencyRollupRow, RollupRow
 from proxy.ledger.wide_sums import MOST_SUM, capped_addition
 from proxy.records import CallRecord, RequestRecord
@@ -99,31 +100,17 @@ def percentile(buckets: Mapping[int, int], share: float) -> int | None:
     return None
 
 
-async def add(
+async def add_sums(
     connection: AsyncConnection,
     sums: Mapping[Key, list[int]],
     buckets: Mapping[tuple[str, str, str, str, int], int],
 ) -> None:
     """Add sums to the stored ones. Lock rows in the order of their keys, so that writers never deadlock."""
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    if sums:
-        insert = dialect.insert(RollupRow)
-        grow = {name: capped_addition(getattr(RollupRow, name), insert.excluded[name]) for name in SUMS}
-        capped = {key: [min(amount, MOST_SUM) for amount in amounts] for key, amounts in sums.items()}
-        rows = [_named(key) | dict(zip(SUMS, capped[key], strict=True)) for key in sorted(sums)]
-        await connection.execute(
-            insert.on_conflict_do_update(index_elements=list(RollupRow.__table__.primary_key), set_=grow),
-            rows,
-        )
-    if buckets:
-        insert = dialect.insert(LatencyRollupRow)
-        await connection.execute(
-            insert.on_conflict_do_update(
-                index_elements=list(LatencyRollupRow.__table__.primary_key),
-                set_={"requests": LatencyRollupRow.requests + insert.excluded["requests"]},
-            ),
-            [_named(k[:4]) | {"bucket": k[4], "requests": buckets[k]} for k in sorted(buckets)],
-        )
+    capped = {key: [min(amount, MOST_SUM) for amount in amounts] for key, amounts in sums.items()}
+    rows = [_named(key) | dict(zip(SUMS, capped[key], strict=True)) for key in sorted(sums)]
+    await add_to_rows(connection, RollupRow, rows, SUMS, capped_addition)
+    counts = [_named(k[:4]) | {"bucket": k[4], "requests": buckets[k]} for k in sorted(buckets)]
+    await add_to_rows(connection, LatencyRollupRow, counts, ("requests",), add)
 
 
 def _named(key: Key) -> dict[str, object]:

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Sequence
 from zoneinfo import ZoneInfo
 
 from msgspec.structs import asdict
-from sqlalchemy import exc, insert, select
+from sqlalchemy import exc, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from proxy.ledger import counters, rate_limits, rollups
 from proxy.ledger.budgets import BudgetKey
+from proxy.ledger.compiled import insert_rows
 from proxy.ledger.database import described
 from proxy.ledger.journal import Journal
 from proxy.ledger.lease_rows import apply_to_leases
@@ -23,7 +24,7 @@ from proxy.ledger.reservations import (
     reservation_row,
     settle_and_reserve,
 )
-from proxy.ledger.tables import Base, CallRow, PlanRow, RequestRow, ReservationRow, StageRow
+from proxy.ledger.tables import CallRow, PlanRow, RequestRow, ReservationRow, StageRow
 from proxy.records import (
     CallRecord,
     Draw,
@@ -31,7 +32,6 @@ from proxy.records import (
     PlanRecord,
     Record,
     RequestRecord,
-    RequestSummary,
     Reservation,
     Settlement,
     without_texts,
@@ -59,7 +59,7 @@ async def write(
     settled = {s.reservation_id for s in settlements}
     # Skip reservations that are settled in the same batch.
     reservations = [r for r in records if isinstance(r, Reservation) and r.id not in settled]
-    await _insert(connection, ReservationRow, (reservation_row(r, process_id, []) for r in reservations))
+    await insert_rows(connection, ReservationRow, [reservation_row(r, process_id, []) for r in reservations])
     released = await apply_to_leases(
         connection,
         [r for r in records if isinstance(r, Draw)],
@@ -81,20 +81,22 @@ async def write(
     )
     ended = [r for r in records if isinstance(r, RequestRecord)]
     sums, buckets = rollups.roll_requests(ended, zone)
-    await rollups.add(connection, {**sums, **rollups.roll_calls(calls, zone)}, buckets)
+    await rollups.add_sums(connection, {**sums, **rollups.roll_calls(calls, zone)}, buckets)
     await counters.add(connection, {**counters.count_requests(ended), **counters.count_calls(calls)})
     return [*reserved, *admitted]
 
 
 async def _write_facts(connection: AsyncConnection, records: Sequence[Record]) -> None:
     requests = [r for r in records if isinstance(r, RequestRecord)]
-    stages = ({"request_id": r.id, **asdict(stage)} for r in requests for stage in r.stages)
-    calls = (_call_row(r) for r in records if isinstance(r, CallRecord))
-    plans = (_plan_row(r) for r in records if isinstance(r, PlanRecord))
-    await _insert(connection, RequestRow, (request_row(r) for r in requests))
-    await _insert(connection, StageRow, stages)
-    await _insert(connection, CallRow, calls)
-    await _insert(connection, PlanRow, plans, repeated=True)
+    stages = [{"request_id": r.id, **asdict(stage)} for r in requests for stage in r.stages]
+    calls = [_call_row(r) for r in records if isinstance(r, CallRecord)]
+    plans = [_plan_row(r) for r in records if isinstance(r, PlanRecord)]
+    await insert_rows(connection, RequestRow, [request_row(r) for r in requests])
+    await insert_rows(connection, StageRow, stages)
+    await insert_rows(connection, CallRow, calls)
+    if plans:
+        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+        await connection.execute(dialect.insert(PlanRow).on_conflict_do_nothing(), plans)
 
 
 async def write_carefully(
@@ -181,38 +183,20 @@ def about_the_data(e: Exception) -> bool:
     return isinstance(e, faults) and not isinstance(e, OSError)
 
 
-async def _insert(
-    connection: AsyncConnection,
-    table: type[Base],
-    rows: Iterable[dict[str, object]],
-    *,
-    repeated: bool = False,
-) -> None:
-    if not (values := list(rows)):
-        return
-    if repeated:
-        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-        await connection.execute(dialect.insert(table).on_conflict_do_nothing(), values)
-    else:
-        await connection.execute(insert(table), values)
-
-
 def request_row(record: RequestRecord) -> dict[str, object]:
     """Return the row of a request."""
-    row = {name: getattr(record, name) for name in RequestSummary.__struct_fields__}
-    del row["cost"], row["baseline"]
+    row = asdict(record)
+    del row["cost"], row["baseline"], row["stages"]
     return {
         **row,
         "cost_nano": record.cost,
         "baseline_nano": record.baseline,
         "tags": list(record.tags),
-        "prompt": record.prompt,
-        "answer": record.answer,
     }
 
 
 def _call_row(record: CallRecord) -> dict[str, object]:
-    row = {name: getattr(record, name) for name in record.__struct_fields__}
+    row = asdict(record)
     del row["usage"], row["cost"], row["price"], row["task"]
     price = record.price.at(record.usage.prompt_tokens)
     return {

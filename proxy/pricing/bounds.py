@@ -101,6 +101,8 @@ def _pieces(model: str, body: Mapping[str, Any]) -> Iterator[str | int]:
         if isinstance(value, str):
             if place != "data":
                 yield value
+        elif value is None or isinstance(value, int | float):
+            yield _scalar_bound(value)
         elif isinstance(value, Mapping):
             kind = value.get("type")
             attached = place in ("part", "parts") and isinstance(kind, str) and kind in _ATTACHED

@@ -71,6 +71,12 @@ class Price:
         return [self]
 
     @property
+    def dearest(self) -> tuple[int, int, int]:
+        """The highest rates of input and of output in this list, and its fee. Unknown rates do not count."""
+        inputs = max(self.input, self.cached_input or 0, self.cache_write or 0, self.audio_input or 0)
+        return inputs, max(self.output, self.audio_output or 0), self.request
+
+    @property
     def free(self) -> bool:
         """Whether text costs nothing. Then nothing else does."""
         return not (self.input or self.output or self.request)
@@ -166,10 +172,11 @@ def _dearest(price: Price, prompt_tokens: int) -> tuple[int, int, int]:
     # A budget refuses audio and cache writes at an unknown rate (`formats/known_costs.py`), so they do not count here.
     # `prompt_tokens` is an upper limit. The real prompt may be shorter and have the prices of short prompts, or be read
     # from the cache or as audio. The worst case takes the highest of all prices that could apply.
-    lists = price.lists(prompt_tokens)
-    inputs = max(max(p.input, p.cached_input or 0, p.cache_write or 0, p.audio_input or 0) for p in lists)
-    outputs = max(max(p.output, p.audio_output or 0) for p in lists)
-    return inputs, outputs, max(p.request for p in lists)
+    inputs, outputs, fee = price.dearest
+    if price.long is not None and price.long_above is not None and prompt_tokens > price.long_above:
+        rates = _dearest(price.long, prompt_tokens)
+        return max(inputs, rates[0]), max(outputs, rates[1]), max(fee, rates[2])
+    return inputs, outputs, fee
 
 
 def _first(rate: int | None, fallback: int) -> int:

@@ -9,6 +9,7 @@ from proxy.pricing.prices import Usage
 MOST_TOKENS = 100_000_000
 """No call has more. A larger count is an error of the upstream."""
 _LONGEST_NUMBER = 9
+_Counts = Mapping[str, object]
 _ANTHROPIC = ("cache_read_input_tokens", "cache_creation_input_tokens")
 
 
@@ -95,15 +96,15 @@ def read_usage(usage: object) -> Reported:
     """
     if not isinstance(usage, Mapping):
         return NOTHING_REPORTED
-    inputs = [usage.get("prompt_tokens_details"), usage.get("input_tokens_details")]
-    outputs = [usage.get("completion_tokens_details"), usage.get("output_tokens_details")]
+    inputs = _objects(usage, "prompt_tokens_details", "input_tokens_details")
+    outputs = _objects(usage, "completion_tokens_details", "output_tokens_details")
     cached = _first([*inputs, usage], "cached_tokens", "cache_read_input_tokens", "prompt_cache_hit_tokens")
     written = _most(
         [*inputs, usage], "cache_write_tokens", "cache_creation_tokens", "cache_creation_input_tokens"
     )
     completion, total = _first([usage], "completion_tokens", "output_tokens"), _first([usage], "total_tokens")
     prompt = _first([usage], "prompt_tokens", "input_tokens")
-    if prompt is not None and any(_count(usage.get(name)) for name in _ANTHROPIC):
+    if prompt is not None and any(name in usage and _count(usage[name]) for name in _ANTHROPIC):
         prompt = _with_cache(usage, prompt, (cached or 0) + (written or 0), completion, total)
     return Reported(
         prompt=prompt,
@@ -130,20 +131,35 @@ def _with_cache(
     return prompt + cache if beside or cache > prompt or room else prompt
 
 
-def _most(places: list[object], *names: str) -> int | None:
+def _objects(usage: _Counts, *names: str) -> list[_Counts]:
+    return [value for name in names if isinstance(value := usage.get(name), Mapping)]
+
+
+# Both are plain loops: they run for each answer, and usages have few of all these names.
+
+
+def _most(places: list[_Counts], *names: str) -> int | None:
     """Return the largest usable count, or None."""
-    return max(
-        (c for place in places for name in names if (c := _first([place], name)) is not None), default=None
-    )
+    most = None
+    for place in places:
+        for name in names:
+            if name in place and (count := _count(place[name])) is not None:
+                most = count if most is None else max(most, count)
+    return most
 
 
-def _first(places: list[object], *names: str) -> int | None:
+def _first(places: list[_Counts], *names: str) -> int | None:
     """Return the first usable count, or None."""
-    found = (_count(place.get(name)) for place in places if isinstance(place, Mapping) for name in names)
-    return next((count for count in found if count is not None), None)
+    for place in places:
+        for name in names:
+            if name in place and (count := _count(place[name])) is not None:
+                return count
+    return None
 
 
 def _count(value: object) -> int | None:
+    if type(value) is int:  # as almost always
+        return value if 0 <= value <= MOST_TOKENS else None
     if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= _LONGEST_NUMBER:
         return int(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST_TOKENS:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from proxy.cascade import detection
 from proxy.cascade.guard import Report, safe_detect
 from proxy.cascade.types import Json, Task, TaskKind
-from proxy.formats.base import Conversation, NotServedError
+from proxy.formats.base import NotServedError, as_conversation
 from proxy.service.exchange import Exchange
 
 
@@ -15,9 +15,9 @@ def task_of(exchange: Exchange, report: Report) -> Task:
     Raises:
         NotServedError: the endpoint has no conversations, or the small model cannot serve this one.
     """
-    format_ = exchange.request.format
-    if not isinstance(format_, Conversation):
-        raise NotServedError(f"{format_.path[1:]} go to the large model")
+    format_ = as_conversation(exchange.request.format)
+    if format_ is None:
+        raise NotServedError(f"{exchange.request.format.path[1:]} go to the large model")
     chat = format_.as_chat(exchange.body)
     fixed = exchange.request.controls.task or _fixed(exchange, chat)
     task = safe_detect(chat, report)

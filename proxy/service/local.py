@@ -26,7 +26,7 @@ from proxy.errors import (
     bad_request,
     small_unavailable,
 )
-from proxy.formats.base import Conversation, NotServedError
+from proxy.formats.base import NotServedError, as_conversation
 from proxy.service.audit_queue import AuditJob, stage_answers
 from proxy.service.exchange import Exchange
 from proxy.service.guideline_value import may_skip_guidelines
@@ -171,8 +171,8 @@ async def _run_cascade(exchange: Exchange, task: Task) -> Accepted | Unsure:
 
 def _planner(exchange: Exchange) -> PaidPlanner:
     """Return the large planner. It plans from the client's own request, not from its translation for the small model."""
-    format_ = exchange.request.format
-    assert isinstance(format_, Conversation)
+    format_ = as_conversation(exchange.request.format)
+    assert format_ is not None
     large = exchange.route.large
     return PaidPlanner(
         spending=exchange.spending,

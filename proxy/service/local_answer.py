@@ -8,7 +8,7 @@ import msgspec
 
 from proxy.cascade.types import Accepted, NotTried, Sample, Unsure
 from proxy.errors import NoBudgetError, budget_exhausted, no_local_answer
-from proxy.formats.base import Conversation, LocalAnswer
+from proxy.formats.base import Conversation, LocalAnswer, as_conversation
 from proxy.formats.responses_render import output_items
 from proxy.formats.responses_translate import input_items
 from proxy.pricing.prices import Usage, cost
@@ -41,8 +41,8 @@ async def answer_locally(exchange: Exchange, decision: Accepted | Unsure | NotTr
         ApiError: there is no valid answer, or the budget was too small and the client wants an error then.
     """
     state, request, request_log = exchange.state, exchange.request, exchange.request_log
-    format_ = request.format
-    assert isinstance(format_, Conversation)
+    format_ = as_conversation(request.format)
+    assert format_ is not None
     sample = _local_answer(exchange, decision)
     request_log.model = state.small.model
     usage = await _note_local_usage(exchange, format_, sample)

@@ -3,7 +3,7 @@
 from proxy.config.prompt_cache import prompt_cache_of
 from proxy.config.schema import LargeModel, Upstream
 from proxy.errors import ApiError
-from proxy.formats.base import Conversation
+from proxy.formats.base import as_conversation
 from proxy.formats.prompt_cache import KEY, MEMBER, OFF, OPTIONS, RETENTION, CacheUse, conversation_key
 from proxy.records import PromptCache
 from proxy.service.exchange import Exchange
@@ -16,8 +16,8 @@ def cache_use(exchange: Exchange, model: LargeModel) -> CacheUse:
 
     A request that asks for the large model itself goes out as it came. So does one in a format without conversations.
     """
-    format_ = exchange.request.format
-    if exchange.route.mode != "cascade" or not isinstance(format_, Conversation) or format_.is_free:
+    format_ = as_conversation(exchange.request.format)
+    if exchange.route.mode != "cascade" or format_ is None or format_.is_free:
         return OFF
     fields = _fields(exchange, model)
     if fields == "off":
@@ -45,9 +45,9 @@ def learn_refusal(exchange: Exchange, model: LargeModel, used: CacheUse, e: ApiE
     said = f"{e.message} {e.param}"[:4096]
     if used.fields == "off" or e.status not in REFUSALS or "prompt_cache" not in said:
         return False
-    format_, body = exchange.request.format, exchange.body
+    format_, body = as_conversation(exchange.request.format), exchange.body
     own = {name for name in (KEY, OPTIONS, RETENTION) if body.get(name) is not None}
-    if isinstance(format_, Conversation) and format_.has_breakpoints(body):
+    if format_ is not None and format_.has_breakpoints(body):
         own.add(MEMBER)
     if any(name in said for name in own):
         return False  # a client's own mistake changes nothing for others

@@ -10,7 +10,7 @@ from proxy.cascade.prompts import guided_text
 from proxy.cascade.types import Json, NotTried, Unsure
 from proxy.config.schema import LargeModel
 from proxy.errors import ApiError
-from proxy.formats.base import Conversation, Format
+from proxy.formats.base import Format, as_conversation
 from proxy.formats.lenient import decode_object, encode, with_members
 from proxy.formats.prompt_cache import CacheUse, added_bytes, laid_out
 from proxy.pricing.prices import Usage, cost
@@ -83,9 +83,10 @@ async def _pay_for_answer(
     body, plan_tokens = exchange.body, 0
     # The size of a conversation that was filled in is not known.
     size = request.size if body is request.body else None
-    if isinstance(format_, Conversation) and (guideline is not None or use.fields != "off"):
+    conversation = as_conversation(format_)
+    if conversation is not None and (guideline is not None or use.fields != "off"):
         text = "" if guideline is None else guided_text(guideline)
-        body = laid_out(format_, body, text, use)
+        body = laid_out(conversation, body, text, use)
         plan_tokens = await asyncio.to_thread(count_text, model.id, guideline or "")
         size = None if size is None else size + added_bytes(text, use)
     limits = await call_limits(
@@ -246,9 +247,9 @@ def _note_baseline(exchange: Exchange, call: PaidCall, plan_tokens: int) -> None
 
 def _planner_with_same_prefix(exchange: Exchange, call: PaidCall) -> CallRecord | None:
     """Return the planner's call of this request if it began like the answer's."""
-    format_ = exchange.request.format
-    if not isinstance(format_, Conversation):
+    conversation = as_conversation(exchange.request.format)
+    if conversation is None:
         return None
     calls = (c for c in exchange.request_log.calls if c.role == "planner" and c.model == call.model.name)
     planner = next(calls, None)
-    return planner if planner and format_.planner_body(exchange.body, effort=None)[1] else None
+    return planner if planner and conversation.planner_body(exchange.body, effort=None)[1] else None
