@@ -190,7 +190,7 @@ def _names(value: Json, allowed: frozenset[str], where: str) -> Iterator[str]:
 def _parts(content: object, where: str, price: Price) -> Iterator[str]:
     parts = content if isinstance(content, list) else [content]
     for i, part in enumerate(parts):
-        if not isinstance(part, Mapping):
+        if not isinstance(part, dict):
             continue
         at, kind = f"{where}[{i}]", part.get("type")
         if kind is None and where.endswith(".output"):  # the output of a shell has no types, and is all text
@@ -211,7 +211,7 @@ def _part(part: Mapping[str, Any], kind: str, where: str, price: Price) -> Itera
 
 def _tools(tools: object, where: str, price: Price) -> Iterator[str]:
     for i, tool in enumerate(tools if isinstance(tools, list) else ()):
-        kind = tool.get("type") if isinstance(tool, Mapping) else None
+        kind = tool.get("type") if isinstance(tool, dict) else None
         if not _is_one_of(kind, _TOOLS):
             yield f"the tool {str(kind)[:40]!r}"
             return
@@ -223,12 +223,12 @@ def _tools(tools: object, where: str, price: Price) -> Iterator[str]:
 
 def _inner(value: Json, kind: str, where: str) -> Iterator[str]:
     inner = value.get(kind)
-    if isinstance(inner, Mapping):
+    if isinstance(inner, dict):
         yield from _names(inner, _INNER.get(kind, frozenset()), f"{where}.{kind}")
 
 
 def _choice(choice: object) -> Iterator[str]:
-    kind = choice.get("type") if isinstance(choice, Mapping) else None
+    kind = choice.get("type") if isinstance(choice, dict) else None
     if kind is not None and not _is_one_of(kind, _CHOICES):
         yield f"tool_choice of type {str(kind)[:40]!r}"
 
@@ -237,6 +237,6 @@ def _caching(value: Mapping[str, Any], where: str, price: Price) -> Iterator[str
     """Name a wish to write into the cache if its price is unknown, or if an hour costs more than the known price."""
     for name in ("cache_control", "prompt_cache_breakpoint", "prompt_cache_options"):
         wish = value.get(name)
-        lasts = wish.get("ttl") if isinstance(wish, Mapping) else None
+        lasts = wish.get("ttl") if isinstance(wish, dict) else None
         if wish is not None and (not price.writes_cache or lasts not in (None, "5m", "30m")):
             yield f"{where}{name}"

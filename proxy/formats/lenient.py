@@ -96,6 +96,8 @@ def encode(value: object) -> bytes:
 
 def as_utf8(raw: bytes) -> bytes:
     """Return JSON in UTF-8 and without a byte order mark. Bytes that are so already stay as they are."""
+    if raw[:1] == b"{" and raw[1:2] != b"\0":
+        return raw  # as almost all is
     encoding = json.detect_encoding(raw)
     if encoding == "utf-8":
         return raw

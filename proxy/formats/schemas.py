@@ -3,7 +3,7 @@
 They are far above what OpenAI accepts in strict mode: 5,000 properties, 120,000 characters and 10 levels.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from proxy.cascade.types import Json
@@ -32,8 +32,9 @@ def check_schemas(body: Json) -> None:
 
 def _schemas(body: Json) -> Iterator[tuple[str, Any]]:
     """Yield each part of a request that holds a schema, with its name."""
-    yield "response_format", body.get("response_format")
-    if isinstance(text := body.get("text"), Mapping):
+    if (wanted := body.get("response_format")) is not None:
+        yield "response_format", wanted
+    if isinstance(text := body.get("text"), dict):
         yield "text.format", text.get("format")
     for name in ("tools", "functions"):
         given = body.get(name)
@@ -50,7 +51,7 @@ def _check(schema: Any, where: str, values: int, references: int) -> tuple[int, 
         for value in level:
             if isinstance(value, str):
                 size += len(value)
-            elif isinstance(value, Mapping):
+            elif isinstance(value, dict):
                 size += sum(map(len, value))
                 references -= "$ref" in value
                 inner += value.values()

@@ -153,6 +153,8 @@ def _as_utf8(raw: bytes) -> bytes:
     Raises:
         ApiError: 400 for UTF-16 and UTF-32.
     """
+    if raw[:1] == b"{" and raw[1:2] != b"\0":
+        return raw  # as almost all are
     encoding = json.detect_encoding(raw[:4])
     if encoding in ("utf-8", "utf-8-sig"):
         return raw.removeprefix(BOM_UTF8)

@@ -7,7 +7,6 @@ server's task answers, and it is cancelled when the client disconnects.
 """
 
 import logging
-from contextlib import AsyncExitStack
 
 from litestar import asgi
 from litestar.types import HTTPScope, Receive, Send
@@ -124,8 +123,10 @@ async def _run(app: AppState, request: ModelRequest, reply: AsgiReply, receive: 
         ClientDisconnectedError: the client has left.
         ApiError: the request failed, and the client should see this error.
     """
-    async with stopped_by(disconnected(receive), unless=lambda: reply.closed), AsyncExitStack() as stack:
-        if request.stream:
-            headers = {"x-cope-request-id": request.id, "x-request-id": request.id}
-            await stack.enter_async_context(kept_alive(reply, headers))
-        await answer(app, request, reply)
+    async with stopped_by(disconnected(receive), unless=lambda: reply.closed):
+        if not request.stream:
+            await answer(app, request, reply)
+            return
+        headers = {"x-cope-request-id": request.id, "x-request-id": request.id}
+        async with kept_alive(reply, headers):
+            await answer(app, request, reply)

@@ -111,8 +111,8 @@ async def add(connection: AsyncConnection, totals: Mapping[Key, list[int]]) -> N
     """Add to the stored totals. Lock rows in the order of their keys, so that writers never deadlock."""
     rows = [
         dict(zip(LABELS, key, strict=True))
-        | dict(zip(AMOUNTS, (min(amount, MOST_SUM) for amount in totals[key]), strict=True))
-        for key in sorted(totals)
+        | dict(zip(AMOUNTS, (min(amount, MOST_SUM) for amount in amounts), strict=True))
+        for key, amounts in sorted((_cut(key), amounts) for key, amounts in totals.items())
     ]
     await add_to_rows(connection, CounterRow, rows, AMOUNTS, capped_addition)
 
@@ -125,7 +125,12 @@ async def read_totals(engine: AsyncEngine) -> list[Total]:
         return [Total(**row._mapping) for row in rows]  # noqa: SLF001  (SQLAlchemy's public name for it)
 
 
+def _cut(key: Key) -> Key:
+    """Return the labels as they fit their columns."""
+    return tuple(name if at == _MODEL else name[:LONGEST_LABEL] for at, name in enumerate(key))
+
+
 def _add(totals: Totals, key: Key, amounts: tuple[int, ...]) -> None:
-    into = totals[tuple(name if at == _MODEL else name[:LONGEST_LABEL] for at, name in enumerate(key))]
+    into = totals[key]
     for i, amount in enumerate(amounts):
         into[i] += amount

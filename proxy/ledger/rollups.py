@@ -8,6 +8,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from functools import cache
 from operator import add
 from typing import Literal, get_args
 from zoneinfo import ZoneInfo
@@ -39,6 +40,7 @@ def local_day(at: datetime, zone: ZoneInfo) -> str:
     return at.astimezone(zone).strftime("%Y-%m-%d")
 
 
+@cache
 def by_month(dimension: Dimension) -> str:
     """Return the name of the dimension for months, with a `day` such as "2026-10"."""
     return f"{dimension}:month"

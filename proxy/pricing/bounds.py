@@ -103,7 +103,7 @@ def _pieces(model: str, body: Mapping[str, Any]) -> Iterator[str | int]:
                 yield value
         elif value is None or isinstance(value, int | float):
             yield _scalar_bound(value)
-        elif isinstance(value, Mapping):
+        elif isinstance(value, (dict, Mapping)):  # `dict` first: the check of a protocol is slow
             kind = value.get("type")
             attached = place in ("part", "parts") and isinstance(kind, str) and kind in _ATTACHED
             if attached:
@@ -124,7 +124,7 @@ def _pieces(model: str, body: Mapping[str, Any]) -> Iterator[str | int]:
 def _place(place: Place, name: str, value: object, *, attached: bool) -> Place:
     if not attached and place != "data":
         return _BELOW.get((place, name), "other")
-    if isinstance(value, Mapping):  # such as {"url": ...} and {"data": ..., "format": ...}
+    if isinstance(value, (dict, Mapping)):  # such as {"url": ...} and {"data": ..., "format": ...}
         return "data"
     if name in ("file_data", "data") or (isinstance(value, str) and value.startswith("data:image/")):
         return "data"

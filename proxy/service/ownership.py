@@ -7,6 +7,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from proxy.cascade.types import Json
@@ -30,6 +31,8 @@ _REFERENCE = re.compile(rf"(?:{_KINDS})_?ids?|container|cached_content|file_uri"
 """Fields that name an object of an upstream. `call_id`, `tool_call_id` and `connector_id` name none."""
 _OBJECT = re.compile(_KINDS, re.IGNORECASE)
 """Fields that name an object of an upstream if they have an `id`."""
+_LONGEST_FIELD = 32
+"""No name of such a field is longer."""
 _FILE_TEXT = "fileid://"
 """Begins a text that stands for a file."""
 _OPAQUE = frozenset({"metadata", "parameters", "schema", "input_schema", "output_schema", "arguments"})
@@ -97,15 +100,23 @@ def references(body: Json) -> dict[str, str]:
     rest: list[Any] = [{k: v for k, v in body.items() if k != "previous_response_id"}]
     while rest:
         value = rest.pop()
-        pairs = value.items() if isinstance(value, Mapping) else (("", inner) for inner in value)
+        pairs = value.items() if isinstance(value, dict) else (("", inner) for inner in value)
         for field, inner in pairs:
             if isinstance(inner, str) and inner.startswith(_FILE_TEXT):
                 found[inner] = field
-            if _REFERENCE.fullmatch(field) or (isinstance(inner, Mapping) and _OBJECT.fullmatch(field)):
-                found |= dict.fromkeys(_ids(inner), field)
-            if field not in _OPAQUE and isinstance(inner, (Mapping, list)):
+            if len(field) <= _LONGEST_FIELD:
+                is_reference, may_be_object = _reading(field)
+                if is_reference or (may_be_object and isinstance(inner, dict)):
+                    found |= dict.fromkeys(_ids(inner), field)
+            if isinstance(inner, (dict, list)) and field not in _OPAQUE:
                 rest.append(inner)
     return found
+
+
+@lru_cache(maxsize=1024)
+def _reading(field: str) -> tuple[bool, bool]:
+    """Whether a field names objects, and whether it does so if it is an object itself."""
+    return _REFERENCE.fullmatch(field) is not None, _OBJECT.fullmatch(field) is not None
 
 
 def objects_of(answer: Mapping[str, Any]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from proxy.cascade.types import TaskKind
@@ -21,7 +22,7 @@ def clean(text: str) -> str:
     return storable_text(text[:256])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelRequest:
     """One request to a model, checked and decoded. `size` is the length of its body in bytes."""
 
@@ -42,7 +43,7 @@ class ModelRequest:
         """The id of the request's key."""
         return None if self.key is None else self.key.id
 
-    @property
+    @cached_property
     def user(self) -> str | None:
         """The end user, from the body or else from the header."""
         for name in ("user", "safety_identifier"):
@@ -50,7 +51,7 @@ class ModelRequest:
                 return clean(value)
         return self.controls.user
 
-    @property
+    @cached_property
     def tags(self) -> tuple[str, ...]:
         """The body's metadata as "key=value", without duplicates. An audit has one tag, `cope-audit`."""
         if self.audits is not None:
@@ -61,7 +62,7 @@ class ModelRequest:
         pairs = (f"{clean(k)}={clean(v)}" for k, v in metadata.items() if isinstance(v, str))
         return tuple(dict.fromkeys(pairs))[:MAX_TAGS]
 
-    @property
+    @cached_property
     def stored(self) -> bool:
         """Whether the client may read the answer later. Chat completions are stored only if the client asks for it."""
         store = self.body.get("store")
@@ -69,7 +70,7 @@ class ModelRequest:
             return store is True
         return self.format.path == "/responses" and store is not False
 
-    @property
+    @cached_property
     def stream(self) -> bool:
         """Whether the client wants server-sent events."""
         return self.format.streams(self.body)

@@ -8,9 +8,10 @@ from typing import Any
 import aiohttp
 
 from proxy.backends.answers import UpstreamResponse
+from proxy.concurrency import reap
 from proxy.errors import ApiError, upstream_broken, upstream_invalid
 from proxy.formats.base import ReadAnswer, Tally
-from proxy.formats.lenient import TooDeepError, as_utf8, decode_except, is_json
+from proxy.formats.lenient import TooDeepError, decode_except, is_json
 from proxy.formats.sse import DONE
 from proxy.pricing.prices import Usage
 from proxy.pricing.reported import NOTHING_REPORTED, read_usage
@@ -56,7 +57,7 @@ async def complete(call: PaidCall, body: Mapping[str, Any]) -> bytes:
 
     async def fetch() -> bytes:
         async with _post(call, body, streamed=False) as response:
-            raw = as_utf8(await response.read())
+            raw = await response.read()
         answer = _read(call, raw)
         call.usage = Usage() if call.format.is_free else answer.usage
         call.finish_reason = answer.finish_reason
@@ -75,8 +76,8 @@ async def complete(call: PaidCall, body: Mapping[str, Any]) -> bytes:
             call.counted = await used_by_now(call, body)
         raise
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        if not task.done():
+            await reap(task)
 
 
 async def stream(
