@@ -75,8 +75,8 @@ LOADS = (
     Load(f"stream of {CHUNKS} chunks, 16 clients", 16, stream=True),
 )
 LIMITS = {
-    "plain": {"calls": 5000, "tasks": 6, "thread jobs": 0.5, "statements": 3, "commits": 1},
-    "stream": {"calls": 11000, "tasks": 6, "thread jobs": 0.5, "statements": 3, "commits": 1},
+    "plain": {"calls": 3300, "tasks": 6, "thread jobs": 0.5, "statements": 3, "commits": 1},
+    "stream": {"calls": 7200, "tasks": 6, "thread jobs": 0.5, "statements": 3, "commits": 1},
 }
 """The most of each count for one request, at 16 clients."""
 

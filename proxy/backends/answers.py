@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -154,10 +155,7 @@ async def open_stream(
         return await _as_stream(api, path, response, head)
     reader = EventReader(response.content, api.splitter(), head, ended=ended)
     held = await _hold_back(api, response, reader)
-
-    def checked(data: bytes) -> bytes:
-        return _checked(api, path, data, failed)
-
+    checked = partial(_checked, api, path, failed)
     return UpstreamResponse(headers=headers, held=held, following=reader, checked=checked)
 
 
@@ -236,7 +234,7 @@ def _is_beginning(event: Mapping[str, Any]) -> bool:
     return not is_answering(event) and not ended and not event.get("usage")
 
 
-def _checked(api: Api, path: str, data: bytes, failed: Callable[[int], None]) -> bytes:
+def _checked(api: Api, path: str, failed: Callable[[int], None], data: bytes) -> bytes:
     """Return an event as it is, or an error event in the form of its endpoint and without the proxy's key."""
     if (b'"choices"' in data or b"response." in data) and b"error" not in data and b'"base_resp"' not in data:
         return data

@@ -52,9 +52,10 @@ class ChunkedFormat:
 
     def is_final_chunk(self, chunk: Json) -> bool:
         """Return True for a chunk with a usage and without choices, or with a choice that ends."""
+        if not chunk.get("usage"):
+            return False
         choices = objects(chunk.get("choices"))
-        ends = not choices or any(choice.get("finish_reason") for choice in choices)
-        return bool(chunk.get("usage")) and ends
+        return not choices or any(choice.get("finish_reason") for choice in choices)
 
     def is_content(self, chunk: Json) -> bool:
         """Return True for a chunk with choices."""

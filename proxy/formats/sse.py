@@ -88,7 +88,8 @@ class EventSplitter:
         found: list[bytes] = []
         if self._line_size:
             self._end_line(found)
-        if (payload := _payload(self._data)) == DONE or is_json(payload):  # not an event that was cut
+        payload = _payload(self._data)
+        if payload and (payload == DONE or is_json(payload)):  # not an event that was cut
             found.append(payload)
         return found
 
@@ -145,7 +146,10 @@ class Accumulator:
             self.error = (
                 chunk["error"] if isinstance(chunk["error"], dict) else {"message": str(chunk["error"])}
             )
-        for choice in objects(chunk.get("choices")):
+        choices = chunk.get("choices")
+        for choice in choices if isinstance(choices, list) else ():
+            if not isinstance(choice, dict):
+                continue
             self._add_choice(choice)
             if choice.get("usage"):  # Moonshot puts the usage into the last choice
                 self._add_usage(choice["usage"])
@@ -170,7 +174,7 @@ class Accumulator:
         self._open.add(index)
         delta = choice["delta"] if isinstance(choice.get("delta"), dict) else an_object(choice.get("message"))
         text = choice.get("text")
-        calls = objects(delta.get("tool_calls"))
+        calls = objects(delta["tool_calls"]) if "tool_calls" in delta else []
         generated = generated_text(delta) + (text if isinstance(text, str) else "")
         if generated:
             self._usage_is_final = False

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 
 from proxy.pricing.prices import Usage
 
@@ -61,8 +61,10 @@ class Reported:
 
     def merged(self, later: "Reported") -> "Reported":
         """Return what two usages of one stream say together. Counts grow, and some vendors spread them over events."""
-        mine, theirs = asdict(self), asdict(later)
-        return Reported(**{k: v if theirs[k] is None else max(v or 0, theirs[k]) for k, v in mine.items()})
+        if self == NOTHING_REPORTED:
+            return later
+        pairs = ((name, getattr(self, name), getattr(later, name)) for name in _COUNTS)
+        return Reported(**{name: a if b is None else max(a or 0, b) for name, a, b in pairs})
 
     @property
     def _output(self) -> int | None:
@@ -86,6 +88,7 @@ class Reported:
 
 
 NOTHING_REPORTED = Reported()
+_COUNTS = tuple(field.name for field in fields(Reported))
 
 
 def read_usage(usage: object) -> Reported:
