@@ -8,11 +8,10 @@ from collections import Counter
 
 import aiohttp
 import pytest
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.support.config import LARGE_MODEL, SMALL_MODEL, UPSTREAM_KEY
-from tests.support.postgres import postgres_server
+from tests.support.ledger import busy_process
+from tests.support.postgres import postgres_server, read_tables
 from tests.support.proxy_process import ProxyProcess
 from tests.support.standin_process import StandIn
 from tests.support.wait import wait_until
@@ -82,17 +81,6 @@ async def storm(urls, crash):
         return Counter(await asyncio.gather(*tasks))
 
 
-def busy_process(read):
-    """Wait until a process has many calls under way after many have ended; return its name in the ledger."""
-
-    def look():
-        tables = read()
-        owners = Counter(r["process_id"] for r in tables["reservations"]).most_common(1)
-        return len(tables["calls"]) >= ENDED and owners and owners[0][1] >= UNDER_WAY and owners[0][0]
-
-    return wait_until(look, "a process to be busy", 120)
-
-
 def verdict(upstream, tables):
     """Hold the bill against the ledger."""
     chats = [e for e in upstream.chats() if e["billed"]]
@@ -138,10 +126,10 @@ def test_two_proxies_on_one_postgres(upstream, tmp_path):
         ]
 
         def read():
-            return asyncio.run(read_postgres(url))
+            return read_tables(url, TABLES)
 
         def crash():
-            busy = busy_process(read)
+            busy = busy_process(read, ended=ENDED, under_way=UNDER_WAY)
             victim = next(p for p in proxies if (p.folder / "cope.spool" / busy).exists())
             victim.kill()
             victim.start()
@@ -168,7 +156,7 @@ def test_two_workers_on_sqlite(upstream, tmp_path):
             return {t: proxy.rows(f"SELECT * FROM {t}") for t in TABLES}
 
         def crash():
-            lock = tmp_path / "cope.spool" / busy_process(read) / "lock"
+            lock = tmp_path / "cope.spool" / busy_process(read, ended=ENDED, under_way=UNDER_WAY) / "lock"
             os.kill(int(lock.read_text()), signal.SIGKILL)
 
         with proxy:
@@ -182,16 +170,3 @@ def settled(read):
     """Return the tables once no reservation is open."""
     tables = read()
     return not [r for r in tables["reservations"] if r["state"] == "reserved"] and tables
-
-
-async def read_postgres(url):
-    """Return all rows of the tables."""
-    engine = create_async_engine(url)
-    try:
-        async with engine.connect() as connection:
-            return {
-                t: [dict(r._mapping) for r in await connection.execute(text(f"SELECT * FROM {t}"))]
-                for t in TABLES
-            }
-    finally:
-        await engine.dispose()

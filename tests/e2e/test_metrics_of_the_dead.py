@@ -1,6 +1,5 @@
 """The counters equal the ledger, also after a process was killed in the middle of its requests."""
 
-import asyncio
 import os
 import signal
 from collections import Counter
@@ -9,11 +8,10 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.support.config import LARGE_MODEL, SMALL_MODEL, UPSTREAM_KEY
-from tests.support.postgres import postgres_server
+from tests.support.ledger import busy_process
+from tests.support.postgres import postgres_server, read_tables
 from tests.support.proxy_process import ProxyProcess
 from tests.support.scrape import read_sqlite, scrape, sums_of_metrics, sums_of_rows
 from tests.support.standin_process import StandIn
@@ -21,7 +19,7 @@ from tests.support.wait import wait_until
 
 pytestmark = pytest.mark.slow
 
-REQUESTS, AT_ONCE = 60, 20
+REQUESTS, AT_ONCE, ENDED = 60, 20, 10
 TABLES = ("requests", "calls", "stages", "reservations")
 
 
@@ -58,17 +56,6 @@ def storm(proxies, crash):
     assert statuses[200]
 
 
-def busy(read):
-    """Wait until a process has calls under way after others have ended, and return its name."""
-
-    def look():
-        tables = read()
-        owners = Counter(r["process_id"] for r in tables["reservations"]).most_common(1)
-        return len(tables["calls"]) >= 10 and owners and owners[0][0]
-
-    return wait_until(look, "a process to be busy", 60)
-
-
 def equal(proxy, read):
     """Assert that one scrape equals the rows, now that nothing is under way any more."""
     settled = wait_until(
@@ -89,7 +76,7 @@ def test_a_worker_is_killed(servers, tmp_path):
     with ProxyProcess(tmp_path, *servers, server={"workers": 2}) as proxy:
 
         def crash():
-            lock = tmp_path / "cope.spool" / busy(lambda: read_sqlite(proxy)) / "lock"
+            lock = tmp_path / "cope.spool" / busy_process(lambda: read_sqlite(proxy), ended=ENDED) / "lock"
             victim = int(lock.read_text())
             os.kill(victim, signal.SIGKILL)
             wait_until(lambda: not Path(f"/proc/{victim}").exists(), "the worker to be gone")
@@ -110,10 +97,10 @@ def test_a_proxy_is_killed(servers, tmp_path):
         proxies = [ProxyProcess(folder, *servers, database={"url": url}) for folder in folders]
 
         def read():
-            return asyncio.run(read_postgres(url))
+            return read_tables(url, TABLES)
 
         def crash():
-            name = busy(read)
+            name = busy_process(read, ended=ENDED)
             victim = next(p for p in proxies if (p.folder / "cope.spool" / name).exists())
             victim.kill()
             victim.start()
@@ -121,16 +108,3 @@ def test_a_proxy_is_killed(servers, tmp_path):
         with proxies[0], proxies[1]:
             storm(proxies, crash)
             assert equal(proxies[0], read) == equal(proxies[1], read)
-
-
-async def read_postgres(url):
-    """Return the ledger's rows."""
-    engine = create_async_engine(url)
-    try:
-        async with engine.connect() as connection:
-            return {
-                t: [dict(r._mapping) for r in await connection.execute(text(f"SELECT * FROM {t}"))]
-                for t in TABLES
-            }
-    finally:
-        await engine.dispose()

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import tempfile
+from collections import Counter
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,10 +11,12 @@ from zoneinfo import ZoneInfo
 
 from proxy.ledger.database import open_database
 from proxy.ledger.journal import open_journal
+from proxy.ledger.lease_rows import SEVERAL
 from proxy.ledger.windows import EPOCH
 from proxy.ledger.writer import Writer
 from proxy.pricing.prices import Price, Usage
 from proxy.records import BudgetRef, CallRecord, RequestRecord, Reservation, StageRecord
+from tests.support.wait import wait_until
 
 UTC_ZONE = ZoneInfo("UTC")
 NOW = datetime(2026, 10, 15, 12, tzinfo=UTC)
@@ -110,3 +113,18 @@ async def write(engine, *records):
     """Write records."""
     async with writing(engine) as writer:
         writer.submit(*records)
+
+
+def busy_process(read, *, ended, under_way=1):
+    """Wait until a process has calls under way after others have ended. Return its name in the ledger.
+
+    A lease is a reservation too, but no call under way.
+    """
+
+    def look():
+        tables = read()
+        calls = [r for r in tables["reservations"] if r["request_id"] != SEVERAL]
+        owners = Counter(r["process_id"] for r in calls).most_common(1)
+        return len(tables["calls"]) >= ended and owners and owners[0][1] >= under_way and owners[0][0]
+
+    return wait_until(look, "a process to be busy", 120)

@@ -1,13 +1,18 @@
 """A throwaway PostgreSQL cluster for tests: real server, own folder, own port."""
 
+import asyncio
 import os
 import pwd
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.support.wait import free_port
 
@@ -81,6 +86,26 @@ def postgres_cluster() -> Iterator[PostgresCluster]:
     finally:
         cluster.stop()
         shutil.rmtree(cluster.folder, ignore_errors=True)
+
+
+def read_tables(url: str, names: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
+    """Return all rows of some tables."""
+
+    async def read() -> dict[str, list[dict[str, Any]]]:
+        engine = create_async_engine(url)
+        try:
+            async with engine.connect() as connection:
+                return {
+                    name: [
+                        dict(row)
+                        for row in (await connection.execute(text(f"SELECT * FROM {name}"))).mappings()
+                    ]
+                    for name in names
+                }
+        finally:
+            await engine.dispose()
+
+    return asyncio.run(read())
 
 
 @contextmanager
