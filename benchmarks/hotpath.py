@@ -177,11 +177,16 @@ def measured(server: Server, load: Load, seconds: float) -> Round:
     return Round(cpu, 1000 * cuts[49], 1000 * cuts[98])
 
 
+def medians(rounds: list[Round]) -> Round:
+    """Return the median of each figure."""
+    return Round(*(statistics.median(getattr(r, name) for r in rounds) for name in ("cpu", "p50", "p99")))
+
+
 def report(load: Load, floors: list[Round], proxies: list[Round]) -> None:
     """Print the medians of both, and the ratio of their CPU times."""
     for name, rounds in (("floor", floors), ("proxy", proxies)):
-        cpu, p50, p99 = (statistics.median(getattr(r, n) for r in rounds) for n in ("cpu", "p50", "p99"))
-        print(f"{load.name:32} {name}  CPU {cpu:7.3f} ms   p50 {p50:7.2f} ms   p99 {p99:7.2f} ms")
+        own = medians(rounds)
+        print(f"{load.name:32} {name}  CPU {own.cpu:7.3f} ms   p50 {own.p50:7.2f} ms   p99 {own.p99:7.2f} ms")
     pairs = list(zip(floors, proxies, strict=True))
     ratio = statistics.median(b.cpu / a.cpu for a, b in pairs)
     added = statistics.median(b.p50 - a.p50 for a, b in pairs)
