@@ -93,9 +93,13 @@ def _running(command: list[str], folder: Path, env: dict[str, str]) -> Iterator[
 
 
 def compare(servers: dict[str, Server], load: Load, rounds: int, seconds: float) -> None:
-    """Measure all servers in turn, and print a row for each."""
-    for server in servers.values():
-        uvloop.run(send(server, load, most=WARM_UP))
+    """Measure all servers in turn, and print a row for each. A server that does not answer such requests is left out."""
+    for name, server in list(servers.items()):
+        try:
+            uvloop.run(send(server, load, most=WARM_UP))
+        except (OSError, RuntimeError) as e:
+            servers = {other: one for other, one in servers.items() if other != name}
+            print(f"{load.name:32} {name:10} left out: {str(e).partition(chr(13))[0]}", flush=True)
     found: dict[str, list[Round]] = {name: [] for name in servers}
     for _ in range(rounds):
         for name, server in servers.items():
