@@ -28,7 +28,7 @@ from proxy.ledger.writer import Writer
 from proxy.records import BudgetRef, Reservation, Settlement
 
 ZONE = ZoneInfo("Europe/Berlin")
-LIMITS = {"session": 1000, "key": 1500, "user": 800, "global": 2500}
+LIMITS = {"session": 1000, "key": 1500, "team": 2000, "user": 800, "global": 2500}
 AMOUNTS = st.integers(1, 600)
 
 
