@@ -95,7 +95,7 @@ def test_moved_keys_leave_the_past(make_proxy, large_server):
     admin = proxy.http(headers=ADMIN)
     body = {"name": "ann", "team": "search", "cost_center": "4711", "environment": "production"}
     made = admin.post("/v1/admin/keys", json=body).json()
-    ask(proxy, made["key"])
+    first = ask(proxy, made["key"]).cope["request_id"]
     ask(proxy, new_key(proxy, "bob"))
     moved = admin.patch(f"/v1/admin/keys/{made['id']}", json={"team": "ads", "environment": None})
     assert moved.json() == {"object": "key", "id": made["id"], "team": "ads", "environment": None}
@@ -115,6 +115,9 @@ def test_moved_keys_leave_the_past(make_proxy, large_server):
     listed = proxy.cli("keys", "list").stdout
     assert "team search" in listed
     assert "4711" not in listed
+
+    story = proxy.cli("requests", "show", first).stdout
+    assert {"team: search", "cost_center: 4711", "environment: production"} <= set(story.splitlines())
 
     shown = proxy.cli("spend", "--by", "team").stdout
     rows = {line.split("│")[1].strip(): line for line in shown.splitlines() if line.startswith("│")}
@@ -155,14 +158,15 @@ def test_pages_show_teams(make_proxy, large_server):
     large_server.say("hi", usage=USAGE)
     proxy = make_proxy(budgets={"teams": {"*": {"usd": 1}}}, env=ADMIN_ENV)
     key = new_key(proxy, "ann", "--team", MARKUP, "--cost-center", MARKUP)
-    for given in (key, key, key, new_key(proxy, "bob")):
-        ask(proxy, given)
+    for given in (new_key(proxy, "bob"), key, key, key):
+        made = ask(proxy, given)
     client = signed_in(proxy)
     for page, expected in (
         ("spend?by=team", ("75.0 %", "unattributed", "25.0 %")),
         ("spend?by=cost_center", ("75.0 %",)),
         ("spend?by=environment", ("unattributed", "100.0 %")),
         ("budgets", ("team &lt;script&gt;",)),
+        (f"requests/{made.cope['request_id']}", ("<dt>team</dt>", "&lt;script&gt;")),
     ):
         text = client.get(f"/dashboard/{page}").text
         assert MARKUP not in text
