@@ -142,7 +142,7 @@ class LeaseMachine(RuleBasedStateMachine):
         return self.run(make())
 
     def refs(self, scopes):
-        windows = {"session": "total", "key": "day", "user": "week", "global": "month"}
+        windows = {"session": "total", "key": "day", "team": "month", "user": "week", "global": "month"}
         return tuple(
             BudgetRef(
                 scope=scope, name="x", limit=self.limits[scope], window=windows[scope],
