@@ -91,7 +91,9 @@ class MoneyMachine(RuleBasedStateMachine):
     def refs(self, scopes):
         out = []
         for scope in scopes:
-            window = {"session": "total", "key": "day", "team": "month", "user": "week", "global": "month"}[scope]
+            window = {"session": "total", "key": "day", "team": "month", "user": "week", "global": "month"}[
+                scope
+            ]
             start = window_start(window, self.now, ZONE)
             out.append(
                 BudgetRef(scope=scope, name="x", limit=LIMITS[scope], window=window, window_start=start)
