@@ -61,6 +61,7 @@ PLACEHOLDERS = {
     "mail": "NAME",
     "cascade.thresholds": "KIND",
     "budgets.keys": "NAME",
+    "budgets.teams": "NAME",
     "budgets.users": "NAME",
     "budgets.tags": "NAME",
 }

@@ -5,6 +5,7 @@ Times are UTC. Amounts are nano-USD. Durations are milliseconds.
 
 import math
 import sys
+import unicodedata
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 from datetime import datetime
@@ -21,7 +22,7 @@ Stage = Literal[1, 2, 3]
 Role = Literal["planner", "executor"]
 Tier = Literal["small", "large"]
 Mode = Literal["cascade", "small", "large"]
-Scope = Literal["session", "key", "user", "tag", "global"]
+Scope = Literal["session", "key", "team", "user", "tag", "global"]
 Window = Literal["total", "day", "week", "month"]
 PromptCache = Literal["off", "key", "breakpoints"]
 """The fields of OpenAI's prompt cache that an upstream's model knows."""
@@ -74,6 +75,17 @@ class StageRecord(Struct, frozen=True, kw_only=True):
     accepted: bool
 
 
+class Attribution(Struct, frozen=True, kw_only=True):
+    """Where the spend of a key belongs. Requests keep that of their key when they began."""
+
+    team: str | None = None
+    cost_center: str | None = None
+    environment: str | None = None
+
+
+UNATTRIBUTED = Attribution()
+
+
 class RequestSummary(Struct, frozen=True, kw_only=True):
     """One request as its client saw it, without its content."""
 
@@ -100,6 +112,9 @@ class RequestSummary(Struct, frozen=True, kw_only=True):
     stream: bool
     error: str | None
     tags: tuple[str, ...] = ()  # "key=value" of the body's metadata
+    team: str | None = None  # of the key when the request began, here and below
+    cost_center: str | None = None
+    environment: str | None = None
 
 
 class RequestRecord(RequestSummary, frozen=True, kw_only=True, tag=True):
@@ -117,7 +132,7 @@ class BudgetRef(Struct, frozen=True, kw_only=True):
     """
 
     scope: Scope
-    name: str  # session, key id, end user, "key=value" of a tag, or "" for the global one
+    name: str  # session, key id, team, end user, "key=value" of a tag, or "" for the global one
     limit: int | None
     window: Window
     window_start: datetime
@@ -169,8 +184,12 @@ LONGEST_NAME = 2400
 """The longest text, in bytes of UTF-8, that an index of Postgres takes beside the other columns of a key."""
 _CONTENT = ("prompt", "answer", "text")
 _KEPT = (
-    "id", "request_id", "key_id", "reservation_id", "lease", "role", "tier", "kind", "task", "mode",
+    "id", "request_id", "key_id", "reservation_id", "lease", "role", "tier", "kind", "task", "mode", "team",
+    "cost_center", "environment",
 )  # fmt: skip
+_NO_NAMES = ("*", "unattributed")
+"""Names with a meaning of their own: in the config, and in reports."""
+LONGEST_ATTRIBUTION = 64
 
 _ALWAYS_STORABLE = frozenset({bool, type(None), datetime})
 _NESTED = frozenset({Usage, Price, Reservation})
@@ -202,6 +221,20 @@ def storable_name(text: str) -> str:
     if 4 * len(text) <= LONGEST_NAME:
         return text
     return text.encode()[:LONGEST_NAME].decode("utf-8", "ignore")
+
+
+def attribution_name(text: str) -> str:
+    """Return the name of a team, a cost center or an environment, in one form for all spellings of its letters.
+
+    Raises:
+        ValueError: it is no such name. The message has the reason.
+    """
+    name = unicodedata.normalize("NFC", text[: 4 * LONGEST_ATTRIBUTION]).strip()
+    if not name or len(name) > LONGEST_ATTRIBUTION or not name.isprintable():
+        raise ValueError(f"a name has 1 to {LONGEST_ATTRIBUTION} visible characters on one line")
+    if name.casefold() in _NO_NAMES:
+        raise ValueError(f"{name!r} has a meaning of its own; choose another name")
+    return name
 
 
 def storable(record: S) -> S:

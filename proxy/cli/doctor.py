@@ -37,6 +37,7 @@ def doctor(config: str | None) -> None:
         ("prices", _prices),
         ("tokenizers", lambda s: f"{count_text(s.large.model, 'hello world')} tokens in 'hello world'"),
         ("database", _database),
+        *([("teams", _teams)] if settings.budgets.teams else []),
         ("spool", _spool),
         ("sandbox", _sandbox),
         ("small tier", _small),
@@ -92,6 +93,19 @@ def _database(settings: Settings) -> str:
         else ""
     )
     return f"schema {migrate.current(settings.database.url)}{note}"
+
+
+def _teams(settings: Settings) -> str:
+    """Name the teams that have a budget and no key: a name that is written in two ways has no limit."""
+    from proxy.ledger.keys import list_keys  # noqa: PLC0415
+
+    budgets = {team for team in settings.budgets.teams if team != "*"}
+    keys = with_database(settings, list_keys)
+    missing = sorted(budgets - {key.attribution.team for key in keys if key.revoked_at is None})
+    note = (
+        f"; no key belongs to {', '.join(map(repr, missing))}: see `cope-proxy keys list`" if missing else ""
+    )
+    return f"{len(budgets)} with a budget of their own{note}"
 
 
 def _spool(settings: Settings) -> str:

@@ -18,6 +18,7 @@ from rich.text import Text
 from proxy.config.loading import ENGINE_KEY, ENGINE_MODEL, ENGINE_URL, config_path, load, with_engine
 from proxy.config.schema import Settings, Small, Vllm
 from proxy.pricing.money import parse_usd
+from proxy.records import attribution_name
 
 if TYPE_CHECKING:
     from proxy.ledger.database import Database
@@ -39,6 +40,19 @@ class _Usd(click.ParamType[int]):
             self.fail(str(e), param, ctx)
 
 
+class _AttributionName(click.ParamType[str]):
+    """The name of a team, a cost center or an environment. An empty text stands for none."""
+
+    name = "NAME"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check a name, or fail with the reason."""
+        try:
+            return attribution_name(str(value)) if value else ""
+        except ValueError as e:
+            self.fail(f"{e}.", param, ctx)
+
+
 class FiniteRange(click.FloatRange):
     """A number in a range. "nan" is in none, though it is not below one."""
 
@@ -51,6 +65,7 @@ class FiniteRange(click.FloatRange):
 
 
 USD = _Usd()
+ATTRIBUTION_NAME = _AttributionName()
 MOST_DAYS = 36_500
 PIPE_WIDTH = 170
 _CONTROLS = re.compile(

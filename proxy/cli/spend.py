@@ -15,7 +15,7 @@ from rich.table import Table
 from proxy.cli.focus import write_focus
 from proxy.cli.options import config_option, console, settings_of, with_database
 from proxy.ledger import reports
-from proxy.ledger.reports import GROUPS, WITH_LATENCY, SpendRow
+from proxy.ledger.reports import GROUPS, OF_KEYS, WITH_LATENCY, SpendRow
 from proxy.ledger.rollups import OF_CALLS
 from proxy.ledger.time_ranges import FORMS, time_range
 from proxy.ledger.unsettled import unsettled_sum
@@ -24,10 +24,11 @@ from proxy.pricing.money import NANO_PER_USD, format_usd
 
 def spend_table(rows: Sequence[SpendRow], by: str) -> Table:
     """Return the table of a report, with a line of totals."""
-    calls, timed = by in OF_CALLS, by in WITH_LATENCY
+    calls, timed, shared = by in OF_CALLS, by in WITH_LATENCY, by in OF_KEYS
     table = Table(title=f"Spend by {by}", caption=None if calls else reports.METHOD, caption_justify="left")
     table.add_column(by)
     names = ["calls" if calls else "requests", "errors", "prompt", "completion", "cost USD"]
+    names += ["share"] if shared else []
     names += [] if calls else ["large alone USD", "saved", "escalated"]
     names += ["p50 ms", "p95 ms", "p99 ms"] if timed else []
     for name in names:
@@ -35,15 +36,17 @@ def spend_table(rows: Sequence[SpendRow], by: str) -> Table:
     for row in rows:
         cells = [str(row.requests), str(row.errors), str(row.prompt_tokens), str(row.completion_tokens)]
         cells += [format_usd(row.cost)]
+        cells += [f"{row.share:.1%}" if row.share is not None else ""] if shared else []
         cells += [] if calls else [format_usd(row.baseline), _saved(row), _share(row.escalated, row.requests)]
         cells += [str(row.p50_ms or ""), str(row.p95_ms or ""), str(row.p99_ms or "")] if timed else []
-        table.add_row(row.group or "-", *cells)
+        table.add_row(row.group or ("unattributed" if shared else "-"), *cells)
     total = reports.total(rows)
     table.add_section()
     if by == "tag":
         return table  # a request counts once for each of its tags, so a total would be too high
     cells = [str(total.requests), str(total.errors), str(total.prompt_tokens), str(total.completion_tokens)]
     cells += [format_usd(total.cost)]
+    cells += [""] if shared else []
     cells += (
         [] if calls else [format_usd(total.baseline), _saved(total), _share(total.escalated, total.requests)]
     )

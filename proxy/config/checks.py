@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from proxy.config.alert_checks import alert_contradictions
 from proxy.config.schema import BUNDLED_MODEL, Cascade, Server, Settings, Small
+from proxy.records import attribution_name
 
 
 def contradictions(settings: Settings) -> list[str]:
@@ -17,6 +18,7 @@ def contradictions(settings: Settings) -> list[str]:
         *_urls(settings),
         *_names(settings.server),
         *_time_zone(settings.budgets.timezone),
+        *_teams(settings),
         *_database(settings.database.url),
         *alert_contradictions(settings),
     ]
@@ -104,6 +106,19 @@ def _time_zone(name: str) -> Iterator[str]:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError):
         yield f"budgets.timezone: {name!r} is not a time zone; use a name such as Europe/Berlin, or UTC"
+
+
+def _teams(settings: Settings) -> Iterator[str]:
+    for team in settings.budgets.teams:
+        if team == "*":
+            continue
+        try:
+            name = attribution_name(team)
+        except ValueError as e:
+            yield f"budgets.teams: {team[:80]!r} is not the name of a team: {e}"
+        else:
+            if name != team:
+                yield f"budgets.teams: {team[:80]!r} names no team, because names are stored as {name!r}"
 
 
 def _database(url: str) -> Iterator[str]:

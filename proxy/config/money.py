@@ -10,7 +10,7 @@ from proxy.records import Window
 
 
 class Limit(Section, frozen=True, kw_only=True):
-    """A budget of one key, user or tag."""
+    """A budget of one key, team, user or tag."""
 
     usd: Decimal
     """Highest spend in a window, in USD."""
@@ -31,6 +31,8 @@ class Budgets(Section, frozen=True, kw_only=True):
     """Longest time that a call waits for money that other calls have reserved."""
     keys: dict[str, Limit] = {}
     """Budgets by the name or id of a key. They replace the budget that was set when the key was created."""
+    teams: dict[str, Limit] = {}
+    """Budgets by the team of a key. The keys of a team share its budget. `"*"` gives one to every team."""
     users: dict[str, Limit] = {}
     """Budgets by end user (`user` in the body). `"*"` gives one to every user."""
     tags: dict[str, Limit] = {}

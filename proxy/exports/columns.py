@@ -58,6 +58,9 @@ COLUMNS = (
     Column("SubAccountType", "text", nullable=True),
     Column("Tags", "json", nullable=True),
     Column("x_Calls", "decimal"),
+    Column("x_CostCenter", "text", nullable=True),
+    Column("x_Environment", "text", nullable=True),
+    Column("x_Team", "text", nullable=True),
     Column("x_Tier", "text", nullable=True),
     Column("x_TokenClass", "text"),
 )

@@ -1,4 +1,4 @@
-"""Export calls in the FOCUS 1.2 format: a row for each day, model, token class, price, key and chosen tags."""
+"""Export calls in the FOCUS 1.2 format: a row for each day, model, token class, price, key, team and chosen tags."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -25,6 +25,7 @@ from proxy.ledger.billed_calls import (
 from proxy.ledger.database import Database
 from proxy.ledger.keys import list_keys
 from proxy.ledger.row_sums import DaySpan
+from proxy.records import UNATTRIBUTED
 
 MOST_GROUPS = 20_000
 """Groups in memory. A day with more gets several rows for some groups, and their sums are the same."""
@@ -63,7 +64,7 @@ async def export_focus(
     """Write the calls of a range into one file, whose costs add up to those of `spend --by model`.
 
     Days begin in the time zone of the budgets, as in all reports. Calls are read row by row. What the daily sums have
-    more than the rows, because old calls were pruned, is exported as rows of the class "total" without tags.
+    more than the rows, because old calls were pruned, is exported as rows of the class "total" without tags and teams.
 
     Raises:
         UnwritableError: the format needs a package that is not installed.
@@ -101,8 +102,9 @@ class _Day:
             tags = tuple(sorted({tag for tag in call.tags if tag.partition("=")[0] in self._tags}))
             for part in parts_of(call):
                 group = Group(
-                    call.model, call.tier, call.key_id, tags, part.token_class, part.rate, call.price_source
-                )
+                    call.model, call.tier, call.key_id, call.attribution, tags, part.token_class, part.rate,
+                    call.price_source,
+                )  # fmt: skip
                 self._add(group, part.tokens, part.cost, 1)
             totals = self._of_keys[call.key_id or "", call.model]
             totals[0] += 1
@@ -123,7 +125,12 @@ class _Day:
             found = self._of_keys[key, model]
             calls, tokens, cost = (max(0, a - b) for a, b in zip(day, found, strict=True))
             if tokens or cost:
-                self._add(Group(model, None, key or None, (), "total", None, None), tokens, cost, calls)
+                self._add(
+                    Group(model, None, key or None, UNATTRIBUTED, (), "total", None, None),
+                    tokens,
+                    cost,
+                    calls,
+                )
             self._of_keys[key, model] = [found[0] + calls, found[1] + tokens, found[2] + cost]
 
     def _add(self, group: Group, tokens: int, cost: int, calls: int) -> None:

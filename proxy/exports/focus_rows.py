@@ -7,10 +7,12 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import msgspec
+from msgspec.structs import asdict
 
 from proxy.exports.classes import TokenClass
 from proxy.exports.providers import Providers
 from proxy.ledger.row_sums import DaySpan
+from proxy.records import Attribution
 
 Row = dict[str, str | Decimal | datetime | None]
 
@@ -48,6 +50,7 @@ class Group(NamedTuple):
     model: str
     tier: str | None
     key_id: str | None
+    attribution: Attribution
     tags: tuple[str, ...]
     token_class: TokenClass
     rate: int | None
@@ -120,10 +123,21 @@ def row_of(
         "SubAccountId": group.key_id,
         "SubAccountName": None if group.key_id is None else labels.key_names.get(group.key_id),
         "SubAccountType": None if group.key_id is None else "API Key",
-        "Tags": _json(dict(tag.partition("=")[::2] for tag in group.tags)),
+        "Tags": _json(_tags(group)),
         "x_Calls": Decimal(calls),
+        "x_CostCenter": group.attribution.cost_center,
+        "x_Environment": group.attribution.environment,
+        "x_Team": group.attribution.team,
         "x_Tier": group.tier,
         "x_TokenClass": group.token_class,
+    }
+
+
+def _tags(group: Group) -> dict[str, str]:
+    """Return the tags of a row. The attribution of its key wins over what a client calls its own team."""
+    of_clients = dict(tag.partition("=")[::2] for tag in group.tags)
+    return of_clients | {
+        name: value for name, value in asdict(group.attribution).items() if value is not None
     }
 
 

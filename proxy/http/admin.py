@@ -3,8 +3,9 @@
 from datetime import datetime, timedelta
 from typing import Annotated
 
-from litestar import Router, delete, get, post, put
-from msgspec import Meta, Struct
+from litestar import Router, delete, get, patch, post, put
+from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec.structs import asdict
 
 from proxy.errors import ApiError, bad_request, not_found
 from proxy.http.auth import Authenticator
@@ -16,7 +17,7 @@ from proxy.ledger import unsettled as ledger_unsettled
 from proxy.ledger.keys import ApiKey, KeyRules
 from proxy.ledger.unsettled import resolve
 from proxy.pricing.money import format_usd, parse_usd
-from proxy.records import MOST, Window
+from proxy.records import MOST, Attribution, Window, attribution_name
 from proxy.service.state import AppState
 
 Name = Annotated[str, Meta(min_length=1, max_length=128)]
@@ -34,6 +35,17 @@ class KeyRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     modes: tuple[str, ...] = ()
     requests_per_minute: Rate | None = None
     tokens_per_minute: Rate | None = None
+    team: str | None = None
+    cost_center: str | None = None
+    environment: str | None = None
+
+
+class KeyChanges(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """New values of a key. Members that are missing stay as they are, and `null` removes one."""
+
+    team: str | UnsetType | None = UNSET
+    cost_center: str | UnsetType | None = UNSET
+    environment: str | UnsetType | None = UNSET
 
 
 class Rotation(Struct, frozen=True, forbid_unknown_fields=True):
@@ -63,9 +75,23 @@ async def create_key(app: AppState, callers: Authenticator, data: KeyRequest) ->
         expires_at=data.expires_at, budget=budget, budget_window=data.budget_window, models=data.models,
         modes=data.modes, requests_per_minute=data.requests_per_minute, tokens_per_minute=data.tokens_per_minute,
     )  # fmt: skip
-    new = await keys.create_key(app.database, data.name, rules)
+    new = await keys.create_key(app.database, data.name, rules, Attribution(**_attribution(data)))
     callers.forget()
     return {"object": "key", "id": new.id, "key": new.token}
+
+
+@patch("/keys/{key_id:str}")
+async def update_key(
+    app: AppState, callers: Authenticator, key_id: str, data: KeyChanges
+) -> dict[str, object]:
+    """Move a key to another team, cost center or environment. Requests of the past stay where they are."""
+    changes = _attribution(data)
+    if not changes:
+        raise bad_request("Give 'team', 'cost_center' or 'environment'.", code="missing_required_parameter")
+    if not await keys.attribute_key(app.database, key_id, changes):
+        raise _no_key(key_id)
+    callers.forget()
+    return {"object": "key", "id": key_id, **changes}
 
 
 @post("/keys/{key_id:str}/rotate", status_code=200)
@@ -152,7 +178,21 @@ def _key_fields(key: ApiKey) -> dict[str, object]:
         "budget_usd": None if rules.budget is None else format_usd(rules.budget),
         "budget_window": rules.budget_window, "models": rules.models, "modes": rules.modes,
         "requests_per_minute": rules.requests_per_minute, "tokens_per_minute": rules.tokens_per_minute,
+        **asdict(key.attribution),
     }  # fmt: skip
+
+
+def _attribution(data: KeyRequest | KeyChanges) -> dict[str, str | None]:
+    """Return the fields of an attribution that a body gives, checked."""
+    given: dict[str, str | None] = {}
+    for field in Attribution.__struct_fields__:
+        value = getattr(data, field)
+        try:
+            if value is not UNSET:
+                given[field] = None if value is None else attribution_name(value)
+        except ValueError as e:
+            raise bad_request(f"'{field}': {e}.", param=field, code="invalid_value") from None
+    return given
 
 
 def _usd(text: str, param: str) -> int:
@@ -169,8 +209,8 @@ def _no_key(key_id: str) -> ApiError:
 router = Router(
     "/v1/admin",
     route_handlers=[
-        list_keys, create_key, rotate_key, set_key_budget, revoke_key, list_budgets, set_session_budget, list_unsettled,
-        resolve_unsettled,
+        list_keys, create_key, update_key, rotate_key, set_key_budget, revoke_key, list_budgets, set_session_budget,
+        list_unsettled, resolve_unsettled,
     ],
     guards=[requires_admin],
 )  # fmt: skip

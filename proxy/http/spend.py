@@ -31,7 +31,10 @@ async def spend(
     month: str | None = None,
     limit: int = 1000,
 ) -> dict[str, object]:
-    """Sum the spend by day, model, tier, stage, task, key, session, user or tag."""
+    """Sum the spend by a group.
+
+    By team, cost center and environment, the row with `group: null` has the requests of keys without one.
+    """
     await flush(app)
     try:
         first, last = time_range(since, until, month, now(), app.zone)

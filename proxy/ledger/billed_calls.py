@@ -12,6 +12,7 @@ from proxy.ledger.rollups import local_day
 from proxy.ledger.row_sums import DaySpan
 from proxy.ledger.sum_tables import RollupRow
 from proxy.ledger.tables import CallRow, RequestRow
+from proxy.records import UNATTRIBUTED, Attribution
 
 Connection = AsyncConnection
 """The type for other packages: they pass it on to the ledger and use no SQL."""
@@ -44,6 +45,8 @@ class BilledCall(NamedTuple):
     fee: int | None
     tags: tuple[str, ...]
     """`key=value` of its request."""
+    attribution: Attribution = UNATTRIBUTED
+    """That of its request."""
 
 
 class DaySum(NamedTuple):
@@ -92,14 +95,16 @@ async def billed_calls(connection: AsyncConnection, span: DaySpan) -> AsyncItera
             CallRow.cost_nano, CallRow.input_per_mtok_nano, CallRow.cached_input_per_mtok_nano,
             CallRow.output_per_mtok_nano, CallRow.price_source, CallRow.cache_write_tokens,
             CallRow.audio_prompt_tokens, CallRow.audio_completion_tokens, CallRow.cache_write_per_mtok_nano,
-            CallRow.audio_input_per_mtok_nano, CallRow.audio_output_per_mtok_nano, CallRow.request_nano, RequestRow.tags,
+            CallRow.audio_input_per_mtok_nano, CallRow.audio_output_per_mtok_nano, CallRow.request_nano,
+            *(getattr(RequestRow, field) for field in Attribution.__struct_fields__), RequestRow.tags,
         )
         .outerjoin(RequestRow, RequestRow.id == CallRow.request_id)
         .where(CallRow.started_at >= span.low, CallRow.started_at < span.high)
     )  # fmt: skip
     result = await connection.stream(query.execution_options(yield_per=AT_ONCE))
-    async for *fields, tags in result:
-        yield BilledCall._make((*fields, tuple(tags or ())))
+    async for *fields, team, cost_center, environment, tags in result:
+        attribution = Attribution(team=team, cost_center=cost_center, environment=environment)
+        yield BilledCall._make((*fields, tuple(tags or ()), attribution))
 
 
 async def sums_of_day(connection: AsyncConnection, day: str) -> dict[tuple[str, str], DaySum]:

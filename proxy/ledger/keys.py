@@ -5,17 +5,18 @@ import hmac
 import re
 import secrets
 import string
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import asdict
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from proxy.ledger.tables import KeyRow
 from proxy.ledger.views import view
-from proxy.records import Window
+from proxy.records import UNATTRIBUTED, Attribution, Window
 
 _SHAPE = re.compile(r"sk-cope-([a-z0-9]{12})-([a-z0-9]{48})")
 _ALPHABET = string.ascii_lowercase + string.digits
@@ -48,6 +49,7 @@ class ApiKey(Struct, frozen=True, kw_only=True):
     created_at: datetime
     revoked_at: datetime | None
     rules: KeyRules
+    attribution: Attribution = UNATTRIBUTED
 
     @property
     def prefix(self) -> str:
@@ -59,7 +61,9 @@ class ApiKey(Struct, frozen=True, kw_only=True):
         return self.revoked_at is None and (self.rules.expires_at is None or at < self.rules.expires_at)
 
 
-async def create_key(engine: AsyncEngine, name: str, rules: KeyRules | None = None) -> NewKey:
+async def create_key(
+    engine: AsyncEngine, name: str, rules: KeyRules | None = None, attribution: Attribution = UNATTRIBUTED
+) -> NewKey:
     """Create a key."""
     rules = rules or KeyRules()
     public, secret = _random(12), _random(48)
@@ -68,6 +72,7 @@ async def create_key(engine: AsyncEngine, name: str, rules: KeyRules | None = No
         "expires_at": rules.expires_at, "budget_nano": rules.budget, "budget_window": rules.budget_window,
         "models": list(rules.models), "modes": list(rules.modes),
         "requests_per_minute": rules.requests_per_minute, "tokens_per_minute": rules.tokens_per_minute,
+        **asdict(attribution),
     }  # fmt: skip
     async with engine.begin() as connection:
         await connection.execute(insert(KeyRow).values(row))
@@ -150,6 +155,16 @@ async def set_key_budget(engine: AsyncEngine, key_id: str, budget: int | None, w
         return (await connection.execute(query)).rowcount == 1
 
 
+async def attribute_key(engine: AsyncEngine, key_id: str, changes: Mapping[str, str | None]) -> bool:
+    """Change the fields of a key's `Attribution`. Return False if no active key has this id.
+
+    Requests that have begun keep the attribution that the key had.
+    """
+    query = update(KeyRow).where(KeyRow.id == key_id, KeyRow.revoked_at.is_(None)).values(dict(changes))
+    async with engine.begin() as connection:
+        return (await connection.execute(query)).rowcount == 1
+
+
 async def any_keys(engine: AsyncEngine) -> bool:
     """Return True if clients need a key. This stays so after the last key is revoked."""
     async with engine.connect() as connection:
@@ -166,7 +181,7 @@ def _key(row: Any) -> ApiKey:
         models=tuple(row.models),
         modes=tuple(row.modes),
     )
-    return view(ApiKey, row, rules=rules)
+    return view(ApiKey, row, rules=rules, attribution=view(Attribution, row))
 
 
 def _token(public: str, secret: str) -> str:

@@ -11,9 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from proxy.ledger import counters, rollups
 from proxy.ledger.rows import request_row
-from proxy.ledger.tables import CallRow, RequestRow
+from proxy.ledger.tables import CallRow, KeyRow, RequestRow
 from proxy.ledger.wide_sums import capped_sum
-from proxy.records import RequestRecord
+from proxy.records import Attribution, RequestRecord
 
 
 async def close_orphaned_requests(
@@ -31,11 +31,15 @@ async def close_orphaned_requests(
         select(
             CallRow.request_id,
             func.min(CallRow.key_id).label("key_id"),
+            *(func.min(getattr(KeyRow, field)).label(field) for field in Attribution.__struct_fields__),
             func.min(CallRow.started_at).label("started_at"),
             func.max(CallRow.model).label("model"),
             capped_sum(CallRow.cost_nano).label("cost"),
         )
         .outerjoin(RequestRow, RequestRow.id == CallRow.request_id)
+        .outerjoin(
+            KeyRow, KeyRow.id == CallRow.key_id
+        )  # this is minutes after the calls, so its team is still theirs
         .where(CallRow.started_at >= since, CallRow.started_at < until, RequestRow.id.is_(None))
         .group_by(CallRow.request_id)
     )
@@ -59,4 +63,5 @@ def _record(row: object) -> RequestRecord:
         mode="cascade", stage=None, confidence=None, status=500, reason=None, degraded=None,
         requested_model=r["model"], model=None, prompt_tokens=0, completion_tokens=0, cost=int(r["cost"]),
         baseline=None, latency_ms=0, first_token_ms=None, stream=False, error="process_died",
+        team=r["team"], cost_center=r["cost_center"], environment=r["environment"],
     )  # fmt: skip

@@ -7,16 +7,32 @@ from typing import Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
 import msgspec
+from msgspec.structs import replace
 from sqlalchemy import ColumnElement, Select, String, Subquery, cast, func, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from proxy.ledger import row_sums
-from proxy.ledger.rollups import SUMS, Dimension, by_month, local_day, percentile
+from proxy.ledger.rollups import ATTRIBUTED, SUMS, Dimension, by_month, local_day, percentile
 from proxy.ledger.sum_tables import LatencyRollupRow, RollupRow
 from proxy.ledger.wide_sums import MOST_SUM, capped_sum, joined, sum_parts
 
-By = Literal["day", "model", "tier", "stage", "task", "key", "session", "user", "tag"]
+By = Literal[
+    "day",
+    "model",
+    "tier",
+    "stage",
+    "task",
+    "key",
+    "session",
+    "user",
+    "tag",
+    "team",
+    "cost_center",
+    "environment",
+]
 GROUPS = get_args(By)
+OF_KEYS = tuple(ATTRIBUTED.values())
+"""Groups that a request has from its key. Their reports show the requests without one in a row of their own."""
 WITH_LATENCY = ("day", "key", "stage", "task")
 METHOD = (
     "Saved: compared with one call of the large model for each answered request, at its price for the request's own "
@@ -29,7 +45,7 @@ class SpendRow(msgspec.Struct, frozen=True, kw_only=True):
 
     `baseline` is the estimated cost with the large model alone. `escalated` counts requests of the cascade that stage 1
     did not answer. For a model or a tier, `requests` counts model calls, and `baseline` and `escalated` are 0.
-    Percentiles are in milliseconds, within 5 %.
+    Percentiles are in milliseconds, within 5 %. `share` is the part of the cost of all groups, for the groups of keys.
     """
 
     group: str | None
@@ -43,6 +59,7 @@ class SpendRow(msgspec.Struct, frozen=True, kw_only=True):
     p50_ms: int | None = None
     p95_ms: int | None = None
     p99_ms: int | None = None
+    share: float | None = None
 
 
 async def spend(
@@ -59,6 +76,9 @@ async def spend(
 
     If the range begins and ends at midnight, it is read from the rollups, which takes the same time for any number of
     requests. Otherwise the rows are summed, day by day.
+
+    For the groups of keys, such as teams, the last row has the requests without one, even if there are none. It counts
+    as no group for `limit`. The costs of all rows add up to that of all requests.
 
     Args:
         engine: the database.
@@ -77,25 +97,49 @@ async def spend(
         if _midnight(since, zone) and _midnight(until, zone):
             first = None if since is None else local_day(since, zone)
             last = None if until is None else local_day(until - timedelta(microseconds=1), zone)
-            dearest = None if by == "day" else limit
-            stored = _stored(RollupRow, by, first, last)
+            dearest = None if by == "day" or by in OF_KEYS else limit
+            stored = [s for group in _read_with(by) for s in _stored(RollupRow, group, first, last)]
             await _add_totals(connection, _totals(stored, by=by, key_id=key_id, limit=dearest), totals)
             if timed:
                 stored = _stored(LatencyRollupRow, by, first, last)
                 await _add_latencies(connection, _latencies(stored, by=by, key_id=key_id), latencies)
         else:
             async for span in row_sums.days_with_rows(connection, since, until, zone):
-                found = row_sums.totals(connection, _dimension(by), span)
-                await _add_totals(connection, _totals([found], by=by, key_id=key_id), totals)
+                summed = [row_sums.totals(connection, _dimension(group), span) for group in _read_with(by)]
+                await _add_totals(connection, _totals(summed, by=by, key_id=key_id), totals)
                 if timed:
                     found = row_sums.latencies(connection, _dimension(by), span)
                     await _add_latencies(connection, _latencies([found], by=by, key_id=key_id), latencies)
+    if by in OF_KEYS:
+        return _attributed(totals, limit)
     rows = [_row(group, amounts, latencies[group]) for group, amounts in totals.items()]
     if by == "day":
         rows.sort(key=lambda row: row.group or "")
     else:
-        rows.sort(key=lambda row: (-row.cost, -row.requests, row.group or ""))
+        rows.sort(key=_dearest_first)
     return rows[:limit]
+
+
+def _read_with(by: By) -> tuple[By, ...]:
+    """Return the groups to read for a report. All requests together have no value, so they are the group ""."""
+    return (by, "key") if by in OF_KEYS else (by,)
+
+
+def _attributed(totals: dict[str, list[int]], limit: int | None) -> list[SpendRow]:
+    """Return the rows of a group of keys. `totals` has the sum of all requests as the group ""."""
+    if not totals:
+        return []
+    whole = totals.pop("")
+    cost = SUMS.index("cost_nano")
+    named = [_row(group, amounts, {}) for group, amounts in totals.items()]
+    named.sort(key=_dearest_first)
+    rest = [max(0, n - sum(amounts[i] for amounts in totals.values())) for i, n in enumerate(whole)]
+    rows = [*named[:limit], _row("", rest, {})]
+    return [replace(row, share=row.cost / whole[cost] if whole[cost] else None) for row in rows]
+
+
+def _dearest_first(row: SpendRow) -> tuple[int, int, str]:
+    return -row.cost, -row.requests, row.group or ""
 
 
 def _midnight(at: datetime | None, zone: ZoneInfo) -> bool:
@@ -106,7 +150,9 @@ def _midnight(at: datetime | None, zone: ZoneInfo) -> bool:
 
 
 def _dimension(by: By) -> Dimension:
-    return "all" if by in ("day", "key") else by  # type: ignore[return-value]
+    if by in ("day", "key"):
+        return "all"
+    return next((dimension for dimension, field in ATTRIBUTED.items() if field == by), by)  # type: ignore[arg-type]
 
 
 def _stored(

@@ -20,12 +20,17 @@ from proxy.ledger.sum_tables import LatencyRollupRow, RollupRow
 from proxy.ledger.wide_sums import MOST_SUM, capped_addition
 from proxy.records import CallRecord, RequestRecord
 
-Dimension = Literal["all", "stage", "task", "session", "user", "tag", "model", "tier"]
+Dimension = Literal[
+    "all", "stage", "task", "session", "user", "tag", "model", "tier", "team", "center", "environ"
+]
+"""With the suffix of `by_month`, a name has to fit into the 16 characters of its column."""
 DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
 TIMED: tuple[Dimension, ...] = ("all", "stage", "task")
 """The dimensions with latencies."""
 OF_CALLS: tuple[Dimension, ...] = ("model", "tier")
 """These dimensions count model calls and sum their costs. All others count requests."""
+ATTRIBUTED: dict[Dimension, str] = {"team": "team", "center": "cost_center", "environ": "environment"}
+"""These dimensions are fields of a request that come from its key. Requests without a value have no sums in them."""
 SUMS = ("requests", "errors", "escalated", "prompt_tokens", "completion_tokens", "cost_nano", "baseline_nano")
 GROWTH = math.log(1.1)
 """A latency bucket is 10 % wide, so a percentile read from it is within 5 % of the exact one."""
@@ -60,6 +65,7 @@ def roll_requests(records: Iterable[RequestRecord], zone: ZoneInfo) -> tuple[Sum
         values: list[tuple[Dimension, str]] = [
             ("all", ""), ("stage", stage), ("task", task), ("session", r.session or ""), ("user", r.user or ""),
             *(("tag", tag) for tag in r.tags or ("",)),
+            *((dimension, found) for dimension, field in ATTRIBUTED.items() if (found := getattr(r, field))),
         ]  # fmt: skip
         for dimension, value in values:
             _add(sums, dimension, day, key, value, amounts)

@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from proxy.ledger.rollups import GROWTH, OF_CALLS, SUMS, Dimension, local_day
+from proxy.ledger.rollups import ATTRIBUTED, GROWTH, OF_CALLS, SUMS, Dimension, local_day
 from proxy.ledger.tables import CallRow, RequestRow
 from proxy.ledger.wide_sums import capped_sum
 
@@ -66,7 +66,8 @@ def _value(connection: AsyncConnection, dimension: Dimension) -> tuple[Any, Colu
         return RequestRow.__table__.outerjoin(tags, true()), func.coalesce(cast(tags.c.value, String), "")
     if dimension == "all":
         return RequestRow, literal("")
-    return RequestRow, func.coalesce(cast(getattr(RequestRow, dimension), String), "")
+    column = getattr(RequestRow, ATTRIBUTED.get(dimension, dimension))
+    return RequestRow, func.coalesce(cast(column, String), "")
 
 
 def totals(connection: AsyncConnection, dimension: Dimension, span: DaySpan) -> Select[Any]:
@@ -88,12 +89,13 @@ def totals(connection: AsyncConnection, dimension: Dimension, span: DaySpan) -> 
     )  # fmt: skip
     key = func.coalesce(table.key_id, "")
     named: list[Any] = [cast(a, BigInteger).label(n) for n, a in zip(SUMS, amounts, strict=True)]
-    return (
+    query = (
         select(literal(span.day).label("day"), key.label("key_id"), value.label("value"), *named)
         .select_from(source)
         .where(table.started_at >= span.low, table.started_at < span.high)
         .group_by(key, value)
     )
+    return query.where(value != "") if dimension in ATTRIBUTED else query
 
 
 def latencies(connection: AsyncConnection, dimension: Dimension, span: DaySpan) -> Select[Any]:

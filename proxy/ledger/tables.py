@@ -87,6 +87,10 @@ class RequestRow(Base):
     tags: Mapped[list[str]]
     prompt: Mapped[str | None]
     answer: Mapped[str | None]
+    team: Mapped[str | None]
+    """Of the key when the request began, here and below. `None` in rows of old versions."""
+    cost_center: Mapped[str | None]
+    environment: Mapped[str | None]
 
 
 class StageRow(Base):
@@ -231,6 +235,9 @@ class KeyRow(Base):
     """The modes that the key may use. Empty for all."""
     requests_per_minute: Mapped[int | None]
     tokens_per_minute: Mapped[int | None]
+    team: Mapped[str | None]
+    cost_center: Mapped[str | None]
+    environment: Mapped[str | None]
 
 
 class RateWindowRow(Base):

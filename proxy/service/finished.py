@@ -7,7 +7,7 @@ import msgspec
 from msgspec.structs import replace
 
 from proxy.cascade.types import Plan
-from proxy.records import CallRecord, PlanRecord, RequestRecord
+from proxy.records import UNATTRIBUTED, CallRecord, PlanRecord, RequestRecord
 from proxy.service.audit_queue import AuditJob
 from proxy.service.request import ModelRequest, clean
 from proxy.service.request_log import RequestLog
@@ -48,6 +48,7 @@ def finish(request_log: RequestLog) -> Finished:
 def request_record(request_log: RequestLog) -> RequestRecord:
     """Return the ledger's record of a request, without its content."""
     request = request_log.request
+    attribution = UNATTRIBUTED if request.key is None else request.key.attribution
     return RequestRecord(
         id=request.id,
         started_at=request.received_at,
@@ -73,6 +74,9 @@ def request_record(request_log: RequestLog) -> RequestRecord:
         error=request_log.error,
         tags=request.tags,
         stages=tuple(request_log.cascade_log.stages),
+        team=attribution.team,
+        cost_center=attribution.cost_center,
+        environment=attribution.environment,
     )
 
 

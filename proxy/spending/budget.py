@@ -156,8 +156,9 @@ class RequestBudget:
                 reservation, shared, least=least, wait_s=wait_s, key=self.payer.key_id or ""
             )
         except BudgetExceededError as e:
+            of_team = f" of {e.ref.name!r}" if e.ref.scope == "team" else ""
             raise NoBudgetError(
-                f"the {e.ref.scope} budget leaves {format_usd(e.available)} of {format_usd(e.limit)} USD "
+                f"the {e.ref.scope} budget{of_team} leaves {format_usd(e.available)} of {format_usd(e.limit)} USD "
                 f"and the call may cost {format_usd(least)}"
             ) from e
         except LedgerUnavailableError as e:

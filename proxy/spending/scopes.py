@@ -48,6 +48,8 @@ def budgets_of(budgets: Budgets, payer: Payer, zone: ZoneInfo, at: datetime) -> 
         add("key", key.id, configured)
         if configured is None and key.rules.budget is not None:
             add_limit("key", key.id, key.rules.budget, key.rules.budget_window)
+        if (team := key.attribution.team) is not None:
+            add("team", team, budgets.teams.get(team) or budgets.teams.get("*"))
     if payer.user is not None:
         add("user", payer.user, budgets.users.get(payer.user) or budgets.users.get("*"))
     for tag in payer.tags:
@@ -63,7 +65,8 @@ def named_budgets(
 ) -> dict[tuple[Scope, str], BudgetRef]:
     """Return the budgets that an operator has named, by their scope and name, in their windows at a time.
 
-    These are the global one, those of keys, those of users and tags with an entry of their own, and the one of audits.
+    These are the global one, those of keys and their teams, those of users and tags with an entry of their own, and the
+    one of audits.
     Budgets that clients open are not among them: sessions, and the users and tags of a "*".
 
     Args:
@@ -88,4 +91,6 @@ def named_budgets(
             if ref.scope == "key":
                 name = key.id if ("key", key.name) in found else key.name
                 found["key", name] = ref
+            elif ref.scope == "team":
+                found["team", ref.name] = ref
     return found

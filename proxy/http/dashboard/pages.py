@@ -17,7 +17,7 @@ from proxy.http.dashboard.shared import MOST_GROUPS, Range, common, in_range, ke
 from proxy.http.dashboard.sign_in import sign_in, sign_in_again, sign_in_form, sign_out, viewer
 from proxy.http.spend import flush
 from proxy.ledger import reports
-from proxy.ledger.reports import GROUPS, By
+from proxy.ledger.reports import GROUPS, OF_KEYS, By
 from proxy.service.state import AppState
 
 _CHART_GROUPS = 12
@@ -82,6 +82,7 @@ async def spend(
             "ranges": figures.RANGES,
             "by": by,
             "groups": GROUPS,
+            "shared": by in OF_KEYS,
             "rows": await figures.spend_by(app.database, by, app.zone, wanted, MOST_GROUPS),
             "names": await key_names(app, caller) if by == "key" else {},
             "most": MOST_GROUPS,

@@ -29,6 +29,7 @@ REPORT = Path(__file__).parents[1] / "reconcile" / "months" / "openai_usage.csv"
 ARGUMENTS = {
     "keys create": ["x"],
     "keys rotate": ["x"],
+    "keys update": ["x", "--team", "y"],
     "keys revoke": ["x"],
     "requests show": ["x"],
     "budgets set": ["session", "x", "1"],

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from proxy.cli.main import main
+from tests.support.commands import config_of, run_command, sqlite_url
 from tests.support.config import config
 
 KEYS = {"OPENAI_API_KEY": "sk-proj-4Fq9zL0aVtUeW2xYb7nC", "SMALL_KEY": "sk-small-8Gd2kP5cWvTfX3yZa6mB"}
@@ -107,3 +108,16 @@ def test_secrets_not_shown(tmp_path, status):
     assert code == 1
     assert "FAIL  small tier" in lines
     assert "FAIL  upstream" in lines
+
+
+def test_teams_without_keys(tmp_path):
+    """A team of the config that no key belongs to is named, because its budget limits nothing."""
+    tables = [f'[budgets.teams."{team}"]\nusd = 1\n' for team in ("search", "serach", "*")]
+    options = config_of(tmp_path, sqlite_url(tmp_path / "l.db"), "".join(tables))
+    assert run_command(["keys", "create", "ann", *options, "--team", "search"])[0] == 0
+    _, output = run_command(["doctor", *options])
+    line = next(line for line in output.splitlines() if "teams:" in line)
+    assert (
+        line
+        == "ok    teams: 2 with a budget of their own; no key belongs to 'serach': see `cope-proxy keys list`"
+    )

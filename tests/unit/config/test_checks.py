@@ -57,6 +57,14 @@ VLLM = "[small.vllm]\n"
             "budgets.timezone: 'Berlin' is not a time zone; use a name such as Europe/Berlin, or UTC",
         ),
         (
+            f'{VLLM}[budgets.teams."a\\tb"]\nusd = 1\n',
+            "budgets.teams: 'a\\tb' is not the name of a team: a name has 1 to 64 visible characters on one line",
+        ),
+        (
+            f'{VLLM}[budgets.teams."search "]\nusd = 1\n',
+            "budgets.teams: 'search ' names no team, because names are stored as 'search'",
+        ),
+        (
             f'{VLLM}[database]\nurl = "mysql://h/d"\n',
             "database.url: 'mysql' is not supported; use sqlite+aiosqlite:///FILE or postgresql+asyncpg://user@host/db",
         ),

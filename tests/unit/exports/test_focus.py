@@ -33,9 +33,9 @@ def paid(name, price=GPT, usage=None, at=AT, **changes):
     """Return a request with its one call."""
     usage = usage or Usage(prompt_tokens=101, cached_tokens=33, completion_tokens=17, reasoning_tokens=5)
     spent = changes.pop("cost", cost(price, usage))
-    tags = changes.pop("tags", ())
+    of_request = {n: changes.pop(n) for n in ("tags", "team", "cost_center", "environment") if n in changes}
     return [
-        request(f"r{name}", started_at=at, tags=tags, key_id=changes.get("key_id"), cost=spent),
+        request(f"r{name}", started_at=at, key_id=changes.get("key_id"), cost=spent, **of_request),
         call(f"c{name}", f"r{name}", spent, started_at=at, price=price, usage=usage, **changes),
     ]
 
@@ -118,6 +118,37 @@ def test_every_row_is_valid(url, tmp_path, name):
     )
     written = next(row for row in rows if row["x_TokenClass"] == "cache_write")
     assert (written["ConsumedQuantity"], written["BilledCost"]) == ("90", "0.00018")
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.parquet"])
+def test_rows_carry_the_team(url, tmp_path, name):
+    """Rows are divided by the team that a call had. It stands for itself and wins over a client's own tag."""
+    team = {"team": "search", "cost_center": "4711", "environment": "production"}
+    records = [
+        *paid("a", key_id="k", tags=("team=spoofed", "project=alpha"), **team),
+        *paid("b", key_id="k", **{**team, "team": "Süd <b>"}),
+        *paid("c", key_id="k", tags=("team=mine",)),
+    ]
+    filled(url, records)
+    rows = focus(url, tmp_path, name=name)
+    assert broken_rules(rows) == []
+    assert total(rows) == run(url, spent)
+    found = {
+        (row["x_Team"] or None, row["x_CostCenter"] or None, row["x_Environment"] or None): json.loads(
+            row["Tags"]
+        )
+        for row in rows
+    }
+    assert found == {
+        ("search", "4711", "production"): {**team, "project": "alpha"},
+        ("Süd <b>", "4711", "production"): {**team, "team": "Süd <b>"},
+        (None, None, None): {"team": "mine"},
+    }
+    sums = Counter()
+    for row in rows:
+        sums[row["x_Team"] or None] += int(Decimal(row["BilledCost"]) * NANO)
+    reported = run(url, lambda engine: reports.spend(engine, by="team", zone=BERLIN))
+    assert dict(sums) == {row.group: row.cost for row in reported}
 
 
 def test_providers_come_from_the_upstreams(url, tmp_path):

@@ -28,7 +28,7 @@ from proxy.ledger.writer import Writer
 from proxy.records import BudgetRef, Reservation, Settlement
 
 ZONE = ZoneInfo("Europe/Berlin")
-LIMITS = {"session": 1000, "key": 1500, "user": 800, "global": 2500}
+LIMITS = {"session": 1000, "key": 1500, "team": 2000, "user": 800, "global": 2500}
 AMOUNTS = st.integers(1, 600)
 
 
@@ -91,7 +91,9 @@ class MoneyMachine(RuleBasedStateMachine):
     def refs(self, scopes):
         out = []
         for scope in scopes:
-            window = {"session": "total", "key": "day", "user": "week", "global": "month"}[scope]
+            window = {"session": "total", "key": "day", "team": "month", "user": "week", "global": "month"}[
+                scope
+            ]
             start = window_start(window, self.now, ZONE)
             out.append(
                 BudgetRef(scope=scope, name="x", limit=LIMITS[scope], window=window, window_start=start)

@@ -37,7 +37,7 @@ from tests.support.ledger import call
 from tests.support.postgres import postgres_server
 
 ZONE = ZoneInfo("Europe/Berlin")
-LIMITS = {"session": 40_000, "key": 60_000, "user": 25_000, "global": 100_000}
+LIMITS = {"session": 40_000, "key": 60_000, "team": 80_000, "user": 25_000, "global": 100_000}
 SCOPES = st.sets(st.sampled_from(sorted(LIMITS)), min_size=1)
 PROCESS = st.integers(0, 1)
 SMALL = st.integers(1, 300)
@@ -142,7 +142,7 @@ class LeaseMachine(RuleBasedStateMachine):
         return self.run(make())
 
     def refs(self, scopes):
-        windows = {"session": "total", "key": "day", "user": "week", "global": "month"}
+        windows = {"session": "total", "key": "day", "team": "month", "user": "week", "global": "month"}
         return tuple(
             BudgetRef(
                 scope=scope, name="x", limit=self.limits[scope], window=windows[scope],

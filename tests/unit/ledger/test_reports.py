@@ -26,6 +26,7 @@ TIMES = [
     FIRST + timedelta(hours=31 * i) for i in range(120)
 ]  # five months, over a year's end and a change of clocks
 TASKS = ("math", "code", None)
+TEAMS = ("search", "ads", None, "search", None)
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +53,7 @@ def made(i):
     return request(
         f"r{i:03}", started_at=TIMES[i], task=TASKS[i % 3], cost=1 + i, key_id="ann" if i % 4 else None,
         latency_ms=100 + 10 * i, tags=("a=1", f"b={i % 2}") if i % 5 else (), stage=1 + i % 3,
+        team=TEAMS[i % 5], cost_center=str(4711 + i % 2) if i % 7 else None, environment="production",
     )  # fmt: skip
 
 
@@ -59,7 +61,7 @@ days = st.integers(-3, 160).map(lambda d: datetime(2025, 11, 27, tzinfo=BERLIN) 
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.none() | days, st.none() | days, st.sampled_from(["task", "key", "day"]), st.booleans())
+@given(st.none() | days, st.none() | days, st.sampled_from(["task", "key", "day", "team"]), st.booleans())
 def test_range_of_complete_days(filled, since, until, by, own):
     """A range is split into months and days without a gap or an overlap."""
     if since is not None and until is not None and since >= until:
@@ -77,8 +79,11 @@ def test_range_of_complete_days(filled, since, until, by, own):
             and (until is None or at < until)
             and (not own or r.key_id == "ann")
         ):
-            group = {"task": r.task, "key": r.key_id, "day": f"{at.astimezone(BERLIN):%Y-%m-%d}"}[by]
+            day = f"{at.astimezone(BERLIN):%Y-%m-%d}"
+            group = {"task": r.task, "key": r.key_id, "day": day, "team": r.team}[by]
             expected[group] += r.cost
+    if by == "team" and expected:
+        expected[None] += 0  # the unattributed requests have a row even if there are none
     assert {r.group: r.cost for r in rows} == dict(expected)
 
 

@@ -11,7 +11,7 @@ from proxy.config.money import Budgets, Limit
 from proxy.config.schema import Audit, Settings
 from proxy.ledger.keys import ApiKey, KeyRules
 from proxy.ledger.windows import EPOCH
-from proxy.records import BudgetRef
+from proxy.records import Attribution, BudgetRef
 from proxy.spending.payer import Payer
 from proxy.spending.scopes import budgets_of, named_budgets
 
@@ -22,8 +22,15 @@ THIS_MONTH = datetime(2026, 9, 30, 22, tzinfo=UTC)
 NANO = 10**9
 
 
-def key(**rules):
-    return ApiKey(id="k1", name="ann", created_at=NOON, revoked_at=None, rules=KeyRules(**rules))
+def key(team=None, **rules):
+    return ApiKey(
+        id="k1",
+        name="ann",
+        created_at=NOON,
+        revoked_at=None,
+        rules=KeyRules(**rules),
+        attribution=Attribution(team=team),
+    )
 
 
 def scopes(budgets, **payer):
@@ -79,6 +86,25 @@ def test_tag_budgets():
     assert [(ref.name, ref.limit) for ref in found] == [("team=ads", 2 * NANO), ("team=search", NANO)]
 
 
+@pytest.mark.parametrize(("team", "usd"), [("search", 2), ("ads", 1)])
+def test_team_budgets(team, usd):
+    """A team's own limit comes before the one for every team, and the budget of the key holds as well."""
+    budgets = Budgets(
+        teams={"*": Limit(usd=Decimal(1), window="month"), "search": Limit(usd=Decimal(2), window="month")}
+    )
+    found = scopes(budgets, key=key(team=team, budget=7))
+    assert [(ref.scope, ref.name) for ref in found] == [("key", "k1"), ("team", team)]
+    assert found[1] == BudgetRef(
+        scope="team", name=team, limit=usd * NANO, window="month", window_start=THIS_MONTH
+    )
+
+
+def test_keys_without_a_team():
+    """The budget for every team is for none of them. A team without an entry has no budget."""
+    assert scopes(Budgets(teams={"*": Limit(usd=Decimal(1))}), key=key()) == ()
+    assert scopes(Budgets(teams={"ads": Limit(usd=Decimal(1))}), key=key(team="search")) == ()
+
+
 def test_audit_budget():
     """All audits share one limit, whatever their tag says."""
     found = scopes(Budgets(), tags=("cope-audit=math",), audit_limit=Limit(usd=Decimal(1), window="day"))
@@ -86,12 +112,13 @@ def test_audit_budget():
 
 
 def test_named_budgets():
-    """An operator has named the global budget, those of keys, and the entries of users, tags and audits."""
+    """An operator has named the global budget, those of keys and teams, and the entries of users, tags and audits."""
     limit = Limit(usd=Decimal(2), window="day")
     settings = Settings(
         budgets=Budgets(
             global_usd=Decimal(1),
             window="month",
+            teams={"*": limit},
             users={"zoe": limit, "*": limit},
             tags={"team=search": limit, "team=*": limit},
         ),
@@ -99,8 +126,8 @@ def test_named_budgets():
     )
     keys = [
         key(budget=5),
-        msgspec.structs.replace(key(budget=6), id="k2"),  # another key with the same name
-        msgspec.structs.replace(key(), id="k3", name="bob"),
+        msgspec.structs.replace(key(budget=6, team="search"), id="k2"),  # another key with the same name
+        msgspec.structs.replace(key(team="search"), id="k3", name="bob"),
     ]
     found = named_budgets(settings, keys, BERLIN, NOON)
     assert {name: ref.limit for name, ref in found.items()} == {
@@ -108,6 +135,7 @@ def test_named_budgets():
         ("user", "zoe"): 2 * NANO,
         ("tag", "team=search"): 2 * NANO,
         ("tag", "cope-audit"): NANO,
+        ("team", "search"): 2 * NANO,
         ("key", "ann"): 5,
         ("key", "k2"): 6,
     }
