@@ -13,14 +13,14 @@ from proxy.spending.planner import REASONING_ROOM, PaidPlanner, plan_request
 from tests.unit.spending.parts import BODY, MODEL, FixedBudget, connected, spending
 
 
-def guideline(server, budget=None, body=BODY):
+def guideline(server, budget=None, body=BODY, answerer=MODEL):
     """Pay for one guideline. Return it, and the call's record if there is one."""
 
     async def main():
         async with connected(server) as upstream:
             parts = spending(budget or FixedBudget(), upstream)
             planner = PaidPlanner(
-                spending=parts, model=MODEL, max_tokens=40, format=Chat(), body={**body, "temperature": 1}
+                spending=parts, model=MODEL, answerer=answerer, max_tokens=40, format=Chat(), body={**body, "temperature": 1}
             )
             return await planner.guideline(), parts.calls
 
