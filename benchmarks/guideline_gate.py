@@ -1,4 +1,4 @@
-"""What it saves to buy a guideline only where it earns its price: `python benchmarks/guideline_gate.py [RUN...]`.
+"""What it saves to buy a guideline only where it earns its price: `python benchmarks/guideline_gate.py [--price F] [RUN...]`.
 
 Three policies are compared: each request that stage 1 does not answer buys a guideline (always); all requests of a kind buy one
 until guidelines have lost money over the last 200 (per kind, the rule of earlier versions); and the proxy's own gate, which
@@ -9,13 +9,15 @@ estimates for each request what a guideline is worth (per request).
   that bought a guideline, and the quality, as means over 20 seeds with their 95 % intervals.
 - RUN is a folder of `cope-proxy eval`. The requests are its items. The policies learn from requests drawn from one half of the
   items and are then measured on the other half, so that no item is judged by its own outcome; 40 random halves. The bootstrap
-  over items gives the intervals. Votes are complete there, so they do not stop early.
+  over items gives the intervals. Votes are complete there, so they do not stop early. `--price 0.05` counts the recorded
+  guidelines at a twentieth of their price, as those of a planner that is as good and so much cheaper.
 """
 
 import math
 import random
 import statistics
 import sys
+from argparse import ArgumentParser
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -145,8 +147,6 @@ POLICIES: dict[str, Callable[[random.Random], Always]] = {
 }
 SIMULATED = POLICIES | {"best possible": lambda _: Knowing()}
 
-# --- simulation ---------------------------------------------------------------------------------------------------------
-
 SHARES = (0.125, 0.25, 0.375, 0.5, 0.625)
 INPUT, OUTPUT = 2500, 10_000
 """Nano-USD a token of the large model."""
@@ -244,9 +244,6 @@ def _of(values: Sequence[float]) -> str:
     return f"{100 * mean:.1f} ({100 * (mean - half):.1f} to {100 * (mean + half):.1f})"
 
 
-# --- recorded runs ------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Recorded:
     """An item of a run: what stage 1 makes of it, and the case if stage 1 does not answer."""
@@ -257,8 +254,8 @@ class Recorded:
     case: Case | None
 
 
-def recorded(one: Trial) -> Recorded:
-    """Return an item at the default thresholds."""
+def recorded(one: Trial, factor: float) -> Recorded:
+    """Return an item at the default thresholds, with the price of its guideline times a factor."""
     at, planned = Thresholds(*thresholds(Cascade(), TaskKind(one.task), one.usual)), one.served
     if accepts(one.first, at.stage1, at):
         return Recorded(one.first.score, one.first.cost, one.large.cost, None)
@@ -267,7 +264,7 @@ def recorded(one: Trial) -> Recorded:
         size=one.size,
         share=largest_share(one.first),
         accepted=second is not None and accepts(second, at.stage2, at),
-        price=planned.cost + (0 if second is None else second.cost),
+        price=round(factor * planned.cost) + (0 if second is None else second.cost),
         longer=planned.guided.cost - one.large.cost,
         answer=one.large.cost,
         second=0.0 if second is None else second.score,
@@ -333,18 +330,21 @@ def _mean_of(runs: Sequence[tuple[float, float, float]]) -> tuple[float, float, 
 
 def main() -> None:
     """Simulate, or replay the given runs."""
-    runs = [Path(name) for name in sys.argv[1:]]
-    if not runs:
+    parser = ArgumentParser()
+    parser.add_argument("runs", nargs="*", type=Path)
+    parser.add_argument("--price", type=float, default=1.0)
+    given = parser.parse_args()
+    if not given.runs:
         simulate()
         return
-    trials = [one for run in runs for one in trial.read(run)]
+    trials = [one for run in given.runs for one in trial.read(run)]
     print(
         "| task | policy | guidelines bought, % of items | cost, % of large alone (95 %) | saved, % of always (95 %) "
         "| right, % | points against always (95 %) |"
     )
     print("| --- | --- | ---: | --- | --- | ---: | --- |")
     for kind in sorted({one.task for one in trials}):
-        replay(kind, [recorded(one) for one in trials if one.task == kind])
+        replay(kind, [recorded(one, given.price) for one in trials if one.task == kind])
 
 
 if __name__ == "__main__":

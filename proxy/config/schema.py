@@ -254,8 +254,8 @@ class Cascade(Section, frozen=True, kw_only=True):
     """Request the guideline before stage 1 ends when the probability of an escalation is at least this value.
     Keep `never` unless latency matters more than money. Some guidelines are then paid for and not used."""
     skip_losses: bool = True
-    """Skip guidelines while they lose money for a task kind, judged by its last 200 requests.
-    One request in 20 still gets one. Explicit settings and control headers for the kind disable this."""
+    """Skip a guideline that would probably cost more than it saves, judged by the last 200 requests of the task kind.
+    One such request in 20 still gets one. Explicit settings and control headers for the kind disable this."""
     temperatures: Temperatures = Temperatures()
     calibration: str | None = None
     """File that `cope-proxy calibrate` wrote. A `[cascade.thresholds.KIND]` table replaces its table for the kind."""

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-SHARE_REACH = 0.3
+SHARE_REACH = 0.25
 """Requests whose shares of agreeing samples differ by this much say nothing about each other."""
 LENGTH_REACH = math.log(8)
 """Nor do requests of which one is eight times as long as the other."""
