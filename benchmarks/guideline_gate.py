@@ -1,16 +1,14 @@
 """What it saves to buy a guideline only where it earns its price: `python benchmarks/guideline_gate.py [--price F] [RUN...]`.
 
-Three policies are compared: each request that stage 1 does not answer buys a guideline (always); all requests of a kind buy one
-until guidelines have lost money over the last 200 (per kind, the rule of earlier versions); and the proxy's own gate, which
-estimates for each request what a guideline is worth (per request).
+Three policies are compared: each request that stage 1 does not answer buys a guideline (always); all of a kind buy one until
+guidelines have lost money over the last 200 (per kind, the rule of earlier versions); and the proxy's own gate (per request).
 
-- Without RUN, requests are simulated. The worlds below say how likely stage 2 accepts, by the share of the samples that agree
-  in stage 1 and by the length. Prints the cost of 3,000 requests of each world as a share of "always", the share of requests
-  that bought a guideline, and the quality, as means over 20 seeds with their 95 % intervals.
-- RUN is a folder of `cope-proxy eval`. The requests are its items. The policies learn from requests drawn from one half of the
-  items and are then measured on the other half, so that no item is judged by its own outcome; 40 random halves. The bootstrap
-  over items gives the intervals. Votes are complete there, so they do not stop early. `--price 0.05` counts the recorded
-  guidelines at a twentieth of their price, as those of a planner that is as good and so much cheaper.
+- Without RUN, requests are simulated. The worlds below say how likely stage 2 accepts. Prints the cost of 3,000 requests as a share
+  of "always", the share that bought a guideline, and the quality, as means over 20 seeds with 95 % intervals.
+- RUN is a folder of `cope-proxy eval`. The policies learn from requests drawn from one half of its items and are measured on the
+  other half, so that no item is judged by its own outcome; 40 random halves. The bootstrap over items gives the intervals. Votes
+  are complete there, so they do not stop early. `--price 0.05` counts the recorded guidelines at a twentieth of their price,
+  as those of a planner that is as good and so much cheaper.
 """
 
 import math
