@@ -32,6 +32,9 @@ from proxy.errors import NoBudgetError
 from proxy.records import Stage, StageRecord
 
 Sampler = Callable[[int], Awaitable[Sample]]
+Earns = Callable[[float | None], bool]
+"""Returns whether a guideline earns its price. It gets the share of the samples of stage 1 that form the largest group, or
+`None` if stage 1 has not ended."""
 
 
 @dataclass
@@ -39,12 +42,14 @@ class CascadeLog:
     """The facts of one cascade so far. It can also be read after the cascade was cancelled.
 
     `guideline` is the reply of the planner in this turn or an earlier one, whether or not stage 2 needed it.
+    `guideline_skipped` is True if stage 2 was skipped because its guideline would not have earned its price.
     """
 
     stages: list[StageRecord] = field(default_factory=list)
     plans: list[Plan] = field(default_factory=list)
     verdicts: dict[Stage, Verdict] = field(default_factory=dict)
     guideline: Guideline | None = None
+    guideline_skipped: bool = False
 
     def vote(self, stage: Stage, index: int) -> str | None:
         """Return the vote of a sample, or `None` if the sample has no vote or was not drawn."""
@@ -64,8 +69,11 @@ async def decide(
     cascade_log: CascadeLog,
     max_output_tokens: int,
     kept: KeptPlans,
+    earns: Earns = lambda _: True,
 ) -> Accepted | Unsure:
     """Run stages 1 and 2. Plans that an earlier turn made (`kept`) are used again.
+
+    A guideline is bought only if it `earns` its price.
 
     Raises:
         SmallRefusedError, SmallUnavailableError: the small model cannot serve the request.
@@ -86,14 +94,14 @@ async def decide(
         body = fields | {"messages": prompt, "temperature": policy.stages[0].temperature}
         return await small.generate(SmallRequest(1, "executor", index, body))
 
-    request = GuidelineRequest(planner)
+    request = GuidelineRequest(planner, kept.guideline)
     inputs = InputsRequest(small, task, policy, estimator)
     task = replace(task, inputs=inputs.result)
     may_plan = policy.plans == "all" and policy.max_stage > 1
 
     def plan_ahead(chance: float) -> None:
         # If stage 1 will probably escalate, planning can run beside its last samples.
-        if may_plan and kept.guideline is None and 1 - chance >= policy.speculate_from:
+        if may_plan and 1 - chance >= policy.speculate_from and earns(None):
             request.start()
 
     worded = partial(in_words, task=task, policy=policy, estimator=estimator, small=small, fields=fields)
@@ -106,16 +114,16 @@ async def decide(
         cascade_log.plans += _goal_plans(goals, chosen, all_samples=kept.goal is None)
         if accepted := _accepted(1, first):
             return accepted
-        if not may_plan:
+        if not (may_plan and (request.paid or earns(_agreement(first.ballot)))):
+            cascade_log.guideline_skipped = may_plan
             return _unsure(1, first)
         try:
-            guideline = await request.result() if kept.guideline is None else kept.guideline
+            guideline = await request.result()
         except NoBudgetError as e:
             return _unsure(1, first, stopped=str(e))
     finally:
         await inputs.cancel()
-        written = await request.cancel()
-        cascade_log.guideline = kept.guideline if written is None else written
+        cascade_log.guideline = await request.cancel()
     if not isinstance(guideline, str):
         return _unsure(1, first)
     cascade_log.plans.append(Plan(kind="guideline", text=guideline, stage=2, chosen=True))
@@ -161,6 +169,15 @@ def _unsure(
     )
 
 
+def _agreement(ballot: Ballot) -> float:
+    """Return the share of the drawn samples that form the largest group."""
+    return _largest(ballot) / len(ballot.samples) if ballot.samples else 0.0
+
+
+def _largest(ballot: Ballot) -> int:
+    return max(map(len, ballot.groups().values()), default=0)
+
+
 def _sample_with_the_goal(first: Verdict, goals: Mapping[int, str]) -> int:
     """Return the sample that gives stage 2 its goal: the winner of stage 1, else the first one with a goal."""
     return first.standing.winner.index if first.standing.winner else min(goals, default=0)
@@ -201,13 +218,12 @@ async def _stage(
     )
     verdict = await in_words(stage, verdict)
     cascade_log.verdicts[stage], ballot = verdict, verdict.ballot
-    sizes = [len(g) for g in ballot.groups().values()]
     cascade_log.stages.append(
         StageRecord(
             stage=stage,
             drawn=len(ballot.samples),
             planned=policy.samples,
-            agreed=max(sizes, default=0),
+            agreed=_largest(ballot),
             confidence=verdict.standing.low,
             threshold=threshold,
             accepted=verdict.accepted,

@@ -1,7 +1,7 @@
 """`cope-proxy eval`: run labelled tasks with both models and report quality and cost."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from rich.progress import (
 )
 
 from proxy.cascade import confidence
-from proxy.cascade.types import Plans, TaskKind
+from proxy.cascade.types import TaskKind
 from proxy.cli.options import USD, config_option, console, settings_of, small_tier
 from proxy.config.controls import Controls
 from proxy.config.policy import NEVER, policy, thresholds
@@ -28,7 +28,7 @@ from proxy.errors import ConfigError
 from proxy.evals import items, plot, report, trial
 from proxy.evals.accepted import accepted
 from proxy.evals.items import Item
-from proxy.evals.modes import At, Thresholds
+from proxy.evals.modes import At, Thresholds, cascade_name
 from proxy.evals.record import Record
 from proxy.evals.run import collect
 from proxy.evals.run_budget import RunBudget
@@ -105,12 +105,14 @@ def _record(out: Path) -> Record:
 
 def _report(settings: Settings, selected: list[Item], trials: list[Trial], out: Path) -> None:
     at = thresholds_of(settings)
-    pair = f"{settings.small.model} and {settings.large.model}"
+    planner = settings.planner_for(settings.large_models[settings.large.model]).name
+    plans = "" if planner == settings.large.model else f", with guidelines of {planner}"
+    pair = f"{settings.small.model} and {settings.large.model}{plans}"
     heading = f"{pair}: {len(trials)} of {len(selected)} items"
     trial.write(out, trials)
     tasks = {t.task for t in trials}
     found = report.lines(trials, at)
-    taken = accepted(trials, at, configured_plans(settings, tasks))
+    taken = accepted(trials, at, configured_modes(settings, trials))
     text = report.write(out, found, taken, report.confidences(trials), heading)
     drawn = plot.draw(out, found, {task: _frontier([t for t in trials if t.task == task]) for task in tasks})
     console().print(Markdown(text))
@@ -131,12 +133,12 @@ def thresholds_of(settings: Settings) -> At:
     )
 
 
-def configured_plans(settings: Settings, tasks: Iterable[str]) -> dict[str, Plans]:
-    """Return the plans of task kinds, as `serve` writes them. Kinds that it sends to the large model are missing."""
+def configured_modes(settings: Settings, trials: Sequence[Trial]) -> dict[str, str]:
+    """Return the modes of task kinds, as `serve` runs them. Kinds that it sends to the large model are missing."""
     own = settings.cascade.thresholds
-    kinds = [TaskKind(task) for task in tasks]
+    kinds = {TaskKind(trial.task) for trial in trials}
     return {
-        kind: policy(settings.cascade, kind, (NEVER, NEVER), Controls()).plans
+        kind: cascade_name(policy(settings.cascade, kind, (NEVER, NEVER), Controls()).plans, trials)
         for kind in kinds
         if kind not in own or not own[kind].skip
     }

@@ -54,7 +54,23 @@ def _cascade(settings: Settings) -> Iterator[str]:
     if names:
         taken = ", ".join(sorted(names))
         yield f"large.model: {taken!r} is also 'small' or in cascade.aliases; rename the alias"
+    yield from _planner(settings)
     yield from _kinds(cascade)
+
+
+def _planner(settings: Settings) -> Iterator[str]:
+    cascade, large = settings.cascade, settings.large.model
+    planner = cascade.planner or large
+    if planner not in settings.large_models:
+        yield f"cascade.planner: {planner!r} is none of the large models ({', '.join(settings.large_models)})"
+        return
+    for kind, table in cascade.thresholds.items():
+        tested = table.certified and (table.certified.planner or large)
+        if table.plans == "all" and tested not in (None, planner):
+            yield (
+                f"cascade.planner: {kind} was calibrated with guidelines of {tested}, not of {planner}; "
+                f'set this to "{tested}" or calibrate again'
+            )
 
 
 def _kinds(cascade: Cascade) -> Iterator[str]:

@@ -203,6 +203,8 @@ class Certified(Section, frozen=True, kw_only=True):
     """Confidence from which stage 1 accepts."""
     stage2: Share | Literal["never"]
     """Confidence from which stage 2 accepts."""
+    planner: str = ""
+    """The `cascade.planner` whose guidelines were tested. Empty: those of the large model itself."""
 
 
 class Thresholds(Section, frozen=True, kw_only=True):
@@ -236,6 +238,9 @@ class Cascade(Section, frozen=True, kw_only=True):
     plans: Plans | None = None
     """Plans to write before answering: `all`, `goals` (no guideline, so no stage 2) or `none`.
     Unset: a default per task kind, which docs/evaluation.md explains."""
+    planner: str | None = None
+    """Large model that writes the guidelines, by its name for clients. Unset: the model that answers.
+    A cheaper one may do as well. If it does not answer, or a key may not use it, stage 2 is skipped."""
     programs: bool = True
     """Ask for every second answer to mathematics as a program, if there is a sandbox. Its result votes beside the texts."""
     plan_max_tokens: Positive = 96
@@ -249,8 +254,8 @@ class Cascade(Section, frozen=True, kw_only=True):
     """Request the guideline before stage 1 ends when the probability of an escalation is at least this value.
     Keep `never` unless latency matters more than money. Some guidelines are then paid for and not used."""
     skip_losses: bool = True
-    """Skip guidelines while they lose money for a task kind, judged by its last 200 requests.
-    One request in 20 still gets one. Explicit settings and control headers for the kind disable this."""
+    """Skip a guideline that would probably cost more than it saves, judged by the last 200 requests of the task kind.
+    One such request in 20 still gets one. Explicit settings and control headers for the kind disable this."""
     temperatures: Temperatures = Temperatures()
     calibration: str | None = None
     """File that `cope-proxy calibrate` wrote. A `[cascade.thresholds.KIND]` table replaces its table for the kind."""
@@ -311,3 +316,8 @@ class Settings(Section, frozen=True, kw_only=True, dict=True):
             *(LargeModel(f"{name}/{id_}", name, id_) for name, id_ in others),
         ]
         return {model.name: model for model in models}
+
+    def planner_for(self, large: LargeModel) -> LargeModel:
+        """Return the model that writes the guidelines for a large model: the configured planner, or that model itself."""
+        name = self.cascade.planner
+        return large if name is None else self.large_models[name]

@@ -4,8 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
-from proxy.cascade.types import Plans
-from proxy.evals.modes import BASELINE, CASCADES, MODES, STAGES, At, Outcome
+from proxy.evals.modes import BASELINE, MODES, STAGES, At, Outcome, modes_of
 from proxy.evals.trial import Trial
 from proxy.stats import shares
 
@@ -58,20 +57,20 @@ def regret(outcome: Outcome, base: Outcome) -> float:
     return max(0.0, base.score - outcome.score)
 
 
-def accepted(trials: Sequence[Trial], at: At, configured: Mapping[str, Plans]) -> list[AcceptedAnswers]:
+def accepted(trials: Sequence[Trial], at: At, configured: Mapping[str, str]) -> list[AcceptedAnswers]:
     """Return the accepted answers for each task kind, cascade and stage, and for all stages of a cascade together.
 
     Args:
         trials: the trials of a run.
         at: returns the thresholds of an item.
-        configured: the plans that the config writes for a task kind. A kind that it does not send to the small model is
+        configured: the mode that the config runs for a task kind. A kind that it does not send to the small model is
             missing.
     """
     out = []
     for task in sorted({t.task for t in trials}):
         own = [t for t in trials if t.task == task]
         base = [MODES[BASELINE](t, at(t)) for t in own]
-        for plans, mode in CASCADES.items():
+        for mode in (name for name in modes_of(own) if name in STAGES):
             pairs = list(zip([MODES[mode](t, at(t)) for t in own], base, strict=True))
             for stages in _groups(STAGES[mode]):
                 taken = [(o, b) for o, b in pairs if o.stage in stages]
@@ -79,7 +78,7 @@ def accepted(trials: Sequence[Trial], at: At, configured: Mapping[str, Plans]) -
                     AcceptedAnswers(
                         task=task,
                         mode=mode,
-                        configured=configured.get(task) == plans,
+                        configured=configured.get(task) == mode,
                         stages=stages,
                         items=len(own),
                         accepted=len(taken),

@@ -1,5 +1,6 @@
 """The calibration file: the thresholds of each task kind, with the targets and their certificates as comments."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 
 from proxy.cascade.types import Plans
@@ -38,7 +39,8 @@ def _table(choice: Choice, targets: Mapping[Kind, float]) -> Iterator[str]:
     yield f"samples = {choice.samples}"
     # An estimator with other default thresholds was not tested.
     pair = f"stage1 = {_threshold(r.way.stage1)}, stage2 = {_threshold(r.way.stage2)}"
-    yield f"certified = {{ usual = {list(choice.usual)}, {pair} }}"
+    planner = f", planner = {json.dumps(choice.planner)}" if choice.planner and r.way.plans == "all" else ""
+    yield f"certified = {{ usual = {list(choice.usual)}, {pair}{planner} }}"
 
 
 def _certificate(found: Certificate) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from proxy.evals.report import Line
 from proxy.evals.thresholds_from_runs import Rated
 
-_MARKS = ("o", "s", "D", "^", "v", "*", "P")
+_MARKS = ("o", "s", "D", "^", "v", "*", "P", "X")
 
 
 def draw(folder: Path, found: Sequence[Line], frontiers: dict[str, list[Rated]]) -> list[Path]:
@@ -24,7 +24,7 @@ def draw(folder: Path, found: Sequence[Line], frontiers: dict[str, list[Rated]])
         own = [line for line in found if line.task == task]
         curve = frontiers.get(task, [])
         panel.plot([100 * p.cost_share for p in curve], [100 * p.score for p in curve], color="0.6", zorder=1)
-        for line, mark in zip(own, _MARKS, strict=True):
+        for line, mark in zip(own, _MARKS, strict=False):
             low, high = line.score_interval
             x, y = 100 * line.cost_share, 100 * line.score
             panel.errorbar(

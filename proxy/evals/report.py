@@ -8,8 +8,8 @@ import msgspec
 
 from proxy.evals import accepted
 from proxy.evals.accepted import AcceptedAnswers
-from proxy.evals.modes import BASELINE, MODES, At
-from proxy.evals.trial import Trial
+from proxy.evals.modes import BASELINE, MODES, At, modes_of
+from proxy.evals.trial import Trial, Vote
 from proxy.pricing.money import format_usd
 from proxy.stats import bootstrap, shares
 
@@ -52,7 +52,7 @@ def lines(trials: Sequence[Trial], at: At) -> list[Line]:
     for task in sorted({t.task for t in trials}):
         own = [t for t in trials if t.task == task]
         base = [MODES[BASELINE](t, at(t)) for t in own]
-        for name, mode in MODES.items():
+        for name, mode in modes_of(own).items():
             outcomes = [mode(t, at(t)) for t in own]
             scores = [(o.score, b.score) for o, b in zip(outcomes, base, strict=True)]
             costs = [(float(o.cost), float(b.cost)) for o, b in zip(outcomes, base, strict=True)]
@@ -79,14 +79,14 @@ def confidences(trials: Sequence[Trial]) -> list[Confidence]:
     out = []
     for task in sorted({t.task for t in trials}):
         own = [t for t in trials if t.task == task]
-        for name in ("plain", "first", "second"):
-            rows = [(vote.confidence, vote.score) for t in own if (vote := getattr(t, name)) is not None]
+        for name, votes in _votes(own).items():
+            rows = [(vote.confidence, vote.score) for vote in votes if vote is not None]
             if not rows:
                 continue
             out.append(
                 Confidence(
                     task=task,
-                    vote={"plain": "no plans", "first": "stage 1", "second": "stage 2"}[name],
+                    vote=name,
                     items=len(rows),
                     right=bootstrap.mean([(score,) for _, score in rows]),
                     auroc=bootstrap.auroc(rows),
@@ -96,6 +96,15 @@ def confidences(trials: Sequence[Trial]) -> list[Confidence]:
                 )
             )
     return out
+
+
+def _votes(trials: Sequence[Trial]) -> dict[str, list[Vote | None]]:
+    return {
+        "no plans": [t.plain for t in trials],
+        "stage 1": [t.first for t in trials],
+        "stage 2": [t.second for t in trials],
+        "stage 2, separate planner": [t.separate.second for t in trials if t.separate is not None],
+    }
 
 
 _HEAD = (

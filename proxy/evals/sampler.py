@@ -6,6 +6,7 @@ from proxy.cascade import prompts
 from proxy.cascade.confidence.open import lowest_run
 from proxy.cascade.protocols import SmallRequest
 from proxy.cascade.types import NO_GUIDELINE_NEEDED, Guideline, Json, Sample
+from proxy.config.schema import LargeModel
 from proxy.evals.record import Answer, key_of
 from proxy.evals.tiers import Tiers
 from proxy.formats.chat import Chat
@@ -26,6 +27,8 @@ class Sampler:
     item: str
     body: Json
     """The item's request."""
+    planner: LargeModel
+    """The model that writes the guidelines."""
     plan_cost: int = 0
     """Of the guidelines."""
     small_cost: dict[Stage, int] = field(default_factory=dict)
@@ -71,10 +74,15 @@ class Sampler:
 
     async def guideline(self) -> Guideline | None:
         """Pay for one guideline. See `proxy.cascade.protocols.LargePlanner`."""
-        tiers = self.tiers
-        limit = tiers.settings.cascade.plan_max_tokens
-        request, limit = plan_request(tiers.large.id, self.body, limit, format_=Chat())
-        answer = await tiers.call_large(self.item, request, limit)
+        tiers, planner = self.tiers, self.planner
+        request, limit = plan_request(
+            planner.id,
+            self.body,
+            tiers.settings.cascade.plan_max_tokens,
+            format_=Chat(),
+            answers_too=planner == tiers.large,
+        )
+        answer = await tiers.call_large(self.item, request, limit, planner)
         self.plan_cost += answer.cost or 0
         return prompts.plan_in(answer.text) or NO_GUIDELINE_NEEDED
 

@@ -15,7 +15,7 @@ import msgspec
 from proxy.cascade.types import Plans
 from proxy.config.policy import NEVER
 from proxy.errors import ConfigError
-from proxy.evals.modes import BASELINE, CASCADES, MODES, Outcome, Thresholds
+from proxy.evals.modes import BASELINE, CASCADES, MODES, Outcome, Thresholds, modes_of
 from proxy.evals.targets import Kind, Target, Test, by_kind, regrets, test_of
 from proxy.evals.trial import Trial
 from proxy.stats import shares
@@ -95,6 +95,7 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         task: the task kind.
         samples: the number of samples in each vote.
+        planner: the separate planner that wrote the guidelines, or "".
         usual: the default thresholds of the estimator. The chosen thresholds are valid on the scale of its confidences.
         left_out: the number of skipped items. Their estimator has another scale, as for code that cannot be run.
         chosen: the chosen way, rated on all items. `None` means the large model alone.
@@ -108,6 +109,7 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
 
     task: str
     samples: int
+    planner: str
     usual: tuple[float, float]
     left_out: int
     chosen: Rated | None
@@ -131,14 +133,14 @@ def calibrate(trials: Sequence[Trial], *targets: Target, risk: float, seed: int 
         seed: for the random halves of the items.
 
     Raises:
-        ConfigError: items occur twice, or their votes have different sizes.
+        ConfigError: items occur twice, or their votes have different sizes or planners.
     """
     samples, usual = _samples(trials), statistics.mode(t.usual for t in trials)
     measured = [t for t in trials if t.usual == usual]
     aims = by_kind(targets)
     picking, testing = halves(measured, seed)
     nothing = Thresholds(NEVER, NEVER)
-    test = test_of(aims, (mode(t, nothing).cost for t in measured for mode in MODES.values()))
+    test = test_of(aims, (mode(t, nothing).cost for t in measured for mode in modes_of(measured).values()))
     ranked = _ranked(picking, aims, test)
     held = passing(ranked, lambda way: test(_pairs(way, testing)), risk)
     rated = [rate(way, measured) for way in ways(measured)]
@@ -148,6 +150,7 @@ def calibrate(trials: Sequence[Trial], *targets: Target, risk: float, seed: int 
     return Choice(
         task=trials[0].task,
         samples=samples,
+        planner=trials[0].served.planner,
         usual=usual,
         left_out=len(trials) - len(measured),
         chosen=chosen,
@@ -203,7 +206,7 @@ def _samples(trials: Sequence[Trial]) -> int:
     """Return the number of samples in each vote.
 
     Raises:
-        ConfigError: there are several numbers, or an item occurs twice and would count as new evidence.
+        ConfigError: there are several numbers or planners, or an item occurs twice and would count as new evidence.
     """
     task, sizes = trials[0].task, sorted({len(t.plain.samples) for t in trials})
     twice = [item for item, count in Counter(t.item for t in trials).items() if count > 1]
@@ -213,6 +216,11 @@ def _samples(trials: Sequence[Trial]) -> int:
     if len(sizes) > 1:
         mixed = ", ".join(map(str, sizes))
         problems.append(f"{task}: votes of {mixed} samples; name runs with the same --samples")
+    planners = sorted({t.served.planner or "the large model" for t in trials})
+    if len(planners) > 1:
+        problems.append(
+            f"{task}: guidelines of {' and '.join(planners)}; name runs with the same cascade.planner"
+        )
     if problems:
         raise ConfigError(problems)
     return sizes[0]
@@ -225,7 +233,8 @@ def ways(trials: Sequence[Trial]) -> list[Way]:
     """
     plain = levels([t.plain.confidence for t in trials])
     firsts = [*levels([t.first.confidence for t in trials]), NEVER]
-    seconds = [*levels([t.second.confidence for t in trials if t.second is not None]), NEVER]
+    second = [vote.confidence for t in trials if (vote := t.served.second) is not None]
+    seconds = [*levels(second), NEVER]
     return [
         *(Way("none", c, NEVER) for c in plain),
         *(Way("goals", c, NEVER) for c in firsts[:-1]),
@@ -276,5 +285,5 @@ def frontier(rated: Sequence[Rated], worth: Callable[[Rated], float] = _score) -
 
 
 def _pairs(way: Way, trials: Sequence[Trial]) -> list[tuple[Outcome, Outcome]]:
-    at, mode = Thresholds(way.stage1, way.stage2), MODES[CASCADES[way.plans]]
+    at, mode = Thresholds(way.stage1, way.stage2), CASCADES[way.plans]
     return [(mode(t, at), MODES[BASELINE](t, at)) for t in trials]

@@ -57,8 +57,10 @@ class Tiers:
         """The large model."""
         return self.settings.large_models[self.settings.large.model]
 
-    async def call_large(self, item: str, body: Json, max_tokens: int) -> Answer:
-        """Return the large model's answer, from the record if it is there.
+    async def call_large(
+        self, item: str, body: Json, max_tokens: int, model: LargeModel | None = None
+    ) -> Answer:
+        """Return the answer of the large model, or of another paid `model`, from the record if it is there.
 
         Wait through a short outage, and for money that other calls have reserved.
 
@@ -66,16 +68,16 @@ class Tiers:
             NoBudgetError: the worst case of the call exceeds the budget of the run.
             ApiError: there is no answer. The error is `passing` after an outage longer than `large.timeout_s`.
         """
-        model = self.large
+        model = model or self.large
         sent = {**body, "model": model.id, "max_completion_tokens": max_tokens}
         if hides_reasoning(model.id, sent):
             sent.pop("temperature", None)  # these models refuse one
-        key = key_of("large", model.id, sent)
+        key = key_of("large", model.id if model == self.large else model.name, sent)
         answer = self.record.find(key)
         if answer is None:
             paying = self._paying.get(key)
             if paying is None:
-                paying = asyncio.create_task(self._pay(key, item, sent, max_tokens))
+                paying = asyncio.create_task(self._pay(key, item, model, sent, max_tokens))
                 self._paying[key] = paying
                 paying.add_done_callback(lambda ended: self._ended(key, ended))
             answer = await asyncio.shield(paying)  # a cancelled item does not lose a paid answer
@@ -94,30 +96,32 @@ class Tiers:
                 paying.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _pay(self, key: str, item: str, sent: Json, max_tokens: int) -> Answer:
+    async def _pay(self, key: str, item: str, model: LargeModel, sent: Json, max_tokens: int) -> Answer:
         """Pay for one answer. Retry while the upstream is unavailable, for at most `large.timeout_s` seconds."""
-        limits = await call_limits(self.spending, self.large, Chat(), sent, default_output=max_tokens)
+        limits = await call_limits(self.spending, model, Chat(), sent, default_output=max_tokens)
         # A cut answer would not compare with the others: the budget has to cover the complete one.
         limits = replace(limits, least=limits.asked)
         until: float | None = None
         while True:
             try:
-                return await self._pay_once(key, item, sent, limits)
+                return await self._pay_once(key, item, model, sent, limits)
             except ApiError as e:
                 if not passing(e):
                     raise
                 if until is None:
-                    log.warning("the large model does not answer; the run waits for it: %s", e.message)
+                    log.warning("%s does not answer; the run waits for it: %s", model.name, e.message)
                     until = time.monotonic() + self.settings.large.timeout_s
                 elif time.monotonic() > until:
                     raise
             await asyncio.sleep(_PAUSE_S)
 
-    async def _pay_once(self, key: str, item: str, sent: Json, limits: CallLimits) -> Answer:
+    async def _pay_once(
+        self, key: str, item: str, model: LargeModel, sent: Json, limits: CallLimits
+    ) -> Answer:
         deadline = time.monotonic() + self.settings.large.timeout_s
         spending = replace(self.spending, request_id=item, deadline=deadline, calls=[])
         async with paid(
-            spending, stage=3, role="executor", model=self.large, format_=Chat(), limits=limits
+            spending, stage=3, role="executor", model=model, format_=Chat(), limits=limits
         ) as call:
             self._sent.add(key)
             try:

@@ -67,6 +67,22 @@ class Paid(msgspec.Struct, frozen=True):
     tokens: int
 
 
+class Planned(msgspec.Struct, frozen=True, kw_only=True):
+    """Stages 2 and 3 under the guideline of one planner.
+
+    Attributes:
+        planner: the planner's name, or "" for the large model itself.
+        cost: the cost of the guideline in nano-USD.
+        second: the vote of stage 2, or `None` if the planner wrote no guideline.
+        guided: the large model with the guideline, which is stage 3.
+    """
+
+    planner: str = ""
+    cost: int
+    second: Vote | None
+    guided: Paid
+
+
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
     """All results of one item.
 
@@ -82,6 +98,8 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
         plan_cost: the cost of the guideline in nano-USD.
         large: the large model alone.
         guided: the large model with the guideline, which is stage 3.
+        separate: stages 2 and 3 under the guideline of `cascade.planner`, if that is another model.
+        size: the bytes of the item's request, or 0 in a run of an earlier version.
     """
 
     item: str
@@ -95,6 +113,18 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     plan_cost: int
     large: Paid
     guided: Paid
+    separate: Planned | None = None
+    size: int = 0
+
+    @property
+    def own(self) -> Planned:
+        """Stages 2 and 3 under the guideline of the large model itself."""
+        return Planned(cost=self.plan_cost, second=self.second, guided=self.guided)
+
+    @property
+    def served(self) -> Planned:
+        """Stages 2 and 3 as the config of the run has them."""
+        return self.own if self.separate is None else self.separate
 
 
 def write(folder: Path, trials: Sequence[Trial]) -> None:
@@ -146,7 +176,9 @@ async def run(item: Item, tiers: Tiers, grade: Grader, samples: int | None) -> T
         early_stop=False,
         plans="all",
     )
-    plainly, planning = Sampler(tiers, item.id, body), Sampler(tiers, item.id, body)
+    large = tiers.large
+    planner = settings.planner_for(large)
+    plainly, planning = (Sampler(tiers, item.id, body, planner=large) for _ in range(2))
     limit = settings.small.max_output_tokens
     output = settings.large.max_output_tokens
 
@@ -166,19 +198,32 @@ async def run(item: Item, tiers: Tiers, grade: Grader, samples: int | None) -> T
         planned = group.create_task(voted(everything, planning))
         alone = group.create_task(tiers.call_large(item.id, {**body, "temperature": 0}, output))
     log = planned.result()
-    guideline = next((p.text for p in log.plans if p.kind == "guideline"), None)
-    guided = alone.result()
-    if guideline is not None:
-        with_plan = {
-            **body,
-            "messages": prompts.appended(body["messages"], prompts.guided_text(guideline)),
-            "temperature": 0,
-        }
-        guided = await tiers.call_large(item.id, with_plan, output)
 
     async def vote(of: CascadeLog, stage: Stage, sampler: Sampler) -> Vote:
         return await _vote(item, of.verdicts[stage], estimator, grade, sampler.small_cost.get(stage, 0))
 
+    async def under_guideline(of: CascadeLog, sampler: Sampler) -> Planned:
+        guideline = next((p.text for p in of.plans if p.kind == "guideline"), None)
+        guided = alone.result()
+        if guideline is not None:
+            with_plan = {
+                **body,
+                "messages": prompts.appended(body["messages"], prompts.guided_text(guideline)),
+                "temperature": 0,
+            }
+            guided = await tiers.call_large(item.id, with_plan, output)
+        return Planned(
+            planner="" if sampler.planner == large else sampler.planner.name,
+            cost=sampler.plan_cost,
+            second=await vote(of, 2, sampler) if 2 in of.verdicts else None,
+            guided=await _paid(item, guided, grade),
+        )
+
+    own, separate = await under_guideline(log, planning), None
+    if planner != large:
+        # Its stage 1 is on record by now, so both planners follow the same stage 1.
+        apart = Sampler(tiers, item.id, body, planner=planner)
+        separate = await under_guideline(await voted(everything, apart), apart)
     votes = [await vote(plain.result(), 1, plainly), await vote(log, 1, planning)]
     singles = [s.score for s in votes[0].samples if s.answers]
     return Trial(
@@ -189,10 +234,12 @@ async def run(item: Item, tiers: Tiers, grade: Grader, samples: int | None) -> T
         single=sum(singles) / len(singles),
         plain=votes[0],
         first=votes[1],
-        second=await vote(log, 2, planning) if 2 in log.verdicts else None,
-        plan_cost=planning.plan_cost,
+        second=own.second,
+        plan_cost=own.cost,
         large=await _paid(item, alone.result(), grade),
-        guided=await _paid(item, guided, grade),
+        guided=own.guided,
+        separate=separate,
+        size=len(msgspec.json.encode(body)),
     )
 
 

@@ -6,7 +6,7 @@ the models that it may call are compared with those that the names stand for.
 
 from collections.abc import Iterable
 
-from proxy.config.schema import Settings
+from proxy.config.schema import LargeModel, Settings
 from proxy.ledger.keys import KeyRules
 from proxy.service.routing import SMALL, Route, choose_route, model_names
 
@@ -38,10 +38,21 @@ def usable_names(settings: Settings, rules: KeyRules | None) -> list[str]:
     ]
 
 
+def may_plan(settings: Settings, rules: KeyRules | None, planner: LargeModel) -> bool:
+    """Return True if the requests of a key may get their guidelines from a planner.
+
+    A name of the cascade includes the planner, as it includes the small model. Otherwise the key has to reach the planner.
+    """
+    if rules is None or any(name in settings.cascade.aliases for name in rules.models):
+        return True
+    return planner.name in reachable(settings, rules)
+
+
 def called_models(route: Route, max_stage: int) -> Iterable[str]:
     """Return the models that a request with this route may call, up to its last stage.
 
-    Stage 2 asks the large model for a guideline. Fallbacks and audits only call models of the route in stage 3.
+    Stage 2 asks the large model for a guideline. If there is a planner that the key may not use (`may_plan`), stage 2 is
+    skipped. Fallbacks and audits only call models of the route in stage 3.
     """
     if route.mode != "large":
         yield SMALL

@@ -27,6 +27,8 @@ class Finished:
     plans: tuple[Plan, ...]
     answer: str | None
     audit: AuditJob | None
+    guideline_skipped: bool = False
+    """Whether stage 2 was skipped because a guideline would probably not have earned its price."""
     overhead_s: float = 0.0
     """The time without a model call under way."""
 
@@ -41,6 +43,7 @@ def finish(request_log: RequestLog) -> Finished:
         plans=tuple(request_log.cascade_log.plans),
         answer=request_log.answer,
         audit=request_log.audit,
+        guideline_skipped=request_log.cascade_log.guideline_skipped,
         overhead_s=request_log.overhead_s(),
     )
 

@@ -1,119 +1,141 @@
-"""Track whether guidelines save money, and skip those that lose it, except for an occasional try.
+"""Estimate whether a guideline earns its price for one request, from recent requests like it.
 
-A guideline costs about a quarter of a large answer. If stage 2 seldom accepts, it does not save that much (COPE, arXiv
-2506.11578). This depends on both models and on the traffic. The record is kept in memory: each process learns for
-itself, and starts again after a restart.
+A guideline is paid, and saves an answer only if stage 2 then accepts (COPE, arXiv 2506.11578). So it earns its price if the
+chance that stage 2 accepts, times the price of an answer, exceeds the price of the guideline and of the longer prompt of
+stage 3. All three are means over recent requests of the same task kind and large model. A request counts more the more
+alike it is: in the share of the samples that agreed in stage 1, and in its length. Few like requests prove little, so each
+mean is shrunk to that of all recent requests.
 """
 
-import logging
 import math
-import random
-import statistics
-from collections import defaultdict, deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from proxy.cascade.types import TaskKind
-from proxy.config.controls import Controls
-from proxy.config.schema import Cascade
-from proxy.pricing.money import format_usd
-from proxy.service.finished import Finished
-
-log = logging.getLogger(__name__)
-
-WINDOW = 200
-"""Number of recent guided requests to look at. With fewer, guidelines are not judged."""
-MIN_ANSWERS = 20
-"""Number of large-model answers needed before their mean cost is used as the value of an answer."""
-TRY_SHARE = 0.05
-"""Share of requests that still get a guideline while guidelines lose money."""
-MIN_STANDARD_ERRORS = 2.0
-"""A loss must be this many standard errors below zero. Otherwise chance would skip guidelines that save a little."""
+SHARE_REACH = 0.25
+"""Requests whose shares of agreeing samples differ by this much say nothing about each other."""
+LENGTH_REACH = math.log(8)
+"""Nor do requests of which one is eight times as long as the other."""
+PRIOR = 10.0
+"""The mean of all recent requests counts as much as this many requests like the one in question."""
+MIN_GUIDED = 40
+"""With fewer recent requests with a guideline, guidelines are not judged."""
+MIN_ANSWERS = 10
+"""With fewer recent answers of the large model, the price of an answer is not known."""
+STANDARD_ERRORS = 0.5
+"""A guideline is bought if it earns its price within this part of a standard error. Else chance would skip good ones."""
 
 
-@dataclass
-class _Record:
-    """Recent guideline outcomes and answer costs for one task kind and one large model."""
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What is known of a request before its guideline is bought.
 
-    guided: deque[tuple[bool, int]] = field(default_factory=lambda: deque(maxlen=WINDOW))
-    answers: deque[int] = field(default_factory=lambda: deque(maxlen=WINDOW))
-    losing: bool = False
-
-    def savings(self) -> list[float]:
-        """Return the nano-USD that each guideline saved. An answer is valued at the mean cost of recent ones."""
-        answer = statistics.fmean(self.answers)
-        return [(answer if accepted else 0.0) - paid for accepted, paid in self.guided]
-
-    def loses(self) -> bool:
-        """Return True if guidelines lost more money than chance explains."""
-        if len(self.guided) < WINDOW or len(self.answers) < MIN_ANSWERS:
-            return False
-        savings = self.savings()
-        error = statistics.stdev(savings) * math.sqrt(len(savings))
-        return sum(savings) < -MIN_STANDARD_ERRORS * error
-
-
-class GuidelineRecords:
-    """The records of this process, by task kind and large model."""
-
-    def __init__(self, draw: Callable[[], float] = random.random) -> None:
-        self._draw = draw
-        self._records: defaultdict[tuple[str, str], _Record] = defaultdict(_Record)
-
-    def skips(self, kind: str, large: str) -> bool:
-        """Return True if a request should go without a guideline. While guidelines lose money, some still try one."""
-        return self._records[kind, large].losing and self._draw() >= TRY_SHARE
-
-    def add_answer(self, kind: str, large: str, cost: int) -> None:
-        """Record the cost of a large-model answer, without the tokens of its guideline."""
-        self._records[kind, large].answers.append(cost)
-
-    def add_guideline(self, kind: str, large: str, *, accepted: bool, paid: int) -> None:
-        """Record whether stage 2 accepted thanks to a guideline, and the money paid because of it."""
-        record = self._records[kind, large]
-        record.guided.append((accepted, paid))
-        if (loses := record.loses()) != record.losing:
-            record.losing = loses
-            total = round(sum(record.savings()))
-            log.warning(
-                "guidelines for %s tasks with %s %s in the last %d guided requests: %s (cascade.skip_losses)",
-                kind, large, f"lost {format_usd(-total)} USD" if total < 0 else f"saved {format_usd(total)} USD", WINDOW,
-                f"using one in {round(1 / TRY_SHARE)} requests from now on" if loses else "using them again",
-            )  # fmt: skip
-
-
-def may_skip_guidelines(cascade: Cascade, kind: TaskKind, controls: Controls) -> bool:
-    """Return True if guidelines may be skipped automatically.
-
-    They may not if the config or a header fixes how this task kind runs.
+    Attributes:
+        length: the natural logarithm of the bytes of its body.
+        share: the share of the samples of stage 1 that form the largest group, or `None` if it is not known yet.
     """
-    configured = cascade.plans is not None or kind in cascade.thresholds
-    asked = (controls.mode, controls.budget, controls.thresholds, controls.samples) != (None,) * 4
-    return cascade.skip_losses and not configured and not asked and controls.max_stage == 3
+
+    length: float
+    share: float | None = None
 
 
-def learn(guidelines: GuidelineRecords, cascade: Cascade, finished: Finished) -> None:
-    """Record the outcome of a request that stage 1 did not answer.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guided:
+    """A finished request with a guideline. Amounts are nano-USD.
 
-    Failed requests count too, because their guideline was paid for. Guidelines planned ahead for requests that
-    stage 1 answered do not count.
+    Attributes:
+        features: what was known before.
+        accepted: True if stage 2 accepted its answer.
+        price: the price of the guideline, or `None` if an earlier turn of the conversation has paid for it.
+        extra: what else its stage 2 has cost, and the longer prompt of its stage 3.
     """
-    record, large = finished.record, finished.route.large.name
-    if not record.stages or record.stages[0].accepted or record.task is None:
-        return
-    kind = TaskKind(record.task)
-    if not may_skip_guidelines(cascade, kind, finished.request.controls):
-        return
-    answered = record.status == 200 and not record.error and not record.degraded
-    baseline = record.baseline if answered and record.stage == 3 else None
-    if baseline and record.model == large:  # a fallback has other prices
-        guidelines.add_answer(kind, large, baseline)
-    if any(call.stage == 2 for call in finished.calls):
-        # The prompt of stage 3 is longer by the guideline.
-        extra = 0 if baseline is None else _cost_of_stage(finished, 3) - baseline
-        paid = _cost_of_stage(finished, 2) + extra
-        guidelines.add_guideline(kind, large, accepted=answered and record.stage == 2, paid=paid)
+
+    features: Features
+    accepted: bool
+    price: int | None
+    extra: int
 
 
-def _cost_of_stage(finished: Finished, stage: int) -> int:
-    return sum(call.cost for call in finished.calls if call.stage == stage)
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A request that the large model has answered: its length, and the cost of this answer without a guideline."""
+
+    length: float
+    cost: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What a guideline is expected to do for a request. Amounts are nano-USD.
+
+    Attributes:
+        chance: the chance that stage 2 accepts.
+        error: the standard error of this chance.
+        answer: the price of an answer of the large model.
+        price: the price of the guideline, with stage 2 and the longer prompt of stage 3.
+    """
+
+    chance: float
+    error: float
+    answer: float
+    price: float
+
+    @property
+    def earns(self) -> bool:
+        """Whether the guideline earns its price, or may well do so as far as the evidence goes."""
+        return min(1.0, self.chance + STANDARD_ERRORS * self.error) * self.answer > self.price
+
+
+def length_of(size: int) -> float:
+    """Return the length of a request of so many bytes, as `Features` have it."""
+    return math.log(max(1, size))
+
+
+def estimate(request: Features, guided: Sequence[Guided], answers: Sequence[Answered]) -> Estimate | None:
+    """Estimate the value of a guideline for a request. Return `None` if there is too little evidence."""
+    bought = [one for one in guided if one.price is not None]
+    if len(guided) < MIN_GUIDED or len(answers) < MIN_ANSWERS or not bought:
+        return None
+    alike = [_likeness(request, one.features) for one in guided]
+    chance = _mean(alike, [one.accepted for one in guided])
+    extra = _mean(alike, [one.extra for one in guided])
+    near = [_nearness(request.length, one.features.length) for one in bought]
+    price = _mean(near, [one.price or 0 for one in bought])
+    answer = _mean([_nearness(request.length, one.length) for one in answers], [one.cost for one in answers])
+    return Estimate(
+        chance=chance,
+        error=_error(chance, _worth(alike)),
+        answer=answer,
+        # A guideline serves the later turns of its conversation too. Each of them bears a part of the price.
+        price=price * len(bought) / len(guided) + extra,
+    )
+
+
+def _mean(weights: Sequence[float], values: Sequence[int]) -> float:
+    """Return the weighted mean, shrunk to the mean of all values."""
+    overall = sum(values) / len(values)
+    found = sum(weight * value for weight, value in zip(weights, values, strict=True))
+    return (found + PRIOR * overall) / (sum(weights) + PRIOR)
+
+
+def _worth(weights: Sequence[float]) -> float:
+    """Return how many observations a shrunk mean is worth."""
+    total, squares = sum(weights), sum(weight * weight for weight in weights)
+    return min(len(weights), PRIOR + (total * total / squares if squares else 0.0))
+
+
+def _error(chance: float, seen: float) -> float:
+    """Return the standard error of a chance that was seen so many times. Chances of 0 and 1 have one, too."""
+    smoothed = (chance * seen + 1) / (seen + 2)
+    return math.sqrt(smoothed * (1 - smoothed) / (seen + 3))
+
+
+def _likeness(one: Features, other: Features) -> float:
+    """Return how much one request says about the other, 0..1."""
+    near = _nearness(one.length, other.length)
+    if one.share is None or other.share is None:
+        return near
+    return near * max(0.0, 1 - abs(one.share - other.share) / SHARE_REACH)
+
+
+def _nearness(length: float, other: float) -> float:
+    return max(0.0, 1 - abs(length - other) / LENGTH_REACH)

@@ -11,7 +11,7 @@ from proxy.config.schema import Settings
 from proxy.ledger.writer import Writer
 from proxy.service.audit_queue import AuditQueue
 from proxy.service.finished import Finished, plan_records, record_with_content
-from proxy.service.guideline_value import GuidelineRecords, learn
+from proxy.service.guideline_records import GuidelineRecords, learn
 from proxy.service.request_facts import note_facts
 from proxy.service.traces import end_trace
 

@@ -4,7 +4,7 @@ import logging
 from dataclasses import replace
 
 from proxy import metrics
-from proxy.cascade.engine import decide
+from proxy.cascade.engine import Earns, decide
 from proxy.cascade.fields import small_body, unserved
 from proxy.cascade.guard import Report, described, safe_estimator
 from proxy.cascade.plan_cache import goes_on, page_of
@@ -14,7 +14,6 @@ from proxy.cascade.types import (
     KeptPlans,
     MissingLogprobsError,
     NotTried,
-    Policy,
     Task,
     TaskKind,
     Unsure,
@@ -27,11 +26,12 @@ from proxy.errors import (
     small_unavailable,
 )
 from proxy.formats.base import NotServedError, as_conversation
+from proxy.service.access import may_plan
 from proxy.service.audit_queue import AuditJob, stage_answers
 from proxy.service.exchange import Exchange
-from proxy.service.guideline_value import may_skip_guidelines
+from proxy.service.guideline_records import may_skip_guidelines
 from proxy.service.kinds import task_of
-from proxy.service.prompt_cache import cache_use
+from proxy.service.prompt_cache import cache_use, learn_refusal
 from proxy.service.small_sampler import RecordedSmall
 from proxy.spending.planner import PaidPlanner
 
@@ -143,10 +143,10 @@ async def _run_cascade(exchange: Exchange, task: Task) -> Accepted | Unsure:
     )
     audited = _draw_audit(exchange)
     if audited:
-        # Calibration needs the confidence of all votes. After an early stop, it is not known exactly.
+        # Calibration needs the confidence of all votes, which is not known exactly after an early stop, and of each stage 2.
         how = replace(how, early_stop=False)
-    skip_guideline = _guideline_loses_money(exchange, task.kind, how, kept)
-    if skip_guideline:
+    refused = _planner_refused(exchange) if how.plans == "all" and kept.guideline is None else None
+    if refused is not None:
         how = replace(how, plans="goals")
     decision = await decide(
         task,
@@ -157,11 +157,12 @@ async def _run_cascade(exchange: Exchange, task: Task) -> Accepted | Unsure:
         cascade_log=request_log.cascade_log,
         max_output_tokens=settings.small.max_output_tokens,
         kept=kept,
+        earns=_buy_any if audited else _gate(exchange, task.kind),
     )
-    if skip_guideline and not isinstance(decision, Accepted):
-        request_log.reason = (
-            f"guidelines for {task.kind} tasks have lost money recently (cascade.skip_losses)"
-        )
+    if request_log.cascade_log.guideline_skipped:
+        request_log.reason = "a guideline would probably cost more than it saves (cascade.skip_losses)"
+    elif refused is not None and not isinstance(decision, Accepted):
+        request_log.reason = refused
     if page is not None:
         _keep_plans(exchange, page, kept)
     if audited:
@@ -173,14 +174,18 @@ def _planner(exchange: Exchange) -> PaidPlanner:
     """Return the large planner. It plans from the client's own request, not from its translation for the small model."""
     format_ = as_conversation(exchange.request.format)
     assert format_ is not None
-    large = exchange.route.large
+    settings, large = exchange.state.settings, exchange.route.large
+    planner = settings.planner_for(large)
+    use = cache_use(exchange, planner)
     return PaidPlanner(
         spending=exchange.spending,
-        model=large,
-        max_tokens=exchange.state.settings.cascade.plan_max_tokens,
+        model=planner,
+        answerer=large,
+        max_tokens=settings.cascade.plan_max_tokens,
         format=format_,
         body=exchange.body,
-        cache=cache_use(exchange, large),
+        cache=use,
+        on_error=lambda e: learn_refusal(exchange, planner, use, e),
     )
 
 
@@ -216,11 +221,21 @@ def _keep_plans(exchange: Exchange, page: bytes, kept: KeptPlans) -> None:
     exchange.state.plans.keep(page, KeptPlans(goal, cascade_log.guideline))
 
 
-def _guideline_loses_money(exchange: Exchange, kind: TaskKind, how: Policy, kept: KeptPlans) -> bool:
-    """Return True if a guideline would have to be bought, and those of this kind have lost money."""
-    return (
-        how.plans == "all"
-        and kept.guideline is None
-        and may_skip_guidelines(exchange.state.settings.cascade, kind, exchange.request.controls)
-        and exchange.state.guidelines.skips(kind, exchange.route.large.name)
-    )
+def _planner_refused(exchange: Exchange) -> str | None:
+    """Return the reason why the key of a request may not get a guideline, or `None` if it may."""
+    settings, key, large = exchange.state.settings, exchange.request.key, exchange.route.large
+    planner = settings.planner_for(large)
+    if planner == large or key is None or may_plan(settings, key.rules, planner):
+        return None
+    return f"the key may not use the planner {planner.name!r} (cascade.planner)"
+
+
+def _buy_any(_: float | None) -> bool:
+    return True
+
+
+def _gate(exchange: Exchange, kind: TaskKind) -> Earns:
+    """Return the function that says whether a guideline earns its price. If a setting fixes the plans, all do."""
+    if not may_skip_guidelines(exchange.state.settings.cascade, kind, exchange.request.controls):
+        return _buy_any
+    return exchange.state.guidelines.gate(kind, exchange.route.large.name, exchange.request.size)

@@ -29,7 +29,7 @@ from proxy.pricing.tokens import load_encodings
 from proxy.records import PromptCache
 from proxy.sandbox import Sandbox, SandboxError, open_sandbox
 from proxy.service.audit_queue import AuditQueue
-from proxy.service.guideline_value import GuidelineRecords
+from proxy.service.guideline_records import GuidelineRecords
 from proxy.service.hooks import Hook, default_hooks
 from proxy.service.traces import open_tracer
 from proxy.service.under_way import RequestsUnderWay

@@ -158,3 +158,39 @@ def test_the_small_models_price_counts(bench, small_server, large_server):
     modes, _ = report(proxy)
     assert 0 < 3 * modes["small alone"]["cost"] < modes["small, voting"]["cost"]
     assert modes["full cascade"]["cost"] > modes["small, voting"]["cost"]
+
+
+def test_separate_planner_is_compared(bench, small_server, large_server):
+    """Both planners write guidelines, each at its price. What an earlier run has paid is not paid again."""
+    proxy, data = bench
+    sure = [
+        {
+            "match": {"contains": [f"What is {i} + {i}?", "Guideline: Carry."]},
+            "reply": {"content": f"\\boxed{{{2 * i}}}"},
+        }
+        for i in (7, 8)
+    ]
+    small_server.script(GOAL, *sure, *right(range(1, 7)), {"reply": {"content": "I do not know."}})
+    assert evaluate(proxy, data).returncode == 0
+    first, _ = report(proxy)
+    before = len(large_server.chats())
+    with StandIn(["planner"]) as mini:
+        mini.say("Carry.", usage={"prompt_tokens": 50, "completion_tokens": 5, "total_tokens": 55})
+        planned = ProxyProcess(
+            proxy.folder, small_server.base_url, large_server.base_url, large={"max_output_tokens": 256},
+            cascade={"planner": "mini/planner"},
+            upstreams={"mini": {"base_url": mini.base_url, "api_key_env": "OPENAI_API_KEY", "models": ["planner"]}},
+            prices={"mini/planner": {"input_per_mtok": 0.1, "output_per_mtok": 0.4}},
+        )  # fmt: skip
+        done = evaluate(planned, data)
+        assert done.returncode == 0, done.stderr
+        assert len(mini.chats()) == 8
+    assert len(large_server.chats()) == before + 8  # only stage 3 under the other guideline
+    modes, whole = report(proxy)
+    assert {name: modes[name] for name in first} == first
+    apart = modes["full cascade, separate planner"]
+    assert (apart["stages"], apart["score"]) == ([0.75, 0.25, 0.0], 1.0)
+    assert apart["cost"] == 1000 * 2 * (50 * 100 + 5 * 400) // 8
+    assert {a["mode"] for a in whole["accepted"] if a["configured"]} == {"full cascade, separate planner"}
+    assert "with guidelines of mini/planner: 8 of 8 items" in whole["heading"]
+    assert [c["vote"] for c in whole["confidences"]][-1] == "stage 2, separate planner"

@@ -61,6 +61,7 @@ NOT_RUN = {
         ("docs/measurements.md", f"python benchmarks/{name}")
         for name in (
             "early_stop.py BASE_URL MODEL 16 8 DATA...",
+            "guideline_gate.py RUN...",
             "one_process.py bundled 3",
             "plans.py BASE_URL MODEL 8 8 2 DATA...",
             "prefix.py BASE_URL MODEL 3",

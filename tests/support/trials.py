@@ -5,7 +5,7 @@ import random
 import msgspec
 from hypothesis import strategies as st
 
-from proxy.evals.trial import Drawn, Paid, Trial, Vote
+from proxy.evals.trial import Drawn, Paid, Planned, Trial, Vote
 
 USUAL = (0.75, 0.5)
 BEHAVIOUR = (0.5, 0.5)
@@ -14,24 +14,34 @@ SHARES = st.sampled_from([0.25, 0.5, 0.75, 1.0])
 RIGHT = st.sampled_from([0.0, 1.0])
 VOTES = st.builds(Vote, confidence=SHARES, score=RIGHT)
 PAID = st.builds(Paid, RIGHT, st.integers(1, 10**6), st.just(100))
-TRIALS = st.lists(
-    st.builds(
-        Trial,
-        item=st.just("x"),
-        task=st.just("math"),
-        detected=st.just("math"),
-        usual=st.just(USUAL),
-        single=RIGHT,
-        plain=VOTES,
-        first=VOTES,
-        second=st.none() | VOTES,
-        plan_cost=st.integers(0, 1000),
-        large=PAID,
-        guided=PAID,
-    ),
-    min_size=1,
-    max_size=12,
-).map(lambda found: [msgspec.structs.replace(t, item=str(i)) for i, t in enumerate(found)])
+PLANNED = st.builds(
+    Planned, planner=st.just("mini"), cost=st.integers(0, 100), second=st.none() | VOTES, guided=PAID
+)
+
+
+def _trials(separate):
+    return st.lists(
+        st.builds(
+            Trial,
+            item=st.just("x"),
+            task=st.just("math"),
+            detected=st.just("math"),
+            usual=st.just(USUAL),
+            single=RIGHT,
+            plain=VOTES,
+            first=VOTES,
+            second=st.none() | VOTES,
+            plan_cost=st.integers(0, 1000),
+            large=PAID,
+            guided=PAID,
+            separate=separate,
+        ),
+        min_size=1,
+        max_size=12,
+    ).map(lambda found: [msgspec.structs.replace(t, item=str(i)) for i, t in enumerate(found)])
+
+
+TRIALS = _trials(st.none()) | _trials(PLANNED)
 
 
 def drawn(count, seed, *, sure_right, unsure_right, large_right, n=4, task="math", usual=USUAL):
@@ -69,5 +79,21 @@ def spoiled(trials, share, **change):
         msgspec.structs.replace(t, **{name: msgspec.structs.replace(t.first, **change) for name in VOTED})
         if lot.random() < share
         else t
+        for t in trials
+    ]
+
+
+def planned_apart(trials, *, cost=10, confidence=1.0, score=1.0, planner="mini"):
+    """The same trials, with guidelines of a separate planner under which stage 2 has this confidence and score."""
+    return [
+        msgspec.structs.replace(
+            t,
+            separate=Planned(
+                planner=planner,
+                cost=cost,
+                second=msgspec.structs.replace(t.first, confidence=confidence, score=score),
+                guided=t.guided,
+            ),
+        )
         for t in trials
     ]

@@ -1,6 +1,7 @@
 """Stages 1 and 2: which answer they give, and which plans they use."""
 
 import asyncio
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -74,7 +75,7 @@ class Poor:
         raise NoBudgetError("request: 0 USD left")
 
 
-def answered(letters, policy, planner, kept=None, *, log=None):
+def answered(letters, policy, planner, kept=None, *, log=None, earns=lambda _: True):
     """Return the outcome of stages 1 and 2."""
     small = Small({1: letters[0], 2: letters[1]})
     return asyncio.run(
@@ -87,6 +88,7 @@ def answered(letters, policy, planner, kept=None, *, log=None):
             cascade_log=log or CascadeLog(),
             max_output_tokens=100,
             kept=kept or KeptPlans(),
+            earns=earns,
         )
     )
 
@@ -183,6 +185,33 @@ def test_votes_in_log():
     assert [log.vote(1, i) for i in range(5)] == ["A", "A", "B", "C", None]
     assert [log.vote(2, i) for i in range(4)] == ["A", "A", "A", "B"]
     assert CascadeLog().vote(1, 0) is None
+
+
+@given(st.tuples(LETTERS, LETTERS), POLICIES)
+def test_guideline_that_does_not_earn_its_price(letters, policy):
+    """Nothing is bought, and the outcome is that of stage 1 alone. The log says so if there would have been a stage 2."""
+    planner, log, asked = Counting("Look twice."), CascadeLog(), []
+    outcome = answered(letters, policy, planner, log=log, earns=asked.append)
+    alone = answered(
+        letters, replace(policy, plans="goals" if policy.plans == "all" else policy.plans), planner
+    )
+    assert (outcome, planner.requests) == (alone, 0)
+    unsure = isinstance(outcome, Unsure)
+    assert log.guideline_skipped == (unsure and policy.plans == "all" and policy.max_stage > 1)
+    if log.guideline_skipped:
+        groups = Counter(log.vote(1, s.index) for s in log.verdicts[1].ballot.samples)
+        groups.pop(None, None)
+        assert asked[-1] == max(groups.values(), default=0) / log.stages[0].drawn
+
+
+def test_paid_guidelines_are_used():
+    """A guideline that is kept or already requested costs nothing more, whatever it would earn."""
+    planner = Counting("Look twice.")
+    kept = answered(("ABCD", "AAAA"), POLICY, planner, KeptPlans(None, "Kept."), earns=lambda _: False)
+    assert (kept.stage, planner.requests) == (2, 0)
+    ahead = replace(POLICY, speculate_from=0.0)
+    planned = answered(("ABCD", "AAAA"), ahead, planner, earns=lambda share: share is None)
+    assert (planned.stage, planner.requests) == (2, 1)
 
 
 def test_stage_2_without_valid_answer():

@@ -6,6 +6,8 @@ from proxy.config.loading import load
 from proxy.errors import ConfigError
 
 VLLM = "[small.vllm]\n"
+CERTIFIED = '[cascade.thresholds.math]\nplans = "all"\ncertified = { usual = [0.75, 0.5], stage1 = 0.75, stage2 = "never" }\n'
+OF_B = CERTIFIED.replace(" }", ', planner = "b" }')
 
 
 @pytest.mark.parametrize(
@@ -31,6 +33,18 @@ VLLM = "[small.vllm]\n"
         (
             f'{VLLM}[large]\nmodel = "a"\nfallbacks = ["b"]\n',
             "large.fallbacks: 'b' is none of the large models (a)",
+        ),
+        (
+            f'{VLLM}[large]\nmodel = "a"\nmodels = ["b"]\n[cascade]\nplanner = "c"\n',
+            "cascade.planner: 'c' is none of the large models (a, b)",
+        ),
+        (
+            f'{VLLM}[large]\nmodel = "a"\nmodels = ["b"]\n[cascade]\nplanner = "b"\n{CERTIFIED}',
+            'cascade.planner: math was calibrated with guidelines of a, not of b; set this to "a" or calibrate again',
+        ),
+        (
+            f'{VLLM}[large]\nmodel = "a"\nmodels = ["b"]\n{OF_B}',
+            'cascade.planner: math was calibrated with guidelines of b, not of a; set this to "b" or calibrate again',
         ),
         (
             f'{VLLM}[upstreams.azure]\nbase_url = "https://h"\n',
@@ -77,6 +91,18 @@ def test_contradiction_is_refused(tmp_path, text, problem):
     with pytest.raises(ConfigError) as e:
         load(path, {})
     assert e.value.problems == [problem]
+
+
+@pytest.mark.parametrize("planner", ["", 'planner = "a"\n'])
+def test_planner_of_a_calibration(tmp_path, planner):
+    """The large model itself is the planner if none is named. Plans without a guideline need no planner."""
+    path = tmp_path / "cope.toml"
+    models = f'{VLLM}[large]\nmodel = "a"\nmodels = ["b"]\n'
+    path.write_text(f"{models}[cascade]\n{planner}{CERTIFIED}")
+    load(path, {})
+    goals = CERTIFIED.replace('"all"', '"goals"')
+    path.write_text(f'{models}[cascade]\nplanner = "b"\n{goals}')
+    load(path, {})
 
 
 def test_strict_comparison_excludes_calibration(tmp_path):

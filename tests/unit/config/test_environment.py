@@ -29,7 +29,7 @@ SIBLINGS = {
     "keys": LIMIT,
     "users": LIMIT,
     "tags": LIMIT,
-    "certified": {"USUAL": "[0.5, 0.5]", "STAGE1": "0.5", "STAGE2": "0.5"},
+    "certified": {"USUAL": "[0.5, 0.5]", "STAGE1": "0.5", "STAGE2": "0.5", "PLANNER": "gpt-4o"},
 }
 """Variables that a table needs beside the one under test."""
 YES = ("true", "True", "TRUE", "yes", "on", "1", '"true"', " true ")

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from proxy.evals import report
 from proxy.evals.accepted import accepted, markdown
-from proxy.evals.modes import CASCADES, Thresholds
+from proxy.evals.modes import Thresholds
 from proxy.evals.trial import Paid
 from tests.support.trials import SHARES, TRIALS, drawn
 
@@ -78,7 +78,7 @@ def test_faultless_answers_prove_little():
     trials = drawn(12, 0, sure_right=1, unsure_right=1, large_right=1)
     row = rows(trials, at(0.0))["math", "cascade, no plans", (1,)]
     assert row.wrong.interval == pytest.approx((0, 0.2646), abs=1e-4)
-    text = "\n".join(markdown(accepted(trials, at(0.0), {"math": "none"})))
+    text = "\n".join(markdown(accepted(trials, at(0.0), {"math": "cascade, no plans"})))
     assert (
         "| math | **cascade, no plans** | 1 | 12 of 12 | 0: 0.0 % (0.0 to 26.5) | 0: 0.0 % (0.0 to 26.5) |"
         in text
@@ -99,6 +99,6 @@ def test_every_cascade_has_rows():
         for task in ("math", "code")
         for t in drawn(4, 0, sure_right=1, unsure_right=0, large_right=1, task=task)
     ]
-    found = accepted(trials, at(0.5), {"math": "all"})
-    assert {a.mode for a in found} == set(CASCADES.values())
+    found = accepted(trials, at(0.5), {"math": "full cascade"})
+    assert {a.mode for a in found} == {"cascade, no plans", "cascade, goals only", "full cascade"}
     assert {(a.task, a.mode) for a in found if a.configured} == {("math", "full cascade")}

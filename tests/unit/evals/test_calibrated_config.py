@@ -13,7 +13,7 @@ from proxy.config.policy import policy
 from proxy.errors import ConfigError
 from proxy.evals import trial as trials_of
 from proxy.evals.thresholds_from_runs import Target, calibrate
-from tests.support.trials import BEHAVIOUR, USUAL, drawn, spoiled
+from tests.support.trials import BEHAVIOUR, USUAL, drawn, planned_apart, spoiled
 
 
 def calibrated(folder, trials, own="", *target):
@@ -138,3 +138,18 @@ def test_uncertified_regret(tmp_path):
     settings, said = calibrated(tmp_path, CODE, "", "--regret", "0")
     assert settings.cascade.thresholds["code"].skip
     assert "no number of such items would certify this limit of the regret (600 given)" in said
+
+
+def test_planner_of_the_calibration(tmp_path):
+    """A run with a separate planner is calibrated with its guidelines. The config has to keep this planner."""
+    unsure = drawn(600, 1, sure_right=0.5, unsure_right=0.5, large_right=0.8)
+    found = planned_apart(unsure, confidence=1.0, score=1.0)
+    own = 'planner = "mini"\n[large]\nmodels = ["mini"]\n'
+    settings, _ = calibrated(tmp_path, found, own, "--quality", "0.95")
+    table = settings.cascade.thresholds[TaskKind.MATH]
+    assert (table.plans, table.certified.planner) == ("all", "mini")
+    config = (tmp_path / "cope.toml").read_text()
+    (tmp_path / "cope.toml").write_text(config.replace('planner = "mini"', ""))
+    with pytest.raises(ConfigError) as e:
+        load(tmp_path / "cope.toml", {})
+    assert "math was calibrated with guidelines of mini" in e.value.problems[0]

@@ -10,7 +10,7 @@ from proxy.config.policy import NEVER
 from proxy.errors import ConfigError
 from proxy.evals.thresholds_from_runs import Target, calibrate, rate, ways
 from proxy.evals.trial import Paid
-from tests.support.trials import TRIALS, VOTED, drawn, spoiled
+from tests.support.trials import TRIALS, VOTED, drawn, planned_apart, spoiled
 
 
 def test_confident_small_model_saves():
@@ -154,3 +154,13 @@ def test_the_frontier_is_not_beaten(trials):
     rated = [rate(way, trials) for way in ways(trials)]
     for best in choice.frontier:
         assert not any(r.score > best.score and r.cost <= best.cost for r in rated)
+
+
+def test_guidelines_of_two_planners_do_not_mix():
+    """A way with guidelines would be certified for a planner that wrote only a part of them."""
+    own, other = (drawn(20, seed, sure_right=1, unsure_right=1, large_right=1) for seed in (1, 2))
+    with pytest.raises(ConfigError) as e:
+        calibrate([*own, *planned_apart(other)], Target("quality", 0.9), risk=0.05)
+    assert e.value.problems == [
+        "math: guidelines of mini and the large model; name runs with the same cascade.planner"
+    ]

@@ -1,206 +1,147 @@
-"""The value of guidelines: those that lose money are skipped, tried now and then, and used again when they pay."""
+"""The estimated value of a guideline: means over requests alike, and what they say about one request."""
 
-import random
+import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.cascade.engine import CascadeLog
-from proxy.cascade.types import TaskKind
-from proxy.config.controls import Controls
-from proxy.config.schema import Cascade, Thresholds
-from proxy.pricing.prices import Price, Usage
-from proxy.records import CallRecord, StageRecord
-from proxy.service.finished import finish
 from proxy.service.guideline_value import (
     MIN_ANSWERS,
-    TRY_SHARE,
-    WINDOW,
-    GuidelineRecords,
-    learn,
-    may_skip_guidelines,
+    MIN_GUIDED,
+    PRIOR,
+    Answered,
+    Estimate,
+    Features,
+    Guided,
+    estimate,
+    length_of,
 )
-from tests.support.requests import request_log
 
-KEY = "math", "gpt"
+SIZES = st.integers(1, 10**7)
+SHARES = st.sampled_from([0.0, 0.125, 0.25, 0.5, 0.75, 1.0])
+FEATURES = st.builds(Features, SIZES.map(length_of), SHARES)
+AMOUNTS = st.integers(0, 10**9)
+GUIDED = st.lists(
+    st.builds(
+        Guided, features=FEATURES, accepted=st.booleans(), price=st.none() | AMOUNTS, extra=st.integers(-100, 10**6)
+    ),
+    min_size=MIN_GUIDED,
+    max_size=60,
+).filter(lambda found: any(one.price is not None for one in found))  # fmt: skip
+ANSWERS = st.lists(st.builds(Answered, SIZES.map(length_of), AMOUNTS), min_size=MIN_ANSWERS, max_size=20)
+USUAL = length_of(1000)
 
 
-def record(guided, answers=(1000,) * MIN_ANSWERS, draw=1.0):
-    guidelines = GuidelineRecords(lambda: draw)
-    for cost in answers:
-        guidelines.add_answer(*KEY, cost)
-    for accepted, paid in guided:
-        guidelines.add_guideline(*KEY, accepted=accepted, paid=paid)
-    return guidelines
+def guided(count, *, accepted=0, price=250, extra=0, share=0.5, length=USUAL):
+    features = Features(length, share)
+    return [Guided(features=features, accepted=i < accepted, price=price, extra=extra) for i in range(count)]
 
 
-@given(st.integers(0, WINDOW), st.integers(0, 2000), st.integers(0, 10**6))
-def test_only_losses_skip(accepted, paid, before):
-    """The order of the accepted ones does not matter, nor do requests before the last ones."""
-    guided = [(i < accepted, paid) for i in range(WINDOW)]
-    random.Random(before).shuffle(guided)
-    losing = record([(True, before % 500)] * 7 + guided).skips(*KEY)
-    assert not losing or accepted * 1000 < WINDOW * paid
-    assert losing or accepted * 1000 > WINDOW * (paid - 75)  # two standard errors are 71 at most
+def answers(cost=1000, count=MIN_ANSWERS, length=USUAL):
+    return [Answered(length, cost)] * count
+
+
+@given(FEATURES, GUIDED, ANSWERS, st.randoms())
+def test_estimates_are_means(request, found, paid, lot):
+    """They lie between the lowest and the highest value seen, and the order of the requests does not matter."""
+    value = estimate(request, found, paid)
+    assert 0 <= value.chance <= 1
+    assert 0 < value.error < 0.5
+    costs = [one.cost for one in paid]
+    assert min(costs) - 1 <= value.answer <= max(costs) + 1
+    prices = [one.price for one in found if one.price is not None]
+    part, extras = len(prices) / len(found), [one.extra for one in found]
+    assert part * min(prices) + min(extras) - 1 <= value.price <= part * max(prices) + max(extras) + 1
+    shuffled = lot.sample(found, len(found)), lot.sample(paid, len(paid))
+    again = estimate(request, *shuffled)
+    for name in ("chance", "error", "answer", "price"):
+        assert getattr(again, name) == pytest.approx(getattr(value, name))
+
+
+@given(FEATURES, GUIDED, ANSWERS, FEATURES)
+def test_more_acceptance_never_lowers_the_chance(request, found, paid, other):
+    """If one more of the same requests was accepted, the chance is higher or the same."""
+    better = [*found[1:], Guided(features=found[0].features, accepted=True, price=found[0].price, extra=0)]
+    assert estimate(request, better, paid).chance >= estimate(request, found, paid).chance - 1e-12
+
+
+@given(FEATURES, SHARES)
+def test_requests_of_another_kind_say_only_the_mean(request, share):
+    """Without any request alike, the estimate is the mean of all. So it is if nothing tells them apart."""
+    far = Features(request.length + 100, share)
+    found = [Guided(features=far, accepted=i % 4 == 0, price=200, extra=10) for i in range(80)]
+    value = estimate(request, found, answers(900, length=far.length))
+    assert value.chance == pytest.approx(0.25)
+    assert (value.answer, value.price) == (pytest.approx(900), pytest.approx(210))
+
+
+def test_agreement_and_length_tell_requests_apart():
+    """Stage 2 accepts if stage 1 nearly agreed, and an answer is dear if the request is long."""
+    found = [*guided(100, accepted=80, share=0.75), *guided(100, share=0.25)]
+    paid = [*answers(1000, 50), *answers(5000, 50, length=length_of(100_000))]
+    near, lost = (estimate(Features(USUAL, share), found, paid) for share in (0.75, 0.25))
+    assert (near.chance > 0.7, lost.chance < 0.1) == (True, True)
+    assert near.earns
+    assert not lost.earns
+    unknown = estimate(Features(USUAL), found, paid)
+    assert unknown.chance == pytest.approx(0.4)
+    long = estimate(Features(length_of(90_000), 0.75), found, paid)
+    assert (near.answer < 2000, long.answer > 4000) == (True, True)
+
+
+@given(st.integers(0, 200), st.integers(1, 2000))
+def test_only_losses_are_skipped(accepted, price):
+    """Guidelines that earn their price are bought, and those that clearly lose are not."""
+    value = estimate(Features(USUAL, 0.5), guided(200, accepted=accepted, price=price), answers())
+    assert value.earns or accepted / 200 * 1000 <= price
+    assert (
+        not value.earns or accepted / 200 * 1000 > price - 25
+    )  # half a standard error is 18 of 1000 at most
+
+
+def test_few_requests_alike_prove_little():
+    """Two accepted ones hardly change a mean of many, and the error is larger than that of many."""
+    found = [*guided(200, accepted=20, share=0.25), *guided(2, accepted=2, share=1.0)]
+    few, many = (estimate(Features(USUAL, share), found, answers()) for share in (1.0, 0.25))
+    assert few.chance == pytest.approx((2 + PRIOR * 22 / 202) / (2 + PRIOR))
+    assert few.error > 2 * many.error
+
+
+def test_price_is_shared_by_the_turns_of_a_conversation():
+    """A guideline that serves four requests costs each of them a quarter."""
+    found = [*guided(20, price=400, extra=5), *guided(60, price=None, extra=5)]
+    assert estimate(Features(USUAL, 0.5), found, answers()).price == pytest.approx(105)
 
 
 @pytest.mark.parametrize(
-    ("guided", "answers"),
-    [([(False, 250)] * (WINDOW - 1), MIN_ANSWERS), ([(False, 250)] * WINDOW, MIN_ANSWERS - 1)],
-)
-def test_too_little_evidence(guided, answers):
-    """Guidelines are not judged by few requests, nor by the price of few answers."""
-    assert not record(guided, [1000] * answers).skips(*KEY)
-    assert record([(False, 250)] * WINDOW).skips(*KEY)
-
-
-def test_skipped_guidelines_return():
-    """One request in twenty still tries one; savings that outweigh the losses end the skipping."""
-    assert not record([(False, 250)] * WINDOW, draw=TRY_SHARE / 2).skips(*KEY)
-    back = record([(False, 250)] * WINDOW, draw=TRY_SHARE)
-    assert back.skips(*KEY)
-    for _ in range(WINDOW // 2):
-        back.add_guideline(*KEY, accepted=True, paid=250)
-    assert not back.skips(*KEY)
-
-
-def test_records_are_separate():
-    """Each task kind and large model has its own record."""
-    losing = record([(False, 250)] * WINDOW)
-    assert not losing.skips("agent", "gpt")
-    assert not losing.skips("math", "o3")
-
-
-@pytest.mark.parametrize(("accepts", "least", "most"), [(0.085, 0.9, 0.96), (0.3, 0, 0.02), (0.4, 0, 0)])
-def test_chance_skips_nothing(accepts, least, most):
-    """A guideline costs a quarter of an answer: stage 2 pays if it accepts three in ten, but not one in twelve."""
-    lot = random.Random(6)
-    guidelines, skipped = GuidelineRecords(lot.random), 0
-    for _ in range(MIN_ANSWERS):
-        guidelines.add_answer(*KEY, 1000)
-    for _ in range(20_000):
-        if guidelines.skips(*KEY):
-            skipped += 1
-        else:
-            guidelines.add_guideline(*KEY, accepted=lot.random() < accepts, paid=250)
-    assert least <= skipped / 20_000 <= most
-
-
-def test_a_change_is_logged_once(caplog):
-    """The message has the amount, and the option that turns this off."""
-    record([(False, 2_000_000)] * (WINDOW + 5) + [(True, 0)] * WINDOW, [10**9] * MIN_ANSWERS)
-    lost, back = (r.getMessage() for r in caplog.records)
-    assert lost == (
-        "guidelines for math tasks with gpt lost 0.4 USD in the last 200 guided requests: using one in 20 requests from "
-        "now on (cascade.skip_losses)"
-    )
-    assert back.endswith("using them again (cascade.skip_losses)")
-
-
-def call(stage, role, cost, tier="large"):
-    return CallRecord(
-        id="c",
-        request_id="req_1",
-        key_id=None,
-        started_at=request_log().request.received_at,
-        stage=stage,
-        role=role,
-        tier=tier,
-        model="m",
-        sample=None,
-        usage=Usage(prompt_tokens=1, completion_tokens=1),
-        cost=cost,
-        price=Price(input=1, output=1),
-        latency_ms=1,
-        finish_reason="stop",
-        estimated=False,
-    )
-
-
-def stage(number, *, accepted):
-    return StageRecord(
-        stage=number, drawn=4, planned=4, agreed=4, confidence=1.0, threshold=0.75, accepted=accepted
-    )
-
-
-LOCAL, GUIDELINE, ANSWER = (
-    call(1, "executor", 5, "small"),
-    call(2, "planner", 250),
-    call(3, "executor", 1100),
-)
-UNSURE, SURE = stage(1, accepted=False), stage(1, accepted=True)
-
-
-@pytest.mark.parametrize(
-    ("calls", "stages", "facts", "tried", "answered"),
+    ("found", "paid"),
     [
-        pytest.param([LOCAL], [SURE], {"stage": 1, "baseline": 900}, None, None, id="stage 1"),
-        pytest.param([LOCAL, GUIDELINE], [SURE], {"stage": 1, "baseline": 900}, None, None, id="planned ahead, not needed"),
-        pytest.param(
-            [LOCAL, GUIDELINE, call(2, "executor", 5, "small")], [UNSURE, stage(2, accepted=True)],
-            {"stage": 2, "baseline": 900}, (True, 255), None, id="stage 2",
-        ),
-        pytest.param(
-            [LOCAL, call(2, "executor", 5, "small")], [UNSURE, stage(2, accepted=True)],
-            {"stage": 2, "baseline": 900}, (True, 5), None, id="a kept guideline",
-        ),
-        pytest.param(
-            [LOCAL, GUIDELINE, ANSWER], [UNSURE, stage(2, accepted=False)], {"stage": 3, "baseline": 1000, "model": "gpt"},
-            (False, 350), 1000, id="stage 3",
-        ),
-        pytest.param(
-            [LOCAL, GUIDELINE, ANSWER], [UNSURE, stage(2, accepted=False)],
-            {"stage": 3, "baseline": 1000, "model": "stand-in"}, (False, 350), None, id="a fallback",
-        ),
-        pytest.param([LOCAL, ANSWER], [UNSURE], {"stage": 3, "baseline": 1100, "model": "gpt"}, None, 1100, id="unguided"),
-        pytest.param(
-            [LOCAL, GUIDELINE], [UNSURE, stage(2, accepted=False)],
-            {"stage": 2, "baseline": 900, "degraded": "budget"}, (False, 250), None, id="out of money",
-        ),
-        pytest.param(
-            [LOCAL, GUIDELINE, ANSWER], [UNSURE, stage(2, accepted=False)], {"stage": 3, "status": 499},
-            (False, 250), None, id="disconnected",
-        ),
-        pytest.param([GUIDELINE], [], {"status": 499}, None, None, id="before stage 1"),
-    ],
-)  # fmt: skip
-def test_losses_are_learned(calls, stages, facts, tried, answered):
-    """A request adds the money paid because of its guideline, or the cost of its large answer, or nothing."""
-    guidelines = GuidelineRecords()
-    log = request_log(
-        task=TaskKind.MATH, cascade_log=CascadeLog(stages=list(stages)), calls=list(calls), **facts
-    )
-    learn(guidelines, Cascade(), finish(log))
-    record = guidelines._records[KEY]
-    assert list(record.guided) == ([] if tried is None else [tried])
-    assert list(record.answers) == ([] if answered is None else [answered])
-
-
-@pytest.mark.parametrize(
-    ("cascade", "controls"),
-    [
-        (Cascade(skip_losses=False), Controls()),
-        (Cascade(plans="all"), Controls()),
-        (Cascade(thresholds={"math": Thresholds(stage1=0.5)}), Controls()),
-        (Cascade(), Controls(mode="cascade")),
-        (Cascade(), Controls(max_stage=2)),
-        (Cascade(), Controls(budget=0)),
-        (Cascade(), Controls(thresholds=(1.0, 1.0))),
-        (Cascade(), Controls(samples=2)),
+        (guided(MIN_GUIDED - 1), answers()),
+        (guided(MIN_GUIDED), answers(count=MIN_ANSWERS - 1)),
+        (guided(MIN_GUIDED, price=None), answers()),
+        ([], []),
     ],
 )
-def test_fixed_requests_keep_guidelines(cascade, controls):
-    """A config or a header that fixes how a request runs is obeyed, and such a request is not recorded."""
-    assert not may_skip_guidelines(cascade, TaskKind.MATH, controls)
-    other = Cascade(thresholds={"code": Thresholds(stage1=0.5)})
-    assert may_skip_guidelines(other, TaskKind.MATH, Controls())
-    guidelines = GuidelineRecords()
-    log = request_log(
-        task=TaskKind.MATH,
-        cascade_log=CascadeLog(stages=[UNSURE]),
-        calls=[LOCAL, GUIDELINE],
-        controls=controls,
-    )
-    learn(guidelines, cascade, finish(log))
-    assert not guidelines._records[KEY].guided
+def test_too_little_evidence(found, paid):
+    """Nothing is said about few guidelines, about the price of few answers, or without a price of a guideline."""
+    assert estimate(Features(USUAL, 0.5), found, paid) is None
+    assert estimate(Features(USUAL, 0.5), guided(MIN_GUIDED), answers()) is not None
+
+
+def test_certainty_is_never_complete():
+    """A guideline at a hundredth of an answer is bought although none of 40 was accepted, but not after 400."""
+    for count, earns in ((40, True), (400, False)):
+        found = guided(count, price=10)
+        assert estimate(Features(USUAL, 0.5), found, answers()).earns is earns
+
+
+def test_chance_above_one_is_one():
+    """A guideline that costs more than an answer never earns its price."""
+    assert not Estimate(chance=1.0, error=0.4, answer=1000, price=1000).earns
+    assert Estimate(chance=1.0, error=0.4, answer=1000, price=999).earns
+
+
+def test_empty_request_has_a_length():
+    assert length_of(0) == length_of(1) == 0
+    assert math.isfinite(length_of(2**40))

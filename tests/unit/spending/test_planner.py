@@ -1,26 +1,34 @@
 """The large planner: what it is sent, and what its answer means."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from proxy.cascade.types import NO_GUIDELINE_NEEDED
+from proxy.config.schema import LargeModel
 from proxy.errors import NoBudgetError
 from proxy.formats.chat import Chat
 from proxy.formats.prompt_cache import OFF, CacheUse
 from proxy.formats.responses import Responses
 from proxy.spending.planner import REASONING_ROOM, PaidPlanner, plan_request
-from tests.unit.spending.parts import BODY, MODEL, FixedBudget, connected, spending
+from tests.unit.spending.parts import BODY, MODEL, PRICE, FixedBudget, connected, spending
 
 
-def guideline(server, budget=None, body=BODY):
+def guideline(server, budget=None, body=BODY, answerer=MODEL, prices=None):
     """Pay for one guideline. Return it, and the call's record if there is one."""
 
     async def main():
         async with connected(server) as upstream:
             parts = spending(budget or FixedBudget(), upstream)
+            parts = replace(parts, prices=prices or parts.prices)
             planner = PaidPlanner(
-                spending=parts, model=MODEL, max_tokens=40, format=Chat(), body={**body, "temperature": 1}
+                spending=parts,
+                model=MODEL,
+                answerer=answerer,
+                max_tokens=40,
+                format=Chat(),
+                body={**body, "temperature": 1},
             )
             return await planner.guideline(), parts.calls
 
@@ -127,6 +135,38 @@ def test_effort_of_a_cached_prompt(cache, messages, effort):
     """The effort is part of the prefix. It is lowered only if the prompt is not cached."""
     request, _ = plan_request("gpt-5.6-sol", {"messages": messages}, 40, format_=Chat(), cache=cache)
     assert request.get("reasoning_effort") == effort
+
+
+@pytest.mark.parametrize("body", [{"messages": [LONG]}, {"input": LONG["content"]}])
+def test_planner_that_does_not_answer(body):
+    """It gets the messages and the tools, but no field that is for the model that answers, and writes into no cache."""
+    for_answerer = {
+        "reasoning_effort": "high", "reasoning": {"effort": "high"}, "verbosity": "low", "prompt_cache_key": "mine",
+        "text": {"verbosity": "low"}, "prompt_cache_retention": "24h",
+    }  # fmt: skip
+    format_ = Chat() if "messages" in body else Responses()
+    own = {**body, "tools": [TOOL], **for_answerer}
+    request, limit = plan_request("gpt-4o", own, 40, format_=format_, cache=CACHED, answers_too=False)
+    assert for_answerer.keys() & request.keys() == set()
+    assert (request["tools"], request["tool_choice"], limit) == ([TOOL], "none", 40)
+    assert request["prompt_cache_options"] == {"mode": "explicit"}
+    thinks, _ = plan_request("gpt-5.6-luna", own, 40, format_=format_, cache=CACHED, answers_too=False)
+    effort = thinks.get("reasoning_effort") or thinks["reasoning"]["effort"]
+    assert effort == "low"
+
+
+def test_price_of_the_answer_is_checked(large_server):
+    """What the model that answers could not be paid for needs no guideline, whatever the planner costs."""
+    dear = LargeModel("dear", "", "dear")
+    writes = {
+        "role": "user",
+        "content": [{"type": "text", "text": "Hi", "prompt_cache_breakpoint": {"mode": "explicit"}}],
+    }
+    prices = {MODEL.name: replace(PRICE, cache_write=1), dear.name: PRICE}
+    body = {"messages": [writes]}
+    assert guideline(large_server, body=body, answerer=dear, prices=prices) == (None, [])
+    large_server.say("Add them.")
+    assert guideline(large_server, body=body, prices=prices)[0] == "Add them."
 
 
 def test_planner_of_a_response():
