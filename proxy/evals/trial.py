@@ -23,6 +23,7 @@ from proxy.evals.record import Answer
 from proxy.evals.sampler import Sampler
 from proxy.evals.tiers import Tiers
 from proxy.records import Stage
+from proxy.service.conversation_key import conversation_digest
 
 Grader = Callable[[Item, Json], Awaitable[float]]
 """Returns the score of an assistant message, 0..1."""
@@ -146,7 +147,6 @@ async def run(item: Item, tiers: Tiers, grade: Grader, samples: int | None) -> T
         early_stop=False,
         plans="all",
     )
-    plainly, planning = Sampler(tiers, item.id, body), Sampler(tiers, item.id, body)
     limit = settings.small.max_output_tokens
     output = settings.large.max_output_tokens
 
@@ -161,10 +161,12 @@ async def run(item: Item, tiers: Tiers, grade: Grader, samples: int | None) -> T
             raise NoBudgetError(outcome.stopped)
         return log
 
-    async with asyncio.TaskGroup() as group:
-        plain = group.create_task(voted(replace(everything, plans="none"), plainly))
-        planned = group.create_task(voted(everything, planning))
-        alone = group.create_task(tiers.call_large(item.id, {**body, "temperature": 0}, output))
+    with tiers.small.placed(conversation_digest((), "eval", item.id)) as place:
+        plainly, planning = (Sampler(tiers, item.id, body, place) for _ in range(2))
+        async with asyncio.TaskGroup() as group:
+            plain = group.create_task(voted(replace(everything, plans="none"), plainly))
+            planned = group.create_task(voted(everything, planning))
+            alone = group.create_task(tiers.call_large(item.id, {**body, "temperature": 0}, output))
     log = planned.result()
     guideline = next((p.text for p in log.plans if p.kind == "guideline"), None)
     guided = alone.result()

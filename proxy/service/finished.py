@@ -98,7 +98,8 @@ def plan_records(finished: Finished) -> list[PlanRecord]:
 
 
 def _with_vote(request_log: RequestLog, call: CallRecord) -> CallRecord:
-    if call.role != "executor" or call.sample is None:
+    # A sample that a server has lost was drawn again, by another call.
+    if call.role != "executor" or call.sample is None or call.error is not None:
         return call
     return replace(call, vote=request_log.cascade_log.vote(call.stage, call.sample))
 

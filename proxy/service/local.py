@@ -1,6 +1,8 @@
 """Stages 1 and 2: the small model answers if the cascade is sure enough."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from proxy import metrics
@@ -28,6 +30,7 @@ from proxy.errors import (
 )
 from proxy.formats.base import Conversation, NotServedError
 from proxy.service.audit_queue import AuditJob, stage_answers
+from proxy.service.conversation_key import conversation_of
 from proxy.service.exchange import Exchange
 from proxy.service.guideline_value import may_skip_guidelines
 from proxy.service.kinds import task_of
@@ -117,18 +120,24 @@ def _config_skips_cascade(exchange: Exchange, kind: TaskKind) -> bool:
 
 async def _answer_once(exchange: Exchange, task: Task) -> Accepted:
     """Generate one answer of the small model, without a vote. It is accepted with confidence 1."""
-    small = RecordedSmall(exchange.state, exchange.request_log)
     limit = exchange.state.settings.small.max_output_tokens
     body = {"messages": task.body["messages"], **small_body(task.body, limit)}
     if task.body.get("temperature") is not None:
         body["temperature"] = task.body["temperature"]
-    return Accepted(1, await small.generate(SmallRequest(1, "executor", 0, body)), 1.0)
+    with _placed_small(exchange, task) as small:
+        return Accepted(1, await small.generate(SmallRequest(1, "executor", 0, body)), 1.0)
+
+
+@contextmanager
+def _placed_small(exchange: Exchange, task: Task) -> Iterator[RecordedSmall]:
+    """Give the request one server of the small tier for all its calls."""
+    with exchange.state.small.placed(conversation_of(exchange, task)) as place:
+        yield RecordedSmall(exchange.state, exchange.request_log, place)
 
 
 async def _run_cascade(exchange: Exchange, task: Task) -> Accepted | Unsure:
     """Let the small model vote. Plans that an earlier turn of the conversation has paid for are used again."""
     state, request_log, settings = exchange.state, exchange.request_log, exchange.state.settings
-    small = RecordedSmall(state, request_log)
     owner = exchange.request.key_id, exchange.request.controls.session, exchange.route.large.name
     page = page_of(owner, task.kind, task.body)
     kept = state.plans.find(page) if goes_on(task.kind, task.body) else KeptPlans()
@@ -148,16 +157,17 @@ async def _run_cascade(exchange: Exchange, task: Task) -> Accepted | Unsure:
     skip_guideline = _guideline_loses_money(exchange, task.kind, how, kept)
     if skip_guideline:
         how = replace(how, plans="goals")
-    decision = await decide(
-        task,
-        how,
-        estimator=estimator,
-        small=small,
-        planner=_planner(exchange),
-        cascade_log=request_log.cascade_log,
-        max_output_tokens=settings.small.max_output_tokens,
-        kept=kept,
-    )
+    with _placed_small(exchange, task) as small:
+        decision = await decide(
+            task,
+            how,
+            estimator=estimator,
+            small=small,
+            planner=_planner(exchange),
+            cascade_log=request_log.cascade_log,
+            max_output_tokens=settings.small.max_output_tokens,
+            kept=kept,
+        )
     if skip_guideline and not isinstance(decision, Accepted):
         request_log.reason = (
             f"guidelines for {task.kind} tasks have lost money recently (cascade.skip_losses)"
