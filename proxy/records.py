@@ -99,6 +99,7 @@ class RequestSummary(Struct, frozen=True, kw_only=True):
     stream: bool
     error: str | None
     tags: tuple[str, ...] = ()  # "key=value" of the body's metadata
+    config: str | None = None  # the digest of the config; None for rows of older versions
 
 
 class RequestRecord(RequestSummary, frozen=True, kw_only=True, tag=True):

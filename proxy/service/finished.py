@@ -72,6 +72,7 @@ def request_record(request_log: RequestLog) -> RequestRecord:
         stream=request.stream,
         error=request_log.error,
         tags=request.tags,
+        config=request_log.config,
         stages=tuple(request_log.cascade_log.stages),
     )
 

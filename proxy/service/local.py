@@ -29,7 +29,7 @@ from proxy.errors import (
     small_unavailable,
 )
 from proxy.formats.base import Conversation, NotServedError
-from proxy.service.audit_queue import AuditJob, stage_answers
+from proxy.service.audit_queue import AuditJob, drawn, stage_answers
 from proxy.service.conversation_key import conversation_of
 from proxy.service.exchange import Exchange
 from proxy.service.guideline_value import may_skip_guidelines
@@ -200,7 +200,7 @@ def _draw_audit(exchange: Exchange) -> bool:
     A request that may send nothing to the large model is never audited.
     """
     may_go_upstream = not local_only(exchange) and exchange.request.controls.budget != 0
-    return may_go_upstream and exchange.state.audits.draw()
+    return may_go_upstream and drawn(exchange.state.settings.audit.share)
 
 
 def _audit_job(exchange: Exchange, task: Task, estimator: Estimator, samples: int) -> AuditJob | None:
