@@ -14,7 +14,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.add_column("requests", sa.Column("config", sa.Text(), nullable=True))
+    op.add_column("requests", sa.Column("config", sa.String(), nullable=True))
 
 
 def downgrade() -> None:
