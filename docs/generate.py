@@ -42,7 +42,8 @@ A value of a variable is read as the type of its key:
 - a list of tables such as `[[alerts]]`: in JSON or TOML, in one variable, here `COPE__ALERTS`.
 - An empty variable counts as unset.
 
-The file is TOML in UTF-8.
+The file is TOML in UTF-8. On SIGHUP or `POST /v1/admin/reload`, a running proxy reads it again. The page
+[Operations](operations.md#change-the-config-while-it-runs) has the keys that need a restart.
 """
 
 COMMANDS = """\

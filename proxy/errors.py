@@ -250,6 +250,10 @@ class SmallUnavailableError(Exception):
     """No server of the small model answers."""
 
 
+class SmallTimeoutError(SmallUnavailableError):
+    """A server of the small model took too long. Another one would take about as long again."""
+
+
 class NoBudgetError(Exception):
     """A paid call does not fit into a budget. The message names the budget."""
 

@@ -115,6 +115,7 @@ class RequestSummary(Struct, frozen=True, kw_only=True):
     team: str | None = None  # of the key when the request began, here and below
     cost_center: str | None = None
     environment: str | None = None
+    config: str | None = None  # the digest of the config; None for rows of older versions
 
 
 class RequestRecord(RequestSummary, frozen=True, kw_only=True, tag=True):

@@ -7,7 +7,7 @@ from the audits' own budget.
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -89,18 +89,22 @@ class _LargeAnswer:
 
 
 @asynccontextmanager
-async def auditing(state: AppState) -> AsyncIterator[None]:
-    """Carry out audits in the background. On exit, the audit under way is cancelled and settled."""
-    task = asyncio.create_task(_audit_forever(state))
+async def auditing(current: Callable[[], AppState]) -> AsyncIterator[None]:
+    """Carry out audits in the background, each with the state of its time.
+
+    On exit, the audit under way is cancelled and settled.
+    """
+    task = asyncio.create_task(_audit_forever(current))
     try:
         yield
     finally:
         await reap(task)
 
 
-async def _audit_forever(state: AppState) -> None:
+async def _audit_forever(current: Callable[[], AppState]) -> None:
     while True:
-        job = await state.audits.next()
+        job = await current().audits.next()
+        state = current()
         REQUEST_ID.set(job.request_id)
         try:
             await _carry_out(state, job)

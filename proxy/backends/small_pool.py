@@ -1,19 +1,19 @@
-"""The small tier: running vLLM (or any OpenAI-compatible) servers, balanced by load."""
+"""The small tier: running vLLM (or any OpenAI-compatible) servers. Each request stays at one of them."""
 
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Self
 
 import aiohttp
 import msgspec
-from yarl import URL
 
+from proxy.backends.affinity import Place, Server
 from proxy.backends.proxies import proxy_for
 from proxy.config.schema import Small
-from proxy.errors import SmallRefusedError, SmallUnavailableError
+from proxy.errors import SmallRefusedError, SmallTimeoutError, SmallUnavailableError
 from proxy.formats.sse import DONE, MAX_EVENT_BYTES, Accumulator, events
 from proxy.tracing.trace import NO_HEADERS
 from proxy.vllm.launch import served_name
@@ -28,19 +28,8 @@ MISSED_PROBES = 3
 """A server is unhealthy after this many unanswered probes in a row. A busy one misses a few."""
 
 
-@dataclass
-class Server:
-    """One server of the small tier, its load and its health."""
-
-    url: str
-    proxy: URL | None = None
-    in_flight: int = 0
-    healthy: bool = False
-    missed: int = 0
-
-
 class SmallPool:
-    """Send each generation to the healthy server with the fewest requests in flight."""
+    """Send all generations of a request, and the turns of its conversation, to one healthy server."""
 
     def __init__(
         self,
@@ -52,7 +41,9 @@ class SmallPool:
     ) -> None:
         self.model = model
         self._session = session
-        self._servers = [Server(url.rstrip("/"), proxy_for(url)) for url in urls]
+        self._servers = tuple(
+            Server(url, proxy_for(url)) for url in dict.fromkeys(u.rstrip("/") for u in urls)
+        )
         self._headers = {"content-type": "application/json"} | (
             {"authorization": f"Bearer {api_key}"} if api_key else {}
         )
@@ -109,26 +100,36 @@ class SmallPool:
         except (aiohttp.ClientError, OSError):
             server.healthy = False
 
+    @contextmanager
+    def placed(self, key: str) -> Iterator[Place]:
+        """Give a request of a conversation its place. It counts as load of its server until the context ends."""
+        place = Place(key, self._servers)
+        try:
+            yield place
+        finally:
+            place.leave()
+
     async def stream(
-        self, body: Mapping[str, Any], into: Accumulator, trace_headers: Mapping[str, str] = NO_HEADERS
+        self,
+        server: Server,
+        body: Mapping[str, Any],
+        into: Accumulator,
+        headers: Mapping[str, str] = NO_HEADERS,
     ) -> None:
         """Generate one answer into an accumulator. Cancelling closes the connection, which aborts it in vLLM.
 
         Raises:
             SmallRefusedError: the model rejects this request.
-            SmallUnavailableError: no server answers, or its answer is an error, incomplete or empty.
+            SmallTimeoutError: the answer takes too long.
+            SmallUnavailableError: the server does not answer, or its answer is an error, incomplete or empty.
         """
         payload = self._payload(body)
-        server = min((s for s in self._servers if s.healthy), key=lambda s: s.in_flight, default=None)
-        if server is None:
-            raise SmallUnavailableError("no server of the small tier is available")
         ended = False
-        server.in_flight += 1
         started = time.monotonic()
         try:
             async with (
                 asyncio.timeout(self._timeout_s),
-                await self._post(server, payload, trace_headers) as response,
+                await self._post(server, payload, headers) as response,
             ):
                 if response.status >= 300:
                     await self._refuse(response)
@@ -137,18 +138,15 @@ class SmallPool:
                         ended = True
                         break
                     into.add(data)
+        except aiohttp.ClientConnectionError as e:
+            raise _lost(server, e) from e
         except TimeoutError:
             spent = time.monotonic() - started
-            raise SmallUnavailableError(f"the small model gave no complete answer in {spent:.0f} s") from None
-        except (aiohttp.ClientConnectionError, OSError) as e:
-            server.healthy = False
-            raise SmallUnavailableError(
-                f"the small model's server closed the connection ({type(e).__name__})"
-            ) from e
+            raise SmallTimeoutError(f"the small model gave no complete answer in {spent:.0f} s") from None
+        except OSError as e:
+            raise _lost(server, e) from e
         except (aiohttp.ClientError, ValueError) as e:
             raise SmallUnavailableError(f"the small model's answer is broken ({type(e).__name__})") from e
-        finally:
-            server.in_flight -= 1
         if into.error is not None:
             raise SmallUnavailableError(f"the small model's server sent an error: {_words(into.error)}")
         if into.finish_reason in _UNFINISHED:
@@ -177,7 +175,7 @@ class SmallPool:
             raise SmallRefusedError(f"the request cannot be written as JSON ({type(e).__name__})") from e
 
     async def _post(
-        self, server: Server, payload: bytes, trace_headers: Mapping[str, str]
+        self, server: Server, payload: bytes, headers: Mapping[str, str]
     ) -> aiohttp.ClientResponse:
         """Send a request, and send it again if the server closed the connection before its first byte.
 
@@ -185,7 +183,7 @@ class SmallPool:
         A redirect is not followed: it could take the key and the prompt to another machine.
         """
         url = f"{server.url}/chat/completions"
-        headers = {**self._headers, **trace_headers}
+        headers = {**self._headers, **headers}
         try:
             return await self._session.post(
                 url, data=payload, headers=headers, proxy=server.proxy, allow_redirects=False
@@ -203,6 +201,12 @@ class SmallPool:
         if response.status in (400, 404, 413, 422):
             raise SmallRefusedError(f"small model: {_message(text)}")
         raise SmallUnavailableError(f"the small model's server answered {response.status}")
+
+
+def _lost(server: Server, e: Exception) -> SmallUnavailableError:
+    """Send nothing to a server until it answers a probe again, and return the error for this generation."""
+    server.healthy = False
+    return SmallUnavailableError(f"the small model's server closed the connection ({type(e).__name__})")
 
 
 def _known_role(message: Mapping[str, Any]) -> Mapping[str, Any]:

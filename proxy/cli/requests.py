@@ -66,7 +66,17 @@ def _print_request(console: Console, details: RequestDetails) -> None:
     )
     baseline = "-" if r.baseline is None else format_usd(r.baseline)
     console.print(f"cost {format_usd(r.cost)} USD  large model alone {baseline} USD", highlight=False)
-    for name in ("reason", "degraded", "error", "session", "user", "team", "cost_center", "environment"):
+    for name in (
+        "reason",
+        "degraded",
+        "error",
+        "session",
+        "user",
+        "team",
+        "cost_center",
+        "environment",
+        "config",
+    ):
         if getattr(r, name):
             console.print(f"{name}: {getattr(r, name)}", highlight=False)
     if r.tags:

@@ -3,13 +3,16 @@
 import ipaddress
 import logging.config
 import os
+import signal
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, suppress
 from functools import partial
+from typing import Any
 
 import click
 import uvicorn
+from uvicorn.supervisors import Multiprocess
 
 from proxy.alerts.targets import target_secrets
 from proxy.cli.options import (
@@ -26,6 +29,7 @@ from proxy.config.loading import overridden_kinds, with_engine
 from proxy.config.prices import resolve_prices
 from proxy.config.schema import Settings
 from proxy.errors import ConfigError
+from proxy.http import hangup
 from proxy.http.protocol import BoundedHttpProtocol
 from proxy.logs import log_config
 from proxy.metrics import shared_by_workers
@@ -36,6 +40,7 @@ from proxy.vllm import launch
 log = logging.getLogger(__name__)
 
 DRAIN_S = 30
+_APP = "proxy.http.app:create_app"
 
 
 @click.command()
@@ -45,6 +50,7 @@ DRAIN_S = 30
 @click.option("--workers", type=int, help="Overrides server.workers.")
 def serve(config: str | None, host: str | None, port: int | None, workers: int | None) -> None:
     """Run the proxy."""
+    hangup.begin()
     pin_config(config)
     for name, value in (("HOST", host), ("PORT", port), ("WORKERS", workers)):
         if value is not None:
@@ -80,23 +86,42 @@ def serve(config: str | None, host: str | None, port: int | None, workers: int |
 def run_server(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Then finish the running requests and write the ledger."""
     server = settings.server
-    with shared_by_workers() if server.workers > 1 else nullcontext():
-        uvicorn.run(
-            "proxy.http.app:create_app",
-            factory=True,
-            host=server.host,
-            port=server.port,
-            workers=server.workers,
-            http=BoundedHttpProtocol,
-            ws="none",
-            loop="auto",
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=DRAIN_S,
-            timeout_keep_alive=75,
-            log_config=log_config(settings.logs.format, settings.logs.level),
-            log_level=settings.logs.level,
-        )
+    options: dict[str, Any] = {
+        "factory": True,
+        "host": server.host,
+        "port": server.port,
+        "workers": server.workers,
+        "http": BoundedHttpProtocol,
+        "ws": "none",
+        "loop": "auto",
+        "access_log": False,
+        "server_header": False,
+        "timeout_graceful_shutdown": DRAIN_S,
+        "timeout_keep_alive": 75,
+        "log_config": log_config(settings.logs.format, settings.logs.level),
+        "log_level": settings.logs.level,
+    }
+    if server.workers == 1:
+        uvicorn.run(_APP, **options)
+        return
+    os.environ[hangup.WORKERS_PARENT] = str(os.getpid())
+    with shared_by_workers():
+        config = uvicorn.Config(_APP, **options)
+        _Workers(config, [config.bind_socket()]).run()
+
+
+class _Workers(Multiprocess):
+    """Uvicorn's parent of the workers. It would replace all of them on SIGHUP. Here each one reloads its config."""
+
+    def handle_hup(self) -> None:
+        """Pass the signal on. A worker that is just starting dies of it, and the next one reads the new config."""
+        if hangup.terminal_has_closed():
+            self.should_exit.set()
+            return
+        for worker in self.processes:
+            if worker.pid is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(worker.pid, signal.SIGHUP)
 
 
 def _require_key(settings: Settings) -> None:

@@ -87,7 +87,8 @@ class Small(Section, frozen=True, kw_only=True):
     model: str = BUNDLED_MODEL
     """A Hugging Face model id, a local folder or `bundled`. The bundled SmolLM2-135M is only for trying the proxy out."""
     base_url: str | tuple[str, ...] | None = None
-    """URL of a running OpenAI-compatible server such as vLLM, or a list of them. Requests are spread over the list."""
+    """URL of a running OpenAI-compatible server such as vLLM, or a list of them. Conversations are spread over the list, and
+    each one stays at its server."""
     api_key_env: str | None = None
     """Environment variable that holds the key of that server. Unset: it needs no key."""
     vllm: Vllm | None = None
@@ -99,6 +100,9 @@ class Small(Section, frozen=True, kw_only=True):
     """Longest local answer in tokens."""
     timeout_s: Seconds = 120.0
     """Longest time for one call of the small model."""
+    eval_priority: Annotated[int, Meta(ge=0, le=1000)] = 0
+    """Priority of the calls of `cope-proxy eval` for vLLM. Live requests have 0 and come first. A value above 0 needs vLLM's
+    option `--scheduling-policy priority`. Without it vLLM refuses these calls."""
     price: SmallPrice = SmallPrice()
 
     @property

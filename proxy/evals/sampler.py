@@ -1,7 +1,9 @@
 """The tiers of a run as the cascade's ports."""
 
 from dataclasses import dataclass, field
+from functools import partial
 
+from proxy.backends.affinity import Place, Server, call_headers
 from proxy.cascade import prompts
 from proxy.cascade.confidence.open import lowest_run
 from proxy.cascade.protocols import SmallRequest
@@ -11,6 +13,7 @@ from proxy.evals.record import Answer, key_of
 from proxy.evals.tiers import Tiers
 from proxy.formats.chat import Chat
 from proxy.formats.sse import Accumulator
+from proxy.ids import new_id
 from proxy.pricing.prices import cost
 from proxy.records import Stage
 from proxy.service.small_sampler import sample_of
@@ -29,6 +32,8 @@ class Sampler:
     """The item's request."""
     planner: LargeModel
     """The model that writes the guidelines."""
+    place: Place
+    """The small model's server for all calls of the item."""
     plan_cost: int = 0
     """Of the guidelines."""
     small_cost: dict[Stage, int] = field(default_factory=dict)
@@ -45,8 +50,7 @@ class Sampler:
         if answer is None:
             # A long run may see the engine restart.
             await pool.wait_available(self.tiers.settings.small.timeout_s)
-            into = Accumulator()
-            await pool.stream(body, into)
+            into = await self.place.call(partial(self._call, body))
             sample = sample_of(request, into)
             answer = Answer(
                 key=key,
@@ -71,6 +75,13 @@ class Sampler:
             usage=answer.usage,
             lowest_logprob=lowest_run([logprob for logprob, _ in answer.tokens]),
         )
+
+    async def _call(self, body: Json, server: Server) -> Accumulator:
+        into = Accumulator()
+        if priority := self.tiers.settings.small.eval_priority:
+            body = {**body, "priority": priority}
+        await self.tiers.small.stream(server, body, into, call_headers(self.place, new_id("call")))
+        return into
 
     async def guideline(self) -> Guideline | None:
         """Pay for one guideline. See `proxy.cascade.protocols.LargePlanner`."""

@@ -23,6 +23,7 @@ from proxy.evals.record import Answer
 from proxy.evals.sampler import Sampler
 from proxy.evals.tiers import Tiers
 from proxy.records import Stage
+from proxy.service.conversation_key import conversation_digest
 
 Grader = Callable[[Item, Json], Awaitable[float]]
 """Returns the score of an assistant message, 0..1."""
@@ -178,7 +179,6 @@ async def run(item: Item, tiers: Tiers, grade: Grader, samples: int | None) -> T
     )
     large = tiers.large
     planner = settings.planner_for(large)
-    plainly, planning = (Sampler(tiers, item.id, body, planner=large) for _ in range(2))
     limit = settings.small.max_output_tokens
     output = settings.large.max_output_tokens
 
@@ -193,10 +193,17 @@ async def run(item: Item, tiers: Tiers, grade: Grader, samples: int | None) -> T
             raise NoBudgetError(outcome.stopped)
         return log
 
-    async with asyncio.TaskGroup() as group:
-        plain = group.create_task(voted(replace(everything, plans="none"), plainly))
-        planned = group.create_task(voted(everything, planning))
-        alone = group.create_task(tiers.call_large(item.id, {**body, "temperature": 0}, output))
+    separate: tuple[Sampler, CascadeLog] | None = None
+    with tiers.small.placed(conversation_digest((), "eval", item.id)) as place:
+        plainly, planning = (Sampler(tiers, item.id, body, planner=large, place=place) for _ in range(2))
+        async with asyncio.TaskGroup() as group:
+            plain = group.create_task(voted(replace(everything, plans="none"), plainly))
+            planned = group.create_task(voted(everything, planning))
+            alone = group.create_task(tiers.call_large(item.id, {**body, "temperature": 0}, output))
+        if planner != large:
+            # Stage 1 is on record by now, so both planners follow the same stage 1.
+            apart = Sampler(tiers, item.id, body, planner=planner, place=place)
+            separate = apart, await voted(everything, apart)
     log = planned.result()
 
     async def vote(of: CascadeLog, stage: Stage, sampler: Sampler) -> Vote:
@@ -219,11 +226,7 @@ async def run(item: Item, tiers: Tiers, grade: Grader, samples: int | None) -> T
             guided=await _paid(item, guided, grade),
         )
 
-    own, separate = await under_guideline(log, planning), None
-    if planner != large:
-        # Its stage 1 is on record by now, so both planners follow the same stage 1.
-        apart = Sampler(tiers, item.id, body, planner=planner)
-        separate = await under_guideline(await voted(everything, apart), apart)
+    own = await under_guideline(log, planning)
     votes = [await vote(plain.result(), 1, plainly), await vote(log, 1, planning)]
     singles = [s.score for s in votes[0].samples if s.answers]
     return Trial(
@@ -238,7 +241,7 @@ async def run(item: Item, tiers: Tiers, grade: Grader, samples: int | None) -> T
         plan_cost=own.cost,
         large=await _paid(item, alone.result(), grade),
         guided=own.guided,
-        separate=separate,
+        separate=None if separate is None else await under_guideline(separate[1], separate[0]),
         size=len(msgspec.json.encode(body)),
     )
 

@@ -12,28 +12,26 @@ from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 
 from proxy import __version__
-from proxy.alerts.runner import alerting
-from proxy.audits.runner import auditing
 from proxy.cascade import confidence
+from proxy.config.changes import config_digest
 from proxy.config.loading import config_path, load, with_engine
 from proxy.errors import ApiError, bad_request, database_unavailable, internal_error
 from proxy.http import admin, neighbours, spend
 from proxy.http.collector import spare_what_lives_long
 from proxy.http.cors import cors
 from proxy.http.dashboard.pages import dashboard
-from proxy.http.dependencies import DEPENDENCIES, set_state
+from proxy.http.dependencies import DEPENDENCIES
 from proxy.http.head import with_head
 from proxy.http.health import live, ready
 from proxy.http.list_models import delete_model, get_model, list_models
 from proxy.http.metrics import metrics
 from proxy.http.model_endpoints import model_endpoints
 from proxy.http.openapi import describe_model_endpoints
+from proxy.http.reload import reload_route, reloading
 from proxy.http.request_lines import with_request_lines
 from proxy.http.stored_objects import stored_objects
 from proxy.ledger.database import DatabaseError
 from proxy.logs import REQUEST_ID
-from proxy.service.background import in_background
-from proxy.service.health import health_noted
 from proxy.service.state import open_state
 
 log = logging.getLogger(__name__)
@@ -41,18 +39,15 @@ log = logging.getLogger(__name__)
 
 def create_app() -> Litestar:
     """Build the application from `$COPE_CONFIG` and the environment. Uvicorn's factory."""
-    settings = with_engine(load(config_path(None, os.environ), os.environ), os.environ)
+    loaded = load(config_path(None, os.environ), os.environ)
+    settings = with_engine(loaded, os.environ)
 
     @asynccontextmanager
     async def running(app: Litestar) -> AsyncIterator[None]:
         async with (
-            open_state(settings) as opened,
-            in_background(opened),
-            health_noted(opened),
-            auditing(opened),
-            alerting(opened),
+            open_state(settings, config_digest(loaded)) as opened,
+            reloading(app, opened, loaded),
         ):
-            set_state(app, opened)
             spare_what_lives_long()
             try:
                 yield
@@ -71,6 +66,7 @@ def create_app() -> Litestar:
             metrics,
             spend.router,
             admin.router,
+            reload_route,
             dashboard,
         ],
         lifespan=[running],

@@ -36,16 +36,20 @@ class Caller:
 
 
 class Authenticator:
-    """Find callers by their bearer token. What it knows of keys for a few seconds is its only state.
-
-    The admin key is read once, because the environment does not change while the process runs.
-    """
+    """Find callers by their bearer token. What it knows of keys for a few seconds is its only state."""
 
     def __init__(self, app: AppState) -> None:
+        self.use(app)
+        self.forget()
+
+    def use(self, app: AppState) -> None:
+        """Follow a new config. What is known of the clients' keys stays.
+
+        The admin key is read only here, because the environment does not change while the process runs.
+        """
         self._app = app
         self._admin_key = os.environ.get(app.settings.server.admin_key_env, "").encode()
         self._metrics_key = os.environ.get(app.settings.metrics.key_env, "").encode()
-        self.forget()
 
     def forget(self) -> None:
         """Forget everything after a key has changed, also the answers that are on their way."""

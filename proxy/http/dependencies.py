@@ -27,9 +27,13 @@ def authenticator(litestar: Litestar) -> Authenticator:
 
 
 def set_state(litestar: Litestar, opened: AppState) -> None:
-    """Make the opened state available to all handlers."""
+    """Make the opened state available to all handlers, from their next request on."""
     litestar.state.opened = opened
-    litestar.state.callers = Authenticator(opened)
+    callers: Authenticator | None = litestar.state.get("callers")
+    if callers is None:
+        litestar.state.callers = Authenticator(opened)
+    else:
+        callers.use(opened)
     litestar.state.ledger = LedgerFigures(opened)
 
 

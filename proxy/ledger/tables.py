@@ -85,6 +85,7 @@ class RequestRow(Base):
     stream: Mapped[bool]
     error: Mapped[str | None]
     tags: Mapped[list[str]]
+    config: Mapped[str | None]
     prompt: Mapped[str | None]
     answer: Mapped[str | None]
     team: Mapped[str | None]

@@ -35,7 +35,7 @@ async def answer(state: AppState, request: ModelRequest, reply: Reply) -> None:
     allowed = None if request.key is None else reachable(state.settings, request.key.rules)
     route = choose_route(state.settings, request.body, request.controls.mode, allowed)
     require_ledger(state)
-    request_log = RequestLog(request=request, route=route)
+    request_log = RequestLog(request=request, route=route, config=state.config)
     state.under_way.begin(request_log)
     try:
         async with asyncio.timeout(state.settings.server.request_timeout_s):

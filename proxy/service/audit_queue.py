@@ -50,15 +50,10 @@ class AuditJob:
 class AuditQueue:
     """The audits that this process still has to carry out."""
 
-    def __init__(self, share: float) -> None:
-        self._share = share
+    def __init__(self) -> None:
         self._jobs: asyncio.Queue[AuditJob] = asyncio.Queue(MAX_QUEUED)
         self.warned: set[tuple[str, int, datetime]] = set()
         """Task, stage and day of each drift that this process has warned about."""
-
-    def draw(self) -> bool:
-        """Return True, at random, for the configured share of requests."""
-        return random.random() < self._share  # noqa: S311
 
     def add(self, job: AuditJob) -> None:
         """Queue an audit, or log a warning if the queue is full."""
@@ -70,6 +65,11 @@ class AuditQueue:
     async def next(self) -> AuditJob:
         """Wait for the next audit."""
         return await self._jobs.get()
+
+
+def drawn(share: float) -> bool:
+    """Return True, at random, for a share of all requests."""
+    return random.random() < share  # noqa: S311
 
 
 def stage_answers(cascade_log: CascadeLog, calls: Sequence[CallRecord]) -> tuple[StageAnswer, ...]:

@@ -76,6 +76,7 @@ def request_record(request_log: RequestLog) -> RequestRecord:
         stream=request.stream,
         error=request_log.error,
         tags=request.tags,
+        config=request_log.config,
         stages=tuple(request_log.cascade_log.stages),
         team=attribution.team,
         cost_center=attribution.cost_center,
@@ -105,7 +106,8 @@ def plan_records(finished: Finished) -> list[PlanRecord]:
 
 
 def _with_vote(request_log: RequestLog, call: CallRecord) -> CallRecord:
-    if call.role != "executor" or call.sample is None:
+    # A sample that a server has lost was drawn again, by another call.
+    if call.role != "executor" or call.sample is None or call.error is not None:
         return call
     return replace(call, vote=request_log.cascade_log.vote(call.stage, call.sample))
 

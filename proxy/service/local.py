@@ -1,6 +1,8 @@
 """Stages 1 and 2: the small model answers if the cascade is sure enough."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from proxy import metrics
@@ -27,7 +29,8 @@ from proxy.errors import (
 )
 from proxy.formats.base import NotServedError, as_conversation
 from proxy.service.access import may_plan
-from proxy.service.audit_queue import AuditJob, stage_answers
+from proxy.service.audit_queue import AuditJob, drawn, stage_answers
+from proxy.service.conversation_key import conversation_of
 from proxy.service.exchange import Exchange
 from proxy.service.guideline_records import may_skip_guidelines
 from proxy.service.kinds import task_of
@@ -117,18 +120,24 @@ def _config_skips_cascade(exchange: Exchange, kind: TaskKind) -> bool:
 
 async def _answer_once(exchange: Exchange, task: Task) -> Accepted:
     """Generate one answer of the small model, without a vote. It is accepted with confidence 1."""
-    small = RecordedSmall(exchange.state, exchange.request_log)
     limit = exchange.state.settings.small.max_output_tokens
     body = {"messages": task.body["messages"], **small_body(task.body, limit)}
     if task.body.get("temperature") is not None:
         body["temperature"] = task.body["temperature"]
-    return Accepted(1, await small.generate(SmallRequest(1, "executor", 0, body)), 1.0)
+    with _placed_small(exchange, task) as small:
+        return Accepted(1, await small.generate(SmallRequest(1, "executor", 0, body)), 1.0)
+
+
+@contextmanager
+def _placed_small(exchange: Exchange, task: Task) -> Iterator[RecordedSmall]:
+    """Give the request one server of the small tier for all its calls."""
+    with exchange.state.small.placed(conversation_of(exchange, task)) as place:
+        yield RecordedSmall(exchange.state, exchange.request_log, place)
 
 
 async def _run_cascade(exchange: Exchange, task: Task) -> Accepted | Unsure:
     """Let the small model vote. Plans that an earlier turn of the conversation has paid for are used again."""
     state, request_log, settings = exchange.state, exchange.request_log, exchange.state.settings
-    small = RecordedSmall(state, request_log)
     owner = exchange.request.key_id, exchange.request.controls.session, exchange.route.large.name
     page = page_of(owner, task.kind, task.body)
     kept = state.plans.find(page) if goes_on(task.kind, task.body) else KeptPlans()
@@ -148,17 +157,18 @@ async def _run_cascade(exchange: Exchange, task: Task) -> Accepted | Unsure:
     refused = _planner_refused(exchange) if how.plans == "all" and kept.guideline is None else None
     if refused is not None:
         how = replace(how, plans="goals")
-    decision = await decide(
-        task,
-        how,
-        estimator=estimator,
-        small=small,
-        planner=_planner(exchange),
-        cascade_log=request_log.cascade_log,
-        max_output_tokens=settings.small.max_output_tokens,
-        kept=kept,
-        earns=_buy_any if audited else _gate(exchange, task.kind),
-    )
+    with _placed_small(exchange, task) as small:
+        decision = await decide(
+            task,
+            how,
+            estimator=estimator,
+            small=small,
+            planner=_planner(exchange),
+            cascade_log=request_log.cascade_log,
+            max_output_tokens=settings.small.max_output_tokens,
+            kept=kept,
+            earns=_buy_any if audited else _gate(exchange, task.kind),
+        )
     if request_log.cascade_log.guideline_skipped:
         request_log.reason = "a guideline would probably cost more than it saves (cascade.skip_losses)"
     elif refused is not None and not isinstance(decision, Accepted):
@@ -195,7 +205,7 @@ def _draw_audit(exchange: Exchange) -> bool:
     A request that may send nothing to the large model is never audited.
     """
     may_go_upstream = not local_only(exchange) and exchange.request.controls.budget != 0
-    return may_go_upstream and exchange.state.audits.draw()
+    return may_go_upstream and drawn(exchange.state.settings.audit.share)
 
 
 def _audit_job(exchange: Exchange, task: Task, estimator: Estimator, samples: int) -> AuditJob | None:

@@ -19,6 +19,8 @@ class RequestLog:
 
     request: ModelRequest
     route: Route
+    config: str | None = None
+    """The digest of the config."""
     clock: float = field(default_factory=time.monotonic)
     """The arrival of the request, by `time.monotonic`."""
 

@@ -5,8 +5,10 @@ import hashlib
 import math
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
+from proxy.backends.affinity import Place, Server, call_headers
 from proxy.cascade.confidence.open import lowest_run
 from proxy.cascade.protocols import SmallRequest
 from proxy.cascade.toolcalls import with_calls
@@ -32,20 +34,26 @@ _LEAST_LOGPROB = -9999.0
 class RecordedSmall:
     """The cascade's `SmallTier`. It notes each call in the log of one request."""
 
-    def __init__(self, state: AppState, request_log: RequestLog) -> None:
+    def __init__(self, state: AppState, request_log: RequestLog, place: Place) -> None:
         self._state = state
         self._request_log = request_log
+        self._place = place
 
     async def generate(self, request: SmallRequest) -> Sample:
         """Generate one answer; see `proxy.cascade.protocols.SmallTier`."""
+        return sample_of(request, await self._place.call(partial(self._call, request)))
+
+    async def _call(self, request: SmallRequest, server: Server) -> Accumulator:
+        """Make one call and record it."""
         generated = Accumulator()
         id_, started_at, clock = new_id("call"), now(), time.monotonic()
         trace_headers = begin_call(self._request_log.request.trace, id_)
+        headers = {**call_headers(self._place, id_), **trace_headers}
         finish_reason: str | None = "error"
         error: str | None = None
         try:
             with self._request_log.model_time.running():
-                await self._state.small.stream(request.body, generated, trace_headers)
+                await self._state.small.stream(server, request.body, generated, headers)
             finish_reason = generated.finish_reason
         except asyncio.CancelledError:
             finish_reason = "cancelled"
@@ -77,7 +85,7 @@ class RecordedSmall:
                     task=None if (task := self._request_log.task) is None else task.value,
                 )
             )
-        return sample_of(request, generated)
+        return generated
 
 
 def sample_of(request: SmallRequest, generated: Accumulator) -> Sample:

@@ -5,9 +5,11 @@ import logging
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from zoneinfo import ZoneInfo
+
+import aiohttp
 
 from proxy.backends.apis import Api, api_of
 from proxy.backends.session import open_session
@@ -40,13 +42,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class AppState:
-    """The parts of one process that its requests share."""
+    """The parts of one process that its requests share. A new config makes another one, and requests keep theirs."""
 
     settings: Settings
+    config: str
+    """The digest of the config."""
     prices: Mapping[str, Price]
     small_price: Price
     small: SmallPool
     upstreams: Mapping[str, Upstream]
+    session: aiohttp.ClientSession
+    """The connections to all servers."""
     plans: PlanCache
     sandbox: Sandbox | None
     audits: AuditQueue
@@ -66,6 +72,8 @@ class AppState:
     """Sessions with their owners and limits that are already in the database."""
     tracer: Tracer | None = None
     """None if tracing is off."""
+    watches: list[asyncio.Task[None]] = field(default_factory=list)
+    """The tasks that probe the small tier. The last one is that of `small`."""
 
 
 def upstream_apis(settings: Settings) -> dict[str, Api]:
@@ -108,17 +116,16 @@ def start_journal(settings: Settings) -> Journal:
 
 
 @asynccontextmanager
-async def open_state(settings: Settings) -> AsyncIterator[AppState]:
-    """Open all parts. On exit, write the rest of the ledger and close them."""
+async def open_state(settings: Settings, config: str) -> AsyncIterator[AppState]:
+    """Open all parts. On exit, write the rest of the ledger and close them. `config` is the digest of the config."""
     cores = os.cpu_count() or 1
     threads = FairThreads(min(32, cores + 4), "worker", each=max(2, cores // 2))
     asyncio.get_running_loop().set_default_executor(threads)
     prices = resolve_prices(settings)
     apis = upstream_apis(settings)
     # What the first request would otherwise wait for.
-    await asyncio.to_thread(load_encodings, [model.id for model in settings.large_models.values()])
+    await _load_encodings(settings)
     await asyncio.to_thread(load_weights)
-    small = settings.small
     database = open_database(settings.database.url)
     zone = ZoneInfo(settings.budgets.timezone)
     journal = start_journal(settings)
@@ -128,15 +135,17 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
             open_tracer(settings) as tracer,
             open_session(settings.large.connect_timeout_s) as session,
         ):
-            pool = SmallPool.of(session, small)
+            pool = SmallPool.of(session, settings.small)
             await pool.probe()
-            guidelines, audits = GuidelineRecords(), AuditQueue(settings.audit.share)
+            guidelines, audits = GuidelineRecords(), AuditQueue()
             state = AppState(
                 settings=settings,
+                config=config,
                 prices=prices,
                 small_price=small_price(settings),
                 small=pool,
                 upstreams={name: Upstream(session, api) for name, api in apis.items()},
+                session=session,
                 plans=PlanCache(),
                 sandbox=await _open_sandbox(settings),
                 audits=audits,
@@ -148,14 +157,64 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
                 bodies=FairShare(settings.server.max_bodies_bytes),
                 tracer=tracer,
             )
-            watch = asyncio.create_task(pool.watch())
+            state.watches.append(asyncio.create_task(pool.watch()))
             try:
                 yield state
             finally:
-                await reap(watch)
+                await reap(*state.watches)
     finally:
         await writer.close(timeout_s=30)
         await database.dispose()
+
+
+async def changed_state(old: AppState, settings: Settings, config: str) -> AppState:
+    """Return the state for a new config. All parts that are not concerned are the old ones, with all that they know.
+
+    Requests under way keep the old state, so the servers of its small tier are probed until the last of them has ended.
+
+    Raises:
+        ConfigError: the settings cannot be used. Nothing has changed then.
+    """
+    prices, apis = resolve_prices(settings), upstream_apis(settings)
+    await _load_encodings(settings)
+    before = old.settings
+    same = _same_upstreams(before, settings)
+    sandbox = old.sandbox
+    if settings.sandbox != before.sandbox:
+        sandbox = await _open_sandbox(settings)
+    pool = old.small
+    if settings.small != before.small:
+        pool = SmallPool.of(old.session, settings.small)
+        await pool.probe()
+        over = before.server.request_timeout_s
+        asyncio.get_running_loop().call_later(over, old.watches[-1].cancel)
+        old.watches[:] = [watch for watch in old.watches if not watch.done()]
+        old.watches.append(asyncio.create_task(pool.watch()))
+    return replace(
+        old,
+        settings=settings,
+        config=config,
+        prices=prices,
+        small_price=small_price(settings),
+        small=pool,
+        upstreams={
+            n: old.upstreams[n] if n in same else Upstream(old.session, api) for n, api in apis.items()
+        },
+        sandbox=sandbox,
+        hooks=default_hooks(settings, old.writer, old.guidelines, old.audits),
+        prompt_cache_refused=old.prompt_cache_refused if same == apis.keys() else {},
+    )
+
+
+def _same_upstreams(old: Settings, new: Settings) -> set[str]:
+    """Return the names of the upstreams whose tables have not changed. [large] has the name ""."""
+    before = {"": old.large, **old.upstreams}
+    return {name for name, table in {"": new.large, **new.upstreams}.items() if before.get(name) == table}
+
+
+async def _load_encodings(settings: Settings) -> None:
+    """Load the tokenizers of the large models."""
+    await asyncio.to_thread(load_encodings, [model.id for model in settings.large_models.values()])
 
 
 async def _open_sandbox(settings: Settings) -> Sandbox | None:

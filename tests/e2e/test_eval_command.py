@@ -50,6 +50,21 @@ def test_all_modes_are_compared(bench):
     assert "full cascade" in (proxy.folder / "run" / "report.md").read_text()
 
 
+def test_live_requests_come_first(bench, small_server, large_server, tmp_path):
+    """`small.eval_priority` is sent with all calls of the run, and all calls of an item are one session. Live calls have none."""
+    _, data = bench
+    with ProxyProcess(
+        tmp_path, small_server.base_url, large_server.base_url, small={"eval_priority": 5}
+    ) as proxy:
+        assert evaluate(proxy, data).returncode == 0
+        calls = small_server.chats()
+        assert {call["body"]["priority"] for call in calls} == {5}
+        assert len({call["headers"]["x-session-id"] for call in calls}) == len(ITEMS)
+        small_server.reset()
+        proxy.client().chat.completions.create(model="small", messages=[{"role": "user", "content": "Hi."}])
+        assert "priority" not in small_server.chats()[0]["body"]
+
+
 def test_regret_is_reported(bench, small_server):
     """The small model is sure of two sums that it gets wrong, and the large one has them right."""
     proxy, data = bench

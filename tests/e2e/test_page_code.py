@@ -54,6 +54,9 @@ NOT_RUN = {
     "Needs an invoice": [
         ("docs/reconcile.md", "cope-proxy reconcile --provider openai --month 2026-10 usage.csv costs.csv")
     ],
+    "Needs a running proxy with an admin key": [  # tests/e2e/test_reload.py has one
+        ("docs/operations.md", "kill -HUP PID")
+    ],
     "Needs systemd": [("docs/deployment.md", "# /etc/systemd/system/cope-proxy.service")],
     "Needs nginx": [("docs/deployment.md", "location / {")],
     "Needs LiteLLM": [("docs/migration.md", "import litellm")],  # tests/clients runs it

@@ -25,15 +25,6 @@ def test_unhealthy_server_is_skipped(make_proxy, small_server, large_server):
     assert large_server.chats() == []
 
 
-def test_load_is_balanced(make_proxy, small_server):
-    """Two healthy servers share the samples of one request."""
-    with StandIn([SMALL_MODEL]) as second:
-        proxy = make_proxy(small={"base_url": [small_server.base_url, second.base_url]})
-        ask(proxy)
-        assert small_server.chats()
-        assert second.chats()
-
-
 def test_fail_mode_refuses(make_proxy, large_server):
     """small.on_unavailable = fail is a 503 with Retry-After, and nothing goes upstream."""
     proxy = make_proxy(small_url="http://127.0.0.1:9/v1", small={"on_unavailable": "fail"})

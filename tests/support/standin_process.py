@@ -74,6 +74,12 @@ class StandIn:
             except subprocess.TimeoutExpired:
                 process.kill()
 
+    def kill(self) -> None:
+        """End the server as a crash would. It can be started again on the same port."""
+        if self._process is not None:
+            self._process.kill()
+        self.stop()
+
     def __enter__(self) -> Self:
         return self.start()
 

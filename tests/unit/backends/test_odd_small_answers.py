@@ -43,7 +43,8 @@ async def outcomes(cases):
             generated = Accumulator()
             body = {**BODY, "user": name, "tools": TOOLS}
             try:
-                await pool.stream(body, generated)
+                with pool.placed("a") as place:
+                    await place.call(lambda s, body=body, into=generated: pool.stream(s, body, into))
             except (SmallRefusedError, SmallUnavailableError) as e:
                 found[name] = e
             else:

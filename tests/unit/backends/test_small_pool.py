@@ -95,7 +95,7 @@ def test_redirects_are_not_followed():
             assert not pool.available
             pool._servers[0].healthy = True
             with pytest.raises(SmallUnavailableError, match="307"):
-                await pool.stream({"messages": []}, Accumulator())
+                await pool.stream(pool._servers[0], {"messages": []}, Accumulator())
         assert seen == []
 
     asyncio.run(scenario())

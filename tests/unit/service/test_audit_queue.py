@@ -6,7 +6,7 @@ import pytest
 
 from proxy.cascade.types import Task, TaskKind
 from proxy.config.schema import LargeModel
-from proxy.service.audit_queue import MAX_QUEUED, AuditJob, AuditQueue
+from proxy.service.audit_queue import MAX_QUEUED, AuditJob, AuditQueue, drawn
 
 
 def job(number):
@@ -24,13 +24,12 @@ def job(number):
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_extreme_shares(share):
     """A share of 0 draws no request, a share of 1 every one."""
-    queue = AuditQueue(share)
-    assert {queue.draw() for _ in range(200)} == {bool(share)}
+    assert {drawn(share) for _ in range(200)} == {bool(share)}
 
 
 def test_a_full_queue(caplog):
     """Audits beyond the limit are dropped with a warning; the others keep their order."""
-    queue = AuditQueue(1.0)
+    queue = AuditQueue()
     for number in range(MAX_QUEUED + 1):
         queue.add(job(number))
     assert [r.getMessage() for r in caplog.records] == [
