@@ -99,6 +99,9 @@ class RequestSummary(Struct, frozen=True, kw_only=True):
     stream: bool
     error: str | None
     tags: tuple[str, ...] = ()  # "key=value" of the body's metadata
+    sent_tokens: int = 0  # prompt tokens of all calls of the large model
+    read_tokens: int = 0  # the part of them that the upstream read from its cache
+    written_tokens: int = 0  # and the part that it wrote into its cache
 
 
 class RequestRecord(RequestSummary, frozen=True, kw_only=True, tag=True):

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from proxy.cli.options import config_option, console, settings_of
 from proxy.pricing.money import format_usd
-from proxy.pricing.prices import published_on, published_price
+from proxy.pricing.published import published_on, published_price
 
 
 @click.group()

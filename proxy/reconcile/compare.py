@@ -9,7 +9,8 @@ import msgspec
 
 from proxy.ledger.calls_by_utc_day import CallsOfDay
 from proxy.ledger.unsettled import UnsettledView
-from proxy.pricing.prices import Price, Usage, cost, published_price
+from proxy.pricing.prices import Price, Usage, cost
+from proxy.pricing.published import published_price
 from proxy.reconcile.causes import Cause, Difference, likely_causes
 from proxy.reconcile.names import groups
 from proxy.reconcile.sides import Key, Ours, Theirs, our_side, their_side

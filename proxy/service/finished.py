@@ -48,6 +48,7 @@ def finish(request_log: RequestLog) -> Finished:
 def request_record(request_log: RequestLog) -> RequestRecord:
     """Return the ledger's record of a request, without its content."""
     request = request_log.request
+    large = [call.usage for call in request_log.calls if call.tier == "large"]
     return RequestRecord(
         id=request.id,
         started_at=request.received_at,
@@ -72,6 +73,9 @@ def request_record(request_log: RequestLog) -> RequestRecord:
         stream=request.stream,
         error=request_log.error,
         tags=request.tags,
+        sent_tokens=sum(usage.prompt_tokens for usage in large),
+        read_tokens=sum(usage.cached_tokens for usage in large),
+        written_tokens=sum(usage.cache_write_tokens for usage in large),
         stages=tuple(request_log.cascade_log.stages),
     )
 

@@ -16,7 +16,7 @@ from proxy.backends.upstream import Upstream
 from proxy.cascade.detection import load_weights
 from proxy.cascade.plan_cache import PlanCache
 from proxy.concurrency import reap
-from proxy.config.prices import resolve_prices, small_price
+from proxy.config.prices import PriceBook, small_price
 from proxy.config.schema import Settings
 from proxy.errors import ConfigError
 from proxy.fairness import FairShare, FairThreads
@@ -113,7 +113,7 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
     cores = os.cpu_count() or 1
     threads = FairThreads(min(32, cores + 4), "worker", each=max(2, cores // 2))
     asyncio.get_running_loop().set_default_executor(threads)
-    prices = resolve_prices(settings)
+    prices = PriceBook(settings)
     apis = upstream_apis(settings)
     # What the first request would otherwise wait for.
     await asyncio.to_thread(load_encodings, [model.id for model in settings.large_models.values()])

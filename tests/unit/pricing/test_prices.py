@@ -18,10 +18,9 @@ from proxy.pricing.prices import (
     cost,
     output_that_fits,
     per_mtok,
-    published_on,
-    published_price,
     worst_case,
 )
+from proxy.pricing.published import published_on, published_price
 from proxy.pricing.tokens import count_prompt
 
 rates = st.integers(0, 10**12)

@@ -6,7 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from proxy.ledger.unsettled import mark_expired
-from proxy.pricing.prices import Price, Usage, published_price
+from proxy.pricing.prices import Price, Usage
+from proxy.pricing.published import published_price
 from tests.support.ledger import opened, reservation, run, writing
 from tests.support.vendor_reports import (
     at,
