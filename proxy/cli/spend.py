@@ -28,13 +28,14 @@ def spend_table(rows: Sequence[SpendRow], by: str) -> Table:
     table = Table(title=f"Spend by {by}", caption=None if calls else reports.METHOD, caption_justify="left")
     table.add_column(by)
     names = ["calls" if calls else "requests", "errors", "prompt", "completion", "cost USD"]
+    names += ["read", "written"]
     names += [] if calls else ["large alone USD", "saved", "escalated"]
     names += ["p50 ms", "p95 ms", "p99 ms"] if timed else []
     for name in names:
         table.add_column(name, justify="right")
     for row in rows:
         cells = [str(row.requests), str(row.errors), str(row.prompt_tokens), str(row.completion_tokens)]
-        cells += [format_usd(row.cost)]
+        cells += [format_usd(row.cost), *_cache_shares(row)]
         cells += [] if calls else [format_usd(row.baseline), _saved(row), _share(row.escalated, row.requests)]
         cells += [str(row.p50_ms or ""), str(row.p95_ms or ""), str(row.p99_ms or "")] if timed else []
         table.add_row(row.group or "-", *cells)
@@ -43,7 +44,7 @@ def spend_table(rows: Sequence[SpendRow], by: str) -> Table:
     if by == "tag":
         return table  # a request counts once for each of its tags, so a total would be too high
     cells = [str(total.requests), str(total.errors), str(total.prompt_tokens), str(total.completion_tokens)]
-    cells += [format_usd(total.cost)]
+    cells += [format_usd(total.cost), *_cache_shares(total)]
     cells += (
         [] if calls else [format_usd(total.baseline), _saved(total), _share(total.escalated, total.requests)]
     )
@@ -53,6 +54,11 @@ def spend_table(rows: Sequence[SpendRow], by: str) -> Table:
 
 def _saved(row: SpendRow) -> str:
     return f"{Decimal(100 * (row.baseline - row.cost)) / row.baseline:.0f} %" if row.baseline else ""
+
+
+def _cache_shares(row: SpendRow) -> tuple[str, str]:
+    """Return the shares of the upstream's prompts that it read from its cache, and wrote into it."""
+    return _share(row.read_tokens, row.sent_tokens), _share(row.written_tokens, row.sent_tokens)
 
 
 def _share(part: int, whole: int) -> str:
@@ -147,6 +153,7 @@ def _write_parquet(rows: Sequence[SpendRow], path: Path) -> None:
         [("group", pa.string())]
         + [(n, count) for n in ("requests", "errors", "escalated", "prompt_tokens", "completion_tokens")]
         + [("cost_usd", usd), ("baseline_usd", usd)]
+        + [(n, count) for n in ("sent_tokens", "read_tokens", "written_tokens")]
         + [(n, count) for n in ("p50_ms", "p95_ms", "p99_ms")]
     )
     amounts = [

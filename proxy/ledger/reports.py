@@ -208,7 +208,9 @@ async def _add_latencies(
 
 
 def _row(group: str, amounts: list[int], buckets: Mapping[int, int]) -> SpendRow:
-    requests, errors, escalated, prompt_tokens, completion_tokens, cost, baseline, sent, read, written = amounts
+    requests, errors, escalated, prompt_tokens, completion_tokens, cost, baseline, sent, read, written = (
+        amounts
+    )
     return SpendRow(
         group=group or None,
         requests=requests,

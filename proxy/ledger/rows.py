@@ -26,6 +26,7 @@ from proxy.ledger.reservations import (
 from proxy.ledger.tables import Base, CallRow, PlanRow, RequestRow, ReservationRow, StageRow
 from proxy.pricing.prices import cost_at
 from proxy.records import (
+    MOST,
     CallRecord,
     Draw,
     LeaseEnd,
@@ -243,8 +244,12 @@ def _call_row(record: CallRecord) -> dict[str, object]:
         "image_output_per_mtok_nano": price.image_output,
         "reasoning_per_mtok_nano": price.reasoning,
         "reported_cost_nano": record.usage.charged,
-        "computed_cost_nano": None if record.usage.charged is None else cost_at(record.price, record.usage),
+        "computed_cost_nano": None if record.usage.charged is None else _computed(record),
     }
+
+
+def _computed(record: CallRecord) -> int:
+    return min(MOST, cost_at(record.price, record.usage))
 
 
 def _plan_row(record: PlanRecord) -> dict[str, object]:

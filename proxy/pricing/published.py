@@ -23,14 +23,17 @@ CLASSES = {
     "cached_input": ("cache_read_mtok",),
     "cache_write": ("cache_write_mtok", "cache_write_5m_mtok"),
     "cache_write_1h": ("cache_write_1h_mtok",),
-    "audio_input": ("input_audio_mtok",),
-    "image_input": ("input_image_mtok", "input_video_mtok"),
+    "audio_input": ("input_audio_mtok", "cache_audio_read_mtok"),
+    "image_input": ("input_image_mtok", "input_video_mtok", "cache_image_read_mtok"),
     "output": ("output_mtok",),
     "reasoning": ("output_reasoning_mtok",),
     "audio_output": ("output_audio_mtok",),
     "image_output": ("output_image_mtok", "output_video_mtok"),
 }
-"""Our classes of tokens, and the rates of each in the package. Of several rates, the highest one holds."""
+"""Our classes of tokens, and the rates of each in the package. Of several rates, the highest one holds.
+
+No usage tells how much of what the cache has read is audio. So audio has its full rate, which is never too low.
+"""
 _NAMED = frozenset(name for names in CLASSES.values() for name in names)
 _TIER_KEYS = frozenset({"service_tier", "processing", "speed"})
 """The words of the package for a service tier. A price for another condition, such as a region, is not a tier."""
@@ -131,7 +134,9 @@ def _from_steps(rates: "ModelPrice", above: int, steps: list[int], *, embeds: bo
 
 def _from_published(rates: "ModelPrice", above: int, *, embeds: bool) -> Price | None:
     def most(names: Iterable[str]) -> int | None:
-        return max((n for name in names if (n := _rate(getattr(rates, name, None), above)) is not None), default=None)
+        return max(
+            (n for name in names if (n := _rate(getattr(rates, name, None), above)) is not None), default=None
+        )
 
     found: dict[str, Any] = {name: most(names) for name, names in CLASSES.items()}
     inputs, outputs = found.pop("input"), found.pop("output")
@@ -139,7 +144,7 @@ def _from_published(rates: "ModelPrice", above: int, *, embeds: bool) -> Price |
         outputs = 0  # an embedding has no output
     if inputs is None or outputs is None or rates.output_citation_mtok is not None:
         return None  # the last has fees that no field of a usage shows
-    # No usage tells the tokens of other rates apart, such as those of audio in the cache.
+    # No usage tells the tokens of other rates apart.
     others = [name for name in vars(rates) if name.endswith("_mtok") and name not in _NAMED]
     inputs = max(inputs, most(n for n in others if not n.startswith("output_")) or 0)
     outputs = max(outputs, most(n for n in others if n.startswith("output_")) or 0)

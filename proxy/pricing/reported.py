@@ -185,7 +185,9 @@ def _nano(usd: object) -> int | None:
         nano = Decimal(str(usd)).scaleb(9)
     except ArithmeticError:
         return None
-    return int(nano.to_integral_value(ROUND_CEILING)) if 0 <= nano <= _MOST_CHARGED else None
+    if not nano.is_finite() or not 0 <= nano <= _MOST_CHARGED:
+        return None
+    return int(nano.to_integral_value(ROUND_CEILING))
 
 
 def _tier(name: object) -> str | None:

@@ -61,7 +61,12 @@ def served(usage: Usage | None, asked: str | None) -> Usage | None:
 
     If the answer names none, a request for a faster tier is taken to have got it. A request for a slower one is not.
     """
-    if usage is None or usage.tier is not None or asked is None or asked in LISTED_TIERS | SLOW_TIERS | {"auto"}:
+    if (
+        usage is None
+        or usage.tier is not None
+        or asked is None
+        or asked in LISTED_TIERS | SLOW_TIERS | {"auto"}
+    ):
         return usage
     return replace(usage, tier=asked) if usage.prompt_tokens or usage.completion_tokens else usage
 
