@@ -220,10 +220,14 @@ def at_published_prices(count: int) -> int:
         if not found.sound:
             unsound += 1
             print("unsound:", found)
-    print(f"{count} usages at published prices, {time.perf_counter() - started:.0f} s, {len(set(models()))} models")
+    print(
+        f"{count} usages at published prices, {time.perf_counter() - started:.0f} s, {len(set(models()))} models"
+    )
     for name, number in sorted(tiers.items()):
         print(f"  {number:7} served at {name}")
-    print(f"  {exact:7} booked exactly as billed, the others at least so; {changed} prices changed during the call")
+    print(
+        f"  {exact:7} booked exactly as billed, the others at least so; {changed} prices changed during the call"
+    )
     print(f"  {unsound:7} reserved less than was booked, or booked another amount")
     return unsound
 

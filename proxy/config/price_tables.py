@@ -49,7 +49,7 @@ class PriceTable(Rates, frozen=True, kw_only=True):
     """The price of MODEL, in USD per million tokens. It replaces the price of the genai-prices package."""
 
     long: LongRates | None = None
-    tiers: dict[str, TierRates] = {}
+    tiers: dict[str, TierRates] = {}  # noqa: RUF012  (msgspec copies it)
     """The rates of service tiers by their names in the answers, such as `flex`, `priority` and `batch`."""
     per_request: Decimal = Decimal(0)
     """USD per call, beside the tokens."""

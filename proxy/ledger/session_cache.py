@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any, NamedTuple
 
 from sqlalchemy import select
@@ -61,7 +61,7 @@ async def session_caches(engine: AsyncEngine, since: datetime, models: Collectio
 def _sums(requests: list[Any], models: Collection[str]) -> tuple[int, int]:
     """Return what direct use would have read, and what was read of it."""
     direct = read = 0
-    for before, request in zip(requests, requests[1:], strict=False):
+    for before, request in pairwise(requests):
         prefix = before.prompt_tokens
         continues = SHORTEST_CACHED <= prefix <= request.prompt_tokens
         if not continues or request.started_at - before.started_at > KEPT_FOR:

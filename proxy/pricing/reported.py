@@ -10,6 +10,7 @@ from proxy.pricing.prices import Usage
 MOST_TOKENS = 100_000_000
 """No call has more. A larger count is an error of the upstream."""
 _LONGEST_NUMBER = 9
+_LONGEST_AMOUNT = 40
 _ANTHROPIC = ("cache_read_input_tokens", "cache_creation_input_tokens")
 _OPEN_TIERS = frozenset({"", "auto", "null", "none"})
 """Words that name no tier. A response that has only begun repeats the "auto" of its request."""
@@ -179,10 +180,13 @@ def _charged(usage: Mapping[str, object]) -> int | None:
 
 def _nano(usd: object) -> int | None:
     """Read an amount of USD as nano-USD, rounded up. `None` if it is none."""
-    if isinstance(usd, bool) or not isinstance(usd, int | float | str) or len(str(usd)) > 2 * _LONGEST_NUMBER:
+    if isinstance(usd, bool) or not isinstance(usd, int | float | str):
+        return None
+    if isinstance(usd, str) and len(usd) > _LONGEST_AMOUNT:
         return None
     try:
-        nano = Decimal(str(usd)).scaleb(9)
+        # A float is as exact as the text that the upstream has written.
+        nano = Decimal(repr(usd) if isinstance(usd, float) else usd).scaleb(9)
     except ArithmeticError:
         return None
     if not nano.is_finite() or not 0 <= nano <= _MOST_CHARGED:

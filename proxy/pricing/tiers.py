@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from proxy.pricing.prices import FAST_TIERS, LISTED_TIERS, RATES, SLOW_TIERS, Bounds, Price, Usage, cost_at
+from proxy.pricing.prices import LISTED_TIERS, RATES, SLOW_TIERS, Bounds, Price, Usage, cost_at
 
 
 def with_bounds(price: Price, later: Iterable[Price] = ()) -> Price:
@@ -17,6 +17,8 @@ def with_bounds(price: Price, later: Iterable[Price] = ()) -> Price:
     dates = [price, *later]
     listed = [*dates, *(p for d in dates for name, p in d.tiers if name in SLOW_TIERS)]
     every = [*dates, *(p for d in dates for _, p in d.tiers)]
+    if not price.knows(None):  # the config says the tier, and nobody its price
+        every += [d.of(None) for d in dates]
     if len(every) == 1:
         return price
     most_listed, most = highest(listed), highest(every)
@@ -69,6 +71,11 @@ def served(usage: Usage | None, asked: str | None) -> Usage | None:
     ):
         return usage
     return replace(usage, tier=asked) if usage.prompt_tokens or usage.completion_tokens else usage
+
+
+def tier_alone(price: Price, asked: object) -> str | None:
+    """Return the tier that the large model alone would have served a request at, if it has a price of its own."""
+    return next((name for name, _ in price.tiers if name == asked), None)
 
 
 def booked(price_list: Price, usage: Usage) -> int:

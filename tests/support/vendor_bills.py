@@ -6,7 +6,7 @@ OpenAI's and Anthropic's API references, and the usage of OpenRouter and LiteLLM
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import ROUND_CEILING, Decimal
+from decimal import ROUND_CEILING
 from typing import Any
 
 from genai_prices.data_snapshot import get_snapshot

@@ -102,6 +102,15 @@ def test_tier_of_the_project():
     assert bound("priority", service_tier="default") == bound(None, service_tier="priority") == 2 * listed
 
 
+def test_tier_of_the_project_at_an_unknown_price():
+    """A model without a price of the project's tier costs twice the list price, and so much is reserved."""
+    at = datetime(2026, 11, 27, tzinfo=UTC)
+    found = resolve_prices(Settings(large=Large(model="gpt-4", service_tier="priority")), at)["gpt-4"]
+    assert cost(found, USED) == 2 * cost(published_price("gpt-4", at), USED)
+    assert found.guesses(USED)
+    assert worst_case(found.bound(None), 80, 20) == cost(found, USED)
+
+
 def test_tiers_of_a_further_upstream():
     """Each upstream has its own project."""
     upstreams = {"eu": Upstream(models=("gpt-5.6-sol",), service_tier="default")}

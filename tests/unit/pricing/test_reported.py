@@ -237,6 +237,9 @@ def test_cache_never_lowers_bill(prompt, read, written, output, total):
     [
         ({"cost": 0.95}, 950_000_000),
         ({"cost": 1e-10}, 1),
+        ({"cost": 0.0041234560000000001}, 4_123_456),
+        ({"cost": 0.00041234567890123456}, 412_346),
+        ({"cost": 10**5000}, None),
         ({"cost": 0}, 0),
         ({"cost": "0.0041"}, 4_100_000),
         ({"cost": 0.0014, "cost_details": {"upstream_inference_cost": 0.0014}, "is_byok": False}, 1_400_000),
