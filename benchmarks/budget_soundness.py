@@ -1,11 +1,13 @@
 """Whether a budget is ever exceeded: random requests against a vendor that bills everything it receives.
 
 Run: python benchmarks/budget_soundness.py [requests in this process, default 100000] [through the proxy, default 2000]
+     [usages at published prices, default 100000]
 
 The first part asks the functions of the proxy what they would send, and bills that. The second part sends requests of all
 endpoints through a real proxy, each with a budget of its own and with one session's budget for all of them. Its upstream
-bills each body that it receives, and reports the usage. The program ends with 1 if any bill is above its budget, or
-if the ledger's sum differs from the bills.
+bills each body that it receives, and reports the usage. The third part draws usages of all models that `genai-prices`
+knows, in all classes of tokens and service tiers and at all times, and that package computes the bill. The program ends
+with 1 if any bill is above its budget or its reservation, or if the ledger's sum differs from the bills.
 """
 
 import asyncio
@@ -30,6 +32,8 @@ from tests.support.billing import Bill, Json, bill  # noqa: E402
 from tests.support.config import LARGE_MODEL  # noqa: E402
 from tests.support.proxy_process import ProxyProcess  # noqa: E402
 from tests.support.random_requests import PATHS, request  # noqa: E402
+from tests.support.random_usages import models  # noqa: E402
+from tests.support.random_usages import trial as usage_trial  # noqa: E402
 from tests.support.soundness import VENDORS, trial  # noqa: E402
 from tests.support.standin_process import StandIn  # noqa: E402
 from tests.support.wait import wait_until  # noqa: E402
@@ -203,11 +207,38 @@ async def _send_all(proxy: ProxyProcess, vendor: Vendor, count: int) -> int:
     return int(not within) + above + row["overruns"]
 
 
+def at_published_prices(count: int) -> int:
+    """Try random usages of random models. Return the number of unsound ones."""
+    tiers: Counter[str] = Counter()
+    unsound = exact = changed = 0
+    started = time.perf_counter()
+    for seed in range(count):
+        found = usage_trial(Random(seed))
+        tiers[found.usage.tier or "(not named)"] += 1
+        exact += found.exact
+        changed += found.bills[0] != found.bills[1]
+        if not found.sound:
+            unsound += 1
+            print("unsound:", found)
+    print(
+        f"{count} usages at published prices, {time.perf_counter() - started:.0f} s, {len(set(models()))} models"
+    )
+    for name, number in sorted(tiers.items()):
+        print(f"  {number:7} served at {name}")
+    print(
+        f"  {exact:7} booked exactly as billed, the others at least so; {changed} prices changed during the call"
+    )
+    print(f"  {unsound:7} reserved less than was booked, or booked another amount")
+    return unsound
+
+
 def main() -> int:
-    """Run both parts."""
+    """Run all parts."""
     given = [int(value) for value in sys.argv[1:]]
-    alone, sent = (given + [100_000, 2_000][len(given) :])[:2]
-    return int(bool(asyncio.run(in_process(alone)) + asyncio.run(through_the_proxy(sent))))
+    alone, sent, usages = (given + [100_000, 2_000, 100_000][len(given) :])[:3]
+    unsound = asyncio.run(in_process(alone)) if alone else 0
+    unsound += asyncio.run(through_the_proxy(sent)) if sent else 0
+    return int(bool(unsound + at_published_prices(usages)))
 
 
 if __name__ == "__main__":

@@ -58,6 +58,7 @@ status 2, and with 1 if it fails for another reason.
 PLACEHOLDERS = {
     "upstreams": "NAME",
     "prices": "MODEL",
+    "prices.MODEL.tiers": "TIER",
     "webhooks": "NAME",
     "mail": "NAME",
     "cascade.thresholds": "KIND",

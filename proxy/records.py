@@ -116,6 +116,9 @@ class RequestSummary(Struct, frozen=True, kw_only=True):
     cost_center: str | None = None
     environment: str | None = None
     config: str | None = None  # the digest of the config; None for rows of older versions
+    sent_tokens: int = 0  # prompt tokens of all calls of the large model
+    read_tokens: int = 0  # the part of them that the upstream read from its cache
+    written_tokens: int = 0  # and the part that it wrote into its cache
 
 
 class RequestRecord(RequestSummary, frozen=True, kw_only=True, tag=True):

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import click
@@ -18,12 +19,22 @@ from proxy.config.schema import Settings
 from proxy.config.schema import Upstream as UpstreamSettings
 from proxy.errors import ApiError, ConfigError
 from proxy.formats.lenient import decode_object, objects
+from proxy.ids import now
 from proxy.pricing.money import format_usd
 from proxy.pricing.tokens import count_text
 from proxy.sandbox import SandboxError, open_sandbox
 from proxy.vllm import launch
 
 _TIMEOUT_S = 10.0
+_CACHE_DAYS = 7
+_LEAST_CACHED = 10_000
+"""Tokens that direct use would have read in a session. Fewer are no reason to warn."""
+_READ_ENOUGH = 0.8
+_NEEDS = {"prompt cache": "database"}
+
+
+class _Warning(Exception):  # noqa: N818  (no error: everything works)
+    """Something to look at."""
 
 
 @click.command()
@@ -42,14 +53,19 @@ def doctor(config: str | None) -> None:
         ("sandbox", _sandbox),
         ("small tier", _small),
         ("upstream", _upstream),
+        ("prompt cache", _prompt_cache),
         ("alerts", _alerts),
     ]
-    failed = 0
+    failed: set[str] = set()
     for name, check in checks:
+        if _NEEDS.get(name) in failed:
+            continue  # the remedy is there already
         try:
             click.echo(f"ok    {name}: {check(settings)}")
+        except _Warning as e:
+            click.echo(f"warn  {name}: {e}")
         except Exception as e:  # noqa: BLE001  (every failure is a result of a check)
-            failed += 1
+            failed.add(name)
             click.echo(f"FAIL  {name}: {_words(e)[:500]}")
     if failed:
         raise SystemExit(1)
@@ -155,6 +171,28 @@ def _upstream(settings: Settings) -> str:
         if api.settings.api_version is None:
             lines.append(asyncio.run(_ask_models(api.settings, api.key, model.id)))
     return "; ".join(lines)
+
+
+def _prompt_cache(settings: Settings) -> str:
+    """Compare what the sessions of the last days have read from the upstream's cache with direct use."""
+    from proxy.config.prices import resolve_prices  # noqa: PLC0415
+    from proxy.ledger.session_cache import session_caches  # noqa: PLC0415
+
+    cheaper = {name for name, p in resolve_prices(settings).items() if p.cached_input_rate < p.input}
+    since = now() - timedelta(days=_CACHE_DAYS)
+    found = with_database(settings, lambda engine: session_caches(engine, since, cheaper))
+    compared = [one for one in found if one.direct >= _LEAST_CACHED]
+    short = [one for one in compared if one.read < _READ_ENOUGH * one.direct]
+    if not compared:
+        return "no session of the last 7 days had much to read"
+    if not short:
+        return f"{len(compared)} sessions of the last 7 days read what direct use of the large model would"
+    worst = short[0]
+    raise _Warning(
+        f"{len(short)} of {len(compared)} sessions of the last 7 days read less from the upstream's cache than direct use "
+        f"would: {worst.session[:60]!r} read {worst.read} of {worst.direct} tokens. Something changes the beginning of "
+        "its prompts, or the upstream spreads it over servers: see prompt_cache in the config, and send X-COPE-Session"
+    )
 
 
 def _alerts(settings: Settings) -> str:

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from proxy.cli.options import config_option, console, settings_of
 from proxy.pricing.money import format_usd
-from proxy.pricing.prices import published_on, published_price
+from proxy.pricing.published import published_on, published_price
 
 
 @click.group()
@@ -22,17 +22,23 @@ def prices_list(config: str | None) -> None:
     """List the prices in USD per million tokens."""
     from proxy.config.prices import resolve_prices  # noqa: PLC0415
 
-    table = Table("model", "input", "cached input", "output", "source", "as of")
+    table = Table("model", "input", "cached input", "cache write", "output", "tiers", "source", "as of")
     settings = settings_of(config)
     for model, price in resolve_prices(settings).items():
-        cached = "" if price.cached_input is None else format_usd(price.cached_input)
+        cached, written = (
+            "" if rate is None else format_usd(rate) for rate in (price.cached_input, price.cache_write)
+        )
+        tiers = ", ".join(
+            f"{name} {format_usd(listed.input)}/{format_usd(listed.output)}" for name, listed in price.tiers
+        )
         published = price.source != "config"
         as_of = (
             f"{published_on(settings.large_models[model].id) or '?'} (genai-prices {metadata.version('genai-prices')})"
             if published
             else ""
         )
-        table.add_row(model, format_usd(price.input), cached, format_usd(price.output), price.source, as_of)
+        money = format_usd(price.input), cached, written, format_usd(price.output)
+        table.add_row(model, *money, tiers, price.source, as_of)
     console().print(table)
 
 

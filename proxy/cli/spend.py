@@ -29,6 +29,7 @@ def spend_table(rows: Sequence[SpendRow], by: str) -> Table:
     table.add_column(by)
     names = ["calls" if calls else "requests", "errors", "prompt", "completion", "cost USD"]
     names += ["share"] if shared else []
+    names += ["read", "written"]
     names += [] if calls else ["large alone USD", "saved", "escalated"]
     names += ["p50 ms", "p95 ms", "p99 ms"] if timed else []
     for name in names:
@@ -37,6 +38,7 @@ def spend_table(rows: Sequence[SpendRow], by: str) -> Table:
         cells = [str(row.requests), str(row.errors), str(row.prompt_tokens), str(row.completion_tokens)]
         cells += [format_usd(row.cost)]
         cells += [f"{row.share:.1%}" if row.share is not None else ""] if shared else []
+        cells += _cache_shares(row)
         cells += [] if calls else [format_usd(row.baseline), _saved(row), _share(row.escalated, row.requests)]
         cells += [str(row.p50_ms or ""), str(row.p95_ms or ""), str(row.p99_ms or "")] if timed else []
         table.add_row(row.group or ("unattributed" if shared else "-"), *cells)
@@ -47,6 +49,7 @@ def spend_table(rows: Sequence[SpendRow], by: str) -> Table:
     cells = [str(total.requests), str(total.errors), str(total.prompt_tokens), str(total.completion_tokens)]
     cells += [format_usd(total.cost)]
     cells += [""] if shared else []
+    cells += _cache_shares(total)
     cells += (
         [] if calls else [format_usd(total.baseline), _saved(total), _share(total.escalated, total.requests)]
     )
@@ -56,6 +59,11 @@ def spend_table(rows: Sequence[SpendRow], by: str) -> Table:
 
 def _saved(row: SpendRow) -> str:
     return f"{Decimal(100 * (row.baseline - row.cost)) / row.baseline:.0f} %" if row.baseline else ""
+
+
+def _cache_shares(row: SpendRow) -> tuple[str, str]:
+    """Return the shares of the upstream's prompts that it read from its cache, and wrote into it."""
+    return _share(row.read_tokens, row.sent_tokens), _share(row.written_tokens, row.sent_tokens)
 
 
 def _share(part: int, whole: int) -> str:
@@ -150,6 +158,7 @@ def _write_parquet(rows: Sequence[SpendRow], path: Path) -> None:
         [("group", pa.string())]
         + [(n, count) for n in ("requests", "errors", "escalated", "prompt_tokens", "completion_tokens")]
         + [("cost_usd", usd), ("baseline_usd", usd)]
+        + [(n, count) for n in ("sent_tokens", "read_tokens", "written_tokens")]
         + [(n, count) for n in ("p50_ms", "p95_ms", "p99_ms")]
     )
     amounts = [

@@ -15,6 +15,7 @@ def contradictions(settings: Settings) -> list[str]:
         *_small(settings.small),
         *_cascade(settings),
         *_large(settings),
+        *_prices(settings),
         *_urls(settings),
         *_names(settings.server),
         *_time_zone(settings.budgets.timezone),
@@ -95,6 +96,16 @@ def _large(settings: Settings) -> Iterator[str]:
     for name, upstream in settings.upstreams.items():
         if not upstream.models:
             yield f"upstreams.{name}.models: name the models that this upstream serves"
+
+
+def _prices(settings: Settings) -> Iterator[str]:
+    for model, table in settings.prices.items():
+        for tier, rates in table.tiers.items():
+            key = f'prices."{model}".tiers.{tier}'
+            if table.long is not None and rates.long is None:
+                yield f"{key}.long: the model has prices of long prompts, so this tier needs its own"
+            if tier != tier.strip().lower() or not tier:
+                yield f"{key}: write the tier in small letters, as flex or priority"
 
 
 def _urls(settings: Settings) -> Iterator[str]:

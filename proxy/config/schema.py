@@ -12,6 +12,7 @@ from msgspec import Meta, Struct
 from proxy.cascade.types import Plans, TaskKind
 from proxy.config.alerts import AnyAlert, Mail, Webhook
 from proxy.config.money import Budgets, Exports, Ledger
+from proxy.config.price_tables import PriceTable
 from proxy.config.section import Positive, Seconds, Section, Share
 from proxy.config.telemetry import Logs, Metrics, Tracing
 from proxy.records import PromptCache, Window
@@ -139,6 +140,11 @@ class Upstream(Section, frozen=True, kw_only=True):
     """Fields of OpenAI's prompt cache that the upstream knows: `off`, `key` (`prompt_cache_key`) or `breakpoints` (also
     `prompt_cache_breakpoint` and `prompt_cache_options`). Unset: OpenAI's own API gets a key, and breakpoints from GPT-5.6
     on. All other upstreams get none of them."""
+    service_tier: Literal["default", "flex", "priority"] | None = None
+    """Service tier of your project at the vendor, which applies to requests that name none or `auto`. Unset: unknown, so
+    reservations for such requests cover the dearest tier with a known price."""
+    reported_cost: Literal["use", "ignore"] = "use"
+    """Whether to book the cost of a call that the upstream reports itself, in USD. The ledger keeps both numbers."""
     breaker_failures: Positive = 5
     """Number of failures in a row after which the upstream gets no calls for a while."""
     breaker_cooldown_s: Seconds = 15.0
@@ -164,27 +170,6 @@ class LargeModel(Struct, frozen=True):
     upstream: str
     id: str
     """Its name for the upstream."""
-
-
-class PriceTable(Section, frozen=True, kw_only=True):
-    """The price of MODEL, in USD per million tokens. It replaces the price of the genai-prices package."""
-
-    input_per_mtok: Decimal
-    """USD per million prompt tokens."""
-    output_per_mtok: Decimal
-    """USD per million completion tokens."""
-    cached_input_per_mtok: Decimal | None = None
-    """USD per million prompt tokens that the upstream has in its cache. Unset: as `input_per_mtok`."""
-    cache_write_per_mtok: Decimal | None = None
-    """USD per million prompt tokens that the upstream writes into its cache. Unset: unknown, so a budget refuses requests
-    for cache writes, and reported ones are recorded at twice the input."""
-    audio_input_per_mtok: Decimal | None = None
-    """USD per million spoken prompt tokens. Unset: unknown, so a budget refuses audio, and without a budget audio is
-    recorded at the highest published price (40 USD)."""
-    audio_output_per_mtok: Decimal | None = None
-    """USD per million spoken completion tokens. Unset: unknown, as above (80 USD)."""
-    per_request: Decimal = Decimal(0)
-    """USD per call, beside the tokens."""
 
 
 class Temperatures(Section, frozen=True, kw_only=True):

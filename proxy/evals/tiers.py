@@ -13,7 +13,7 @@ from proxy.backends.upstream import Upstream
 from proxy.cascade.protocols import Runner
 from proxy.cascade.toolcalls import with_calls
 from proxy.cascade.types import Json
-from proxy.config.prices import resolve_prices, small_price
+from proxy.config.prices import PriceBook, small_price
 from proxy.config.schema import LargeModel, Settings
 from proxy.errors import NO_RETRY, ApiError, upstream_invalid
 from proxy.evals.record import Answer, Record, key_of
@@ -166,7 +166,7 @@ async def open_tiers(
     Raises:
         ConfigError: a large model has no price, or the key of an upstream is not set.
     """
-    apis, prices = upstream_apis(settings), resolve_prices(settings)
+    apis, prices = upstream_apis(settings), PriceBook(settings)
     async with open_session(settings.large.connect_timeout_s) as session:
         pool = SmallPool.of(session, settings.small)
         await pool.probe()

@@ -3,19 +3,10 @@
 from typing import Literal, NamedTuple
 
 from proxy.ledger.billed_calls import BilledCall
-from proxy.pricing.prices import TOKENS_PER_RATE
+from proxy.pricing import prices as pricing
+from proxy.pricing.prices import TOKENS_PER_RATE, Price, Usage
 
-TokenClass = Literal[
-    "input",
-    "cached_input",
-    "cache_write",
-    "audio_input",
-    "output",
-    "reasoning",
-    "audio_output",
-    "request",
-    "total",
-]
+TokenClass = pricing.TokenClass | Literal["request", "total"]
 
 
 class Part(NamedTuple):
@@ -50,23 +41,33 @@ def parts_of(call: BilledCall) -> list[Part]:
     return [*parts, Part("request", 1, fee, fee)] if fee else parts
 
 
-def _classes(call: BilledCall) -> list[tuple[TokenClass, int, int]]:
-    """Return tokens and rate of each class, bounded by each other as in `proxy.pricing.prices.cost`."""
-    audio_in = min(call.audio_prompt_tokens or 0, call.prompt_tokens)
-    cached = min(call.cached_tokens, call.prompt_tokens - audio_in)
-    written = min(call.cache_write_tokens or 0, call.prompt_tokens - audio_in - cached)
-    audio_out = min(call.audio_completion_tokens or 0, call.completion_tokens)
-    reasoning = min(call.reasoning_tokens, call.completion_tokens - audio_out)
-    cached_rate = call.input_rate if call.cached_input_rate is None else call.cached_input_rate
-    return [
-        ("input", call.prompt_tokens - audio_in - cached - written, call.input_rate),
-        ("cached_input", cached, cached_rate),
-        ("cache_write", written, call.cache_write_rate or 0),
-        ("audio_input", audio_in, call.audio_input_rate or 0),
-        ("output", call.completion_tokens - audio_out - reasoning, call.output_rate),
-        ("reasoning", reasoning, call.output_rate),
-        ("audio_output", audio_out, call.audio_output_rate or 0),
-    ]
+def _classes(call: BilledCall) -> list[tuple[pricing.TokenClass, int, int]]:
+    """Return tokens and rate of each class, as they were booked."""
+    price = Price(
+        input=call.input_rate,
+        output=call.output_rate,
+        cached_input=call.cached_input_rate,
+        cache_write=call.cache_write_rate or 0,
+        cache_write_1h=call.cache_write_1h_rate or 0,
+        audio_input=call.audio_input_rate or 0,
+        audio_output=call.audio_output_rate or 0,
+        image_input=call.image_input_rate,
+        image_output=call.image_output_rate,
+        reasoning=call.reasoning_rate,
+    )
+    usage = Usage(
+        prompt_tokens=call.prompt_tokens,
+        completion_tokens=call.completion_tokens,
+        cached_tokens=call.cached_tokens,
+        reasoning_tokens=call.reasoning_tokens,
+        audio_prompt_tokens=call.audio_prompt_tokens or 0,
+        audio_completion_tokens=call.audio_completion_tokens or 0,
+        cache_write_tokens=call.cache_write_tokens or 0,
+        cache_write_1h_tokens=call.cache_write_1h_tokens,
+        image_prompt_tokens=call.image_prompt_tokens,
+        image_completion_tokens=call.image_completion_tokens,
+    )
+    return pricing.token_classes(price, usage)
 
 
 def shares(amounts: list[int], total: int) -> list[int]:

@@ -20,10 +20,13 @@ METERS: dict[TokenClass, str] = {
     "input": "Input Tokens",
     "cached_input": "Cached Input Tokens",
     "cache_write": "Cache Write Tokens",
+    "cache_write_1h": "Cache Write Tokens For An Hour",
     "audio_input": "Audio Input Tokens",
+    "image_input": "Image Input Tokens",
     "output": "Output Tokens",
     "reasoning": "Reasoning Tokens",
     "audio_output": "Audio Output Tokens",
+    "image_output": "Image Output Tokens",
     "request": "Requests",
     "total": "All Tokens",
 }

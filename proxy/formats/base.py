@@ -34,6 +34,8 @@ class CallLimits:
     prompt: int = 0
     count: Callable[[], Awaitable[int]] | None = None
     """Counts the prompt in tokens, if `prompt` is its limit in bytes."""
+    tier: str | None = None
+    """The service tier that the request asks for."""
 
     async def counted(self) -> "CallLimits":
         """Return these limits with the prompt in tokens."""

@@ -45,7 +45,7 @@ class ChunkedFormat:
         finish = next((c["finish_reason"] for c in choices[:1] if c.get("finish_reason")), None)
         generated = [generated_text(c["message"] if c.get("message") else c) for c in choices]
         return ReadAnswer(
-            reported=read_usage(decoded.get("usage")),
+            reported=read_usage(decoded.get("usage")).at_tier(decoded.get("service_tier")),
             finish_reason=None if finish is None else mended(str(finish)[:100]),
             generated=in_unicode(generated),
         )

@@ -33,7 +33,7 @@ class Completions(ChunkedFormat):
 
     def unbounded_cost(self, body: Json, price: Price) -> str | None:
         """Name the fields that are not in the table."""
-        return known_costs.unknown_in_completions(body)
+        return known_costs.unknown_in_completions(body, price)
 
     def limits(self, body: Json, default_output: int) -> CallLimits:
         """Limit each choice of each prompt. All of `best_of` are billed."""

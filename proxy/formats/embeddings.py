@@ -42,7 +42,7 @@ class Embeddings:
 
     def unbounded_cost(self, body: Json, price: Price) -> str | None:
         """Name the fields that are not in the table."""
-        return known_costs.unknown_in_embeddings(body)
+        return known_costs.unknown_in_embeddings(body, price)
 
     def upstream_body(self, body: Json) -> dict[str, Any]:
         """Return the body as it is."""
@@ -63,7 +63,7 @@ class Embeddings:
 
     def read_complete(self, decoded: Json) -> ReadAnswer:
         """Read a list of embeddings. All of its tokens are input."""
-        reported = read_usage(decoded.get("usage"))
+        reported = read_usage(decoded.get("usage")).at_tier(decoded.get("service_tier"))
         prompt = max((n for n in (reported.prompt, reported.total) if n), default=None)
         usage = (
             NOTHING_REPORTED

@@ -109,7 +109,8 @@ _TOOLS: Mapping[str, frozenset[str]] = {
 """Types of tools that the client runs itself, and their members. Hosted tools have fees and call the model again."""
 _CHOICES = frozenset({"function", "custom", "allowed_tools", "auto", "none", "any", "required", "tool"})
 _TIERS = frozenset({"auto", "default", "flex", "standard", "standard_only"})
-"""Service tiers that cost at most the list price."""
+"""Service tiers that cost at most the list price, or that a reservation covers at every price."""
+_FOR_AN_HOUR = "1h"
 
 
 def unknown_in_chat(body: Json, price: Price) -> str | None:
@@ -122,18 +123,32 @@ def unknown_in_responses(body: Json, price: Price) -> str | None:
     return next(_in_responses(body, price), None)
 
 
-def unknown_in_completions(body: Json) -> str | None:
+def unknown_in_completions(body: Json, price: Price) -> str | None:
     """Return the first field of a completion without a known limit of its cost, or None."""
-    return next(_fields(body, _COMPLETIONS), None)
+    return next(_fields(body, _COMPLETIONS, price), None)
 
 
-def unknown_in_embeddings(body: Json) -> str | None:
+def unknown_in_embeddings(body: Json, price: Price) -> str | None:
     """Return the first field of a request for embeddings without a known limit of its cost, or None."""
-    return next(_fields(body, _EMBEDDINGS), None)
+    return next(_fields(body, _EMBEDDINGS, price), None)
+
+
+def asks_for_an_hour(body: Json) -> bool:
+    """Whether a request asks for a cache write that is kept for an hour. It uses no recursion: bodies may be deep."""
+    rest: list[object] = [body]
+    while rest:
+        value = rest.pop()
+        if isinstance(value, Mapping):
+            if value.get("ttl") == _FOR_AN_HOUR:
+                return True
+            rest += value.values()
+        elif isinstance(value, list):
+            rest += value
+    return False
 
 
 def _in_chat(body: Json, price: Price) -> Iterator[str]:
-    yield from _fields(body, _CHAT)
+    yield from _fields(body, _CHAT, price)
     yield from _caching(body, "", price)
     modes = body.get("modalities") or []
     for mode in modes if isinstance(modes, list) else (modes,):
@@ -153,7 +168,7 @@ def _in_chat(body: Json, price: Price) -> Iterator[str]:
 
 
 def _in_responses(body: Json, price: Price) -> Iterator[str]:
-    yield from _fields(body, _RESPONSES)
+    yield from _fields(body, _RESPONSES, price)
     yield from _caching(body, "", price)
     given = body.get("input")
     for i, item in enumerate(given if isinstance(given, list) else ()):
@@ -168,12 +183,12 @@ def _in_responses(body: Json, price: Price) -> Iterator[str]:
     yield from _choice(body.get("tool_choice"))
 
 
-def _fields(body: Json, allowed: frozenset[str]) -> Iterator[str]:
+def _fields(body: Json, allowed: frozenset[str], price: Price) -> Iterator[str]:
     if body.get("background") is False:
         body = {name: value for name, value in body.items() if name != "background"}
     yield from _names(body, allowed, "")
     tier = body.get("service_tier")
-    if tier is not None and not _is_one_of(tier, _TIERS):
+    if tier is not None and not (_is_one_of(tier, _TIERS) or any(name == tier for name, _ in price.tiers)):
         yield f"service_tier {str(tier)[:40]!r}"
 
 
@@ -234,9 +249,10 @@ def _choice(choice: object) -> Iterator[str]:
 
 
 def _caching(value: Mapping[str, Any], where: str, price: Price) -> Iterator[str]:
-    """Name a wish to write into the cache if its price is unknown, or if an hour costs more than the known price."""
+    """Name a wish to write into the cache if its price is unknown."""
     for name in ("cache_control", "prompt_cache_breakpoint", "prompt_cache_options"):
         wish = value.get(name)
         lasts = wish.get("ttl") if isinstance(wish, dict) else None
-        if wish is not None and (not price.writes_cache or lasts not in (None, "5m", "30m")):
+        known = price.writes_cache_for_an_hour if lasts == _FOR_AN_HOUR else lasts in (None, "5m", "30m")
+        if wish is not None and not (price.writes_cache and known):
             yield f"{where}{name}"

@@ -244,7 +244,7 @@ def _read(answer: Mapping[str, Any]) -> ReadAnswer:
     status = answer.get("status")
     finish = "length" if incomplete == "max_output_tokens" else mended(str(status)[:100]) if status else None
     return ReadAnswer(
-        reported=read_usage(answer.get("usage")),
+        reported=read_usage(answer.get("usage")).at_tier(answer.get("service_tier")),
         finish_reason=finish,
         generated=in_unicode(list(texts(answer.get("output")))),
     )

@@ -138,6 +138,7 @@ class Accumulator:
         self._earlier = NOTHING_REPORTED
         self._last_usage: dict[str, Any] = {}
         self._usage_is_final = False
+        self._tier: object = None
 
     def add(self, data: bytes) -> dict[str, Any]:
         """Add one event's payload and return it decoded, or {} if it is no JSON object."""
@@ -155,6 +156,8 @@ class Accumulator:
                 self._add_usage(choice["usage"])
         if chunk.get("usage"):
             self._add_usage(chunk["usage"])
+        if chunk.get("service_tier"):
+            self._tier = chunk["service_tier"]
         return chunk
 
     def _add_usage(self, usage: object) -> None:
@@ -164,7 +167,7 @@ class Accumulator:
         if not _grows(self._last_usage, usage):
             if read_usage(usage) == NOTHING_REPORTED:
                 return
-            self._earlier = self.reported
+            self._earlier = self._earlier.merged(read_usage(self._last_usage))
         self._last_usage = usage
         self._usage_is_final = True
 
@@ -201,7 +204,7 @@ class Accumulator:
     @property
     def reported(self) -> Reported:
         """What all usages so far say together."""
-        return self._earlier.merged(read_usage(self._last_usage))
+        return self._earlier.merged(read_usage(self._last_usage)).at_tier(self._tier)
 
     @property
     def usage(self) -> Usage | None:

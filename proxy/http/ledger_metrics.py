@@ -151,6 +151,9 @@ def _calls(totals: Iterable[Total]) -> Iterator[Metric]:
     cached = CounterMetricFamily(
         "cope_cached_tokens", "Prompt tokens that the upstream had in its cache", labels=_CALL
     )
+    written = CounterMetricFamily(
+        "cope_cache_write_tokens", "Prompt tokens that the upstream wrote into its cache", labels=_CALL
+    )
     reasoning = CounterMetricFamily(
         "cope_reasoning_tokens", "Completion tokens of hidden reasoning", labels=_CALL
     )
@@ -161,5 +164,6 @@ def _calls(totals: Iterable[Total]) -> Iterator[Metric]:
         tokens.add_metric((*labels, "prompt"), t.prompt_tokens)
         tokens.add_metric((*labels, "completion"), t.completion_tokens)
         cached.add_metric(labels, t.cached_tokens)
+        written.add_metric(labels, t.cache_write_tokens)
         reasoning.add_metric(labels, t.reasoning_tokens)
-    yield from (calls, cost, tokens, cached, reasoning)
+    yield from (calls, cost, tokens, cached, written, reasoning)

@@ -6,7 +6,17 @@ import msgspec
 
 from proxy.pricing.money import format_usd
 
-AMOUNTS = ("cost", "baseline", "limit", "spent", "reserved", "unsettled", "amount")
+AMOUNTS = (
+    "cost",
+    "baseline",
+    "limit",
+    "spent",
+    "reserved",
+    "unsettled",
+    "amount",
+    "reported_cost",
+    "computed_cost",
+)
 
 
 def usd_fields(struct: Any) -> Any:

@@ -43,6 +43,14 @@ class BilledCall(NamedTuple):
     audio_input_rate: int | None
     audio_output_rate: int | None
     fee: int | None
+    cache_write_1h_tokens: int | None
+    """`None`, here and below, also if the upstream does not tell such tokens apart, or if they have no own rate."""
+    image_prompt_tokens: int | None
+    image_completion_tokens: int | None
+    cache_write_1h_rate: int | None
+    image_input_rate: int | None
+    image_output_rate: int | None
+    reasoning_rate: int | None
     tags: tuple[str, ...]
     """`key=value` of its request."""
     attribution: Attribution = UNATTRIBUTED
@@ -96,6 +104,9 @@ async def billed_calls(connection: AsyncConnection, span: DaySpan) -> AsyncItera
             CallRow.output_per_mtok_nano, CallRow.price_source, CallRow.cache_write_tokens,
             CallRow.audio_prompt_tokens, CallRow.audio_completion_tokens, CallRow.cache_write_per_mtok_nano,
             CallRow.audio_input_per_mtok_nano, CallRow.audio_output_per_mtok_nano, CallRow.request_nano,
+            CallRow.cache_write_1h_tokens, CallRow.image_prompt_tokens, CallRow.image_completion_tokens,
+            CallRow.cache_write_1h_per_mtok_nano, CallRow.image_input_per_mtok_nano,
+            CallRow.image_output_per_mtok_nano, CallRow.reasoning_per_mtok_nano,
             *(getattr(RequestRow, field) for field in Attribution.__struct_fields__), RequestRow.tags,
         )
         .outerjoin(RequestRow, RequestRow.id == CallRow.request_id)

@@ -23,6 +23,8 @@ class CallsOfDay(msgspec.Struct, frozen=True, kw_only=True):
     cached_input_rate: int | None
     output_rate: int
     price_source: str
+    service_tier: str | None
+    """The tier that the upstream named."""
     calls: int
     """Calls with tokens."""
     refused: int
@@ -58,6 +60,7 @@ _GROUP = (
     CallRow.cached_input_per_mtok_nano,
     CallRow.output_per_mtok_nano,
     CallRow.price_source,
+    CallRow.service_tier,
 )
 
 
@@ -88,8 +91,8 @@ def _query(low: datetime, high: datetime) -> Any:
 
 def _calls(day: str, row: Row[Any]) -> CallsOfDay:
     fields = tuple(row)
-    model, input_rate, cached_rate, output_rate, source, calls, refused, failed, estimated = fields[:9]
-    parts = fields[9:]
+    model, input_rate, cached_rate, output_rate, source, tier, calls, refused, failed, estimated = fields[:10]
+    parts = fields[10:]
     prompt, cached, written, completion, cost, estimated_cost = (
         joined(high, low) for high, low in zip(parts[::2], parts[1::2], strict=True)
     )
@@ -100,6 +103,7 @@ def _calls(day: str, row: Row[Any]) -> CallsOfDay:
         cached_input_rate=cached_rate,
         output_rate=output_rate,
         price_source=source,
+        service_tier=tier,
         calls=int(calls),
         refused=int(refused),
         failed=int(failed),

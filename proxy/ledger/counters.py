@@ -23,6 +23,7 @@ LABELS = ("subject", "kind", "mode", "stage", "role", "tier", "model", "outcome"
 _MODEL = LABELS.index("model")
 AMOUNTS = (
     "count", "prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens", "cost_nano", "baseline_nano",
+    "cache_write_tokens",
 )  # fmt: skip
 NONE = "none"
 """A label without a value, such as the stage of a request that nothing answered."""
@@ -50,6 +51,7 @@ class Total(msgspec.Struct, frozen=True, kw_only=True):
     reasoning_tokens: int
     cost_nano: int
     baseline_nano: int
+    cache_write_tokens: int
 
 
 def count_requests(records: Iterable[RequestRecord]) -> Totals:
@@ -73,7 +75,7 @@ def count_calls(records: Iterable[CallRecord]) -> Totals:
         key = ("call", c.task or NONE, "", str(c.stage), c.role, c.tier, c.model, call_outcome(c))
         used = c.usage
         tokens = used.prompt_tokens, used.cached_tokens, used.completion_tokens, used.reasoning_tokens
-        _add(totals, key, (1, *tokens, c.cost))
+        _add(totals, key, (1, *tokens, c.cost, 0, used.cache_write_tokens))
     return totals
 
 

@@ -56,6 +56,12 @@ class SpendRow(msgspec.Struct, frozen=True, kw_only=True):
     completion_tokens: int
     cost: int
     baseline: int
+    sent_tokens: int = 0
+    """Prompt tokens of the large model's calls. For a model or a tier: of the counted calls."""
+    read_tokens: int = 0
+    """The part of them that the upstream read from its cache."""
+    written_tokens: int = 0
+    """The part of them that it wrote into its cache."""
     p50_ms: int | None = None
     p95_ms: int | None = None
     p99_ms: int | None = None
@@ -248,7 +254,9 @@ async def _add_latencies(
 
 
 def _row(group: str, amounts: list[int], buckets: Mapping[int, int]) -> SpendRow:
-    requests, errors, escalated, prompt_tokens, completion_tokens, cost, baseline = amounts
+    requests, errors, escalated, prompt_tokens, completion_tokens, cost, baseline, sent, read, written = (
+        amounts
+    )
     return SpendRow(
         group=group or None,
         requests=requests,
@@ -258,6 +266,9 @@ def _row(group: str, amounts: list[int], buckets: Mapping[int, int]) -> SpendRow
         completion_tokens=completion_tokens,
         cost=cost,
         baseline=baseline,
+        sent_tokens=sent,
+        read_tokens=read,
+        written_tokens=written,
         p50_ms=percentile(buckets, 0.5),
         p95_ms=percentile(buckets, 0.95),
         p99_ms=percentile(buckets, 0.99),
@@ -276,4 +287,7 @@ def total(rows: Iterable[SpendRow]) -> SpendRow:
         completion_tokens=sum(row.completion_tokens for row in rows),
         cost=sum(row.cost for row in rows),
         baseline=sum(row.baseline for row in rows),
+        sent_tokens=sum(row.sent_tokens for row in rows),
+        read_tokens=sum(row.read_tokens for row in rows),
+        written_tokens=sum(row.written_tokens for row in rows),
     )

@@ -26,9 +26,14 @@ class CallView(msgspec.Struct, frozen=True, kw_only=True):
     vote: str | None
     prompt_tokens: int
     cached_tokens: int
+    cache_write_tokens: int | None
     completion_tokens: int
     reasoning_tokens: int
+    service_tier: str | None
     cost: int
+    reported_cost: int | None
+    """The cost that the upstream reported itself, and below the one by tokens and prices. `None` if it reported none."""
+    computed_cost: int | None
     latency_ms: int
     finish_reason: str | None
     estimated: bool
@@ -153,6 +158,8 @@ def _call(row: Any) -> CallView:
         CallView,
         row,
         cost=row.cost_nano,
+        reported_cost=row.reported_cost_nano,
+        computed_cost=row.computed_cost_nano,
         input_per_mtok=row.input_per_mtok_nano,
         output_per_mtok=row.output_per_mtok_nano,
     )

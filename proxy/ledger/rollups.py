@@ -31,7 +31,10 @@ OF_CALLS: tuple[Dimension, ...] = ("model", "tier")
 """These dimensions count model calls and sum their costs. All others count requests."""
 ATTRIBUTED: dict[Dimension, str] = {"team": "team", "center": "cost_center", "environ": "environment"}
 """These dimensions are fields of a request that come from its key. Requests without a value have no sums in them."""
-SUMS = ("requests", "errors", "escalated", "prompt_tokens", "completion_tokens", "cost_nano", "baseline_nano")
+SUMS = (
+    "requests", "errors", "escalated", "prompt_tokens", "completion_tokens", "cost_nano", "baseline_nano",
+    "sent_tokens", "read_tokens", "written_tokens",
+)  # fmt: skip
 GROWTH = math.log(1.1)
 """A latency bucket is 10 % wide, so a percentile read from it is within 5 % of the exact one."""
 
@@ -59,7 +62,7 @@ def roll_requests(records: Iterable[RequestRecord], zone: ZoneInfo) -> tuple[Sum
         day, key = local_day(r.started_at, zone), r.key_id or ""
         amounts = (
             1, r.status >= 400, (r.stage or 0) > 1 and r.mode == "cascade", r.prompt_tokens, r.completion_tokens,
-            r.cost, r.baseline or 0,
+            r.cost, r.baseline or 0, r.sent_tokens, r.read_tokens, r.written_tokens,
         )  # fmt: skip
         stage, task = str(r.stage or ""), r.task or ""
         values: list[tuple[Dimension, str]] = [
@@ -82,7 +85,9 @@ def roll_calls(records: Iterable[CallRecord], zone: ZoneInfo) -> Sums:
     sums: Sums = defaultdict(lambda: [0] * len(SUMS))
     for c in records:
         day, key = local_day(c.started_at, zone), c.key_id or ""
-        amounts = (1, c.error is not None, 0, c.usage.prompt_tokens, c.usage.completion_tokens, c.cost, 0)
+        used = c.usage
+        cache = used.prompt_tokens, used.cached_tokens, used.cache_write_tokens
+        amounts = (1, c.error is not None, 0, used.prompt_tokens, used.completion_tokens, c.cost, 0, *cache)
         _add(sums, "model", day, key, c.model, amounts)
         _add(sums, "tier", day, key, c.tier, amounts)
     return sums

@@ -79,13 +79,16 @@ def totals(connection: AsyncConnection, dimension: Dimension, span: DaySpan) -> 
     baseline: Any
     if table is CallRow:
         errors, escalated, baseline = CallRow.error.is_not(None), literal(value=False), literal(0)
+        cache: Any = (CallRow.prompt_tokens, CallRow.cached_tokens, CallRow.cache_write_tokens)
     else:
         errors = RequestRow.status >= 400
         escalated = (RequestRow.stage > 1) & (RequestRow.mode == "cascade")
         baseline = func.coalesce(RequestRow.baseline_nano, 0)
+        cache = (RequestRow.sent_tokens, RequestRow.read_tokens, RequestRow.written_tokens)
     amounts = (
         func.count(), _count_if(errors), _count_if(escalated), capped_sum(table.prompt_tokens),
         capped_sum(table.completion_tokens), capped_sum(table.cost_nano), capped_sum(baseline),
+        *map(capped_sum, cache),
     )  # fmt: skip
     key = func.coalesce(table.key_id, "")
     named: list[Any] = [cast(a, BigInteger).label(n) for n, a in zip(SUMS, amounts, strict=True)]

@@ -25,7 +25,9 @@ from proxy.ledger.reservations import (
     settle_and_reserve,
 )
 from proxy.ledger.tables import CallRow, PlanRow, RequestRow, ReservationRow, StageRow
+from proxy.pricing.prices import cost_at
 from proxy.records import (
+    MOST,
     CallRecord,
     Draw,
     LeaseEnd,
@@ -217,7 +219,21 @@ def _call_row(record: CallRecord) -> dict[str, object]:
         "audio_input_per_mtok_nano": price.audio_input_rate,
         "audio_output_per_mtok_nano": price.audio_output_rate,
         "request_nano": price.request,
+        "service_tier": record.usage.tier,
+        "cache_write_1h_tokens": record.usage.cache_write_1h_tokens,
+        "image_prompt_tokens": record.usage.image_prompt_tokens,
+        "image_completion_tokens": record.usage.image_completion_tokens,
+        "cache_write_1h_per_mtok_nano": price.cache_write_1h_rate,
+        "image_input_per_mtok_nano": price.image_input,
+        "image_output_per_mtok_nano": price.image_output,
+        "reasoning_per_mtok_nano": price.reasoning,
+        "reported_cost_nano": record.usage.charged,
+        "computed_cost_nano": None if record.usage.charged is None else _computed(record),
     }
+
+
+def _computed(record: CallRecord) -> int:
+    return min(MOST, cost_at(record.price, record.usage))
 
 
 def _plan_row(record: PlanRecord) -> dict[str, object]:

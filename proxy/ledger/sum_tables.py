@@ -22,6 +22,12 @@ class RollupRow(Base):
     completion_tokens: Mapped[int]
     cost_nano: Mapped[int]
     baseline_nano: Mapped[int]
+    sent_tokens: Mapped[int] = mapped_column(server_default="0")
+    """Prompt tokens of the large model's calls. For models and tiers: of the counted calls."""
+    read_tokens: Mapped[int] = mapped_column(server_default="0")
+    """The part of them that the upstream read from its cache."""
+    written_tokens: Mapped[int] = mapped_column(server_default="0")
+    """The part of them that it wrote into its cache."""
 
 
 class LatencyRollupRow(Base):
@@ -60,3 +66,4 @@ class CounterRow(Base):
     reasoning_tokens: Mapped[int]
     cost_nano: Mapped[int]
     baseline_nano: Mapped[int]
+    cache_write_tokens: Mapped[int] = mapped_column(server_default="0")

@@ -86,6 +86,9 @@ class RequestRow(Base):
     error: Mapped[str | None]
     tags: Mapped[list[str]]
     config: Mapped[str | None]
+    sent_tokens: Mapped[int] = mapped_column(server_default="0")
+    read_tokens: Mapped[int] = mapped_column(server_default="0")
+    written_tokens: Mapped[int] = mapped_column(server_default="0")
     prompt: Mapped[str | None]
     answer: Mapped[str | None]
     team: Mapped[str | None]
@@ -151,6 +154,21 @@ class CallRow(Base):
     audio_output_per_mtok_nano: Mapped[int | None]
     request_nano: Mapped[int | None]
     """The fee per call."""
+    service_tier: Mapped[str | None]
+    """The tier that the upstream named."""
+    cache_write_1h_tokens: Mapped[int | None]
+    """Part of `cache_write_tokens`. `None`, here and below, also if the upstream does not tell it apart."""
+    image_prompt_tokens: Mapped[int | None]
+    image_completion_tokens: Mapped[int | None]
+    cache_write_1h_per_mtok_nano: Mapped[int | None]
+    image_input_per_mtok_nano: Mapped[int | None]
+    """`None`, here and below, if such tokens have no rate of their own."""
+    image_output_per_mtok_nano: Mapped[int | None]
+    reasoning_per_mtok_nano: Mapped[int | None]
+    reported_cost_nano: Mapped[int | None]
+    """The cost that the upstream reported itself."""
+    computed_cost_nano: Mapped[int | None]
+    """The cost by the tokens and unit prices, if the upstream reported one."""
 
 
 class PlanRow(Base):

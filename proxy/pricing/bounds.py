@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any, Literal
 
-from proxy.pricing.prices import published_context
+from proxy.pricing.published import published_context
 from proxy.pricing.tokens import byte_length, count_text, has_known_encoding
 
 TOKENS_PER_NODE = 2

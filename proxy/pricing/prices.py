@@ -1,33 +1,35 @@
-"""The cost of a model call: token counts times unit prices, in exact integers."""
+"""The cost of a model call: tokens of each class times unit prices, in exact integers."""
 
-import re
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
 from decimal import Decimal
-from functools import cache
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from genai_prices.types import ModelPrice
+from fractions import Fraction
+from typing import Literal, NamedTuple
 
 TOKENS_PER_RATE = 10**6
 DEAREST_AUDIO = (40 * 10**9, 80 * 10**9)
 """The highest published rates of audio input and output, of gpt-4o-audio-preview. An unknown rate of audio is this."""
 DEAREST_CACHE_WRITE = 2
 """The highest published price of a cache write: Anthropic charges twice the input for an hour."""
-_AUDIO_RATES = {
-    "gpt-4o-audio-preview": DEAREST_AUDIO,
-    "gpt-4o-mini-audio-preview": (10 * 10**9, 20 * 10**9),
-}
-"""Published by OpenAI and missing in `genai-prices`: input and output, by the first part of the model's name."""
+DEAREST_TIER = 2
+"""OpenAI's highest factor of a faster tier. A fast tier with an unknown price costs this times the list price."""
+LISTED_TIERS = frozenset({"default", "standard", "standard_only", "scale", "on_demand"})
+"""Tiers at the list price. `scale` is paid for in advance."""
+SLOW_TIERS = frozenset({"flex", "batch"})
+"""Tiers that cost at most the list price."""
+FAST_TIERS = frozenset({"priority", "fast"})
+
+TokenClass = Literal[
+    "input", "cached_input", "cache_write", "cache_write_1h", "audio_input", "image_input",
+    "output", "reasoning", "audio_output", "image_output",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Tokens of one model call, as OpenAI counts them.
+    """Tokens of one model call, as OpenAI counts them, and what else its upstream says about the bill.
 
-    `prompt_tokens` include `cached_tokens`, `cache_write_tokens` and `audio_prompt_tokens`. `completion_tokens` include
-    `reasoning_tokens` and `audio_completion_tokens`.
+    `prompt_tokens` include `cached_tokens`, `cache_write_tokens`, and those of audio and images. `completion_tokens`
+    include `reasoning_tokens`, and those of audio and images. A count that is `None` is not told apart.
     """
 
     prompt_tokens: int = 0
@@ -37,13 +39,21 @@ class Usage:
     audio_prompt_tokens: int = 0
     audio_completion_tokens: int = 0
     cache_write_tokens: int = 0
+    cache_write_1h_tokens: int | None = None
+    """The part of `cache_write_tokens` that is kept for an hour."""
+    image_prompt_tokens: int | None = None
+    image_completion_tokens: int | None = None
+    tier: str | None = None
+    """The service tier that has served the call."""
+    charged: int | None = None
+    """The cost in nano-USD that the upstream reports itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
     """Unit prices of one model, each in nano-USD per million tokens, and `request` in nano-USD per call.
 
-    A rate that is None is unknown, and the property with `_rate` says what is used instead. It is never a lower rate.
+    A rate that is `None` is unknown, and the property with `_rate` says what is used instead. It is never a lower rate.
 
     `long` is the price list of a request with more than `long_above` prompt tokens. Some vendors charge all tokens of
     such a request at another rate. `long` may have a `long` of its own.
@@ -59,6 +69,18 @@ class Price:
     source: str = "config"
     long_above: int | None = None
     long: "Price | None" = None
+    cache_write_1h: int | None = None
+    image_input: int | None = None
+    image_output: int | None = None
+    reasoning: int | None = None
+    tiers: tuple[tuple[str, "Price"], ...] = ()
+    """The price lists of service tiers that do not have the list price."""
+    usual_tier: str | None = None
+    """The tier of a call whose request and answer name none, if the config says it."""
+    own_charge: bool = True
+    """Whether the charge that the upstream reports is booked instead."""
+    bounds: "Bounds | None" = None
+    """What reservations are made at, if it is not this price list alone. See `proxy.pricing.tiers`."""
 
     def at(self, prompt_tokens: int) -> "Price":
         """Return the price list for a prompt of this size."""
@@ -70,11 +92,38 @@ class Price:
             return [self, *self.long.lists(prompt_tokens)]
         return [self]
 
+    def of(self, tier: str | None) -> "Price":
+        """Return the price list of a service tier. `None` is the tier of a call that names none."""
+        tier = tier or self.usual_tier
+        if tier is None or tier in LISTED_TIERS:
+            return self
+        for name, price in self.tiers:
+            if name == tier:
+                return price
+        return scaled(self, Fraction(DEAREST_TIER)) if tier in FAST_TIERS else self
+
+    def knows(self, tier: str | None) -> bool:
+        """Whether the price of a tier is known."""
+        tier = tier or self.usual_tier
+        listed = self.free or tier is None or tier in LISTED_TIERS
+        return listed or any(name == tier for name, _ in self.tiers)
+
+    def bound(self, tier: str | None) -> "Price":
+        """Return the highest rates that can apply to a request for a tier: `None` or "auto" if it leaves that open."""
+        if self.bounds is None:
+            return self
+        if tier is None or tier == "auto":
+            return self.bounds.auto
+        return self.bounds.listed if tier in LISTED_TIERS | SLOW_TIERS else self.bounds.any
+
     @property
     def dearest(self) -> tuple[int, int, int]:
         """The highest rates of input and of output in this list, and its fee. Unknown rates do not count."""
-        inputs = max(self.input, self.cached_input or 0, self.cache_write or 0, self.audio_input or 0)
-        return inputs, max(self.output, self.audio_output or 0), self.request
+        inputs = (
+            self.input, self.cached_input, self.cache_write, self.cache_write_1h, self.audio_input, self.image_input
+        )  # fmt: skip
+        outputs = (self.output, self.audio_output, self.image_output, self.reasoning)
+        return max(rate or 0 for rate in inputs), max(rate or 0 for rate in outputs), self.request
 
     @property
     def free(self) -> bool:
@@ -96,13 +145,29 @@ class Price:
         """Whether the price of writing into the upstream's cache is known."""
         return self.free or self.cache_write is not None
 
+    @property
+    def writes_cache_for_an_hour(self) -> bool:
+        """Whether the price of a cache write that is kept for an hour is known."""
+        return self.free or self.cache_write_1h is not None
+
     def guesses(self, usage: Usage) -> bool:
-        """Whether the cost of a usage rests on a rate that is not known."""
+        """Whether the cost of a usage rests on a rate that is not known, or on tokens that are not told apart."""
+        pictures = usage.image_prompt_tokens is None and self.image_input_rate > self.input
+        drawings = usage.image_completion_tokens is None and self.image_output_rate > self.output
         return (
             (usage.audio_prompt_tokens > 0 and not self.hears)
             or (usage.audio_completion_tokens > 0 and not self.speaks)
             or (usage.cache_write_tokens > 0 and not self.writes_cache)
+            or ((usage.cache_write_1h_tokens or 0) > 0 and not self.writes_cache_for_an_hour)
+            or (usage.prompt_tokens > 0 and pictures)
+            or (usage.completion_tokens > 0 and drawings)
+            or not self.knows(usage.tier)
         )
+
+    @property
+    def cached_input_rate(self) -> int:
+        """The rate of input that the upstream had in its cache. If it is unknown, that of all input."""
+        return _first(self.cached_input, self.input)
 
     @property
     def audio_input_rate(self) -> int:
@@ -119,28 +184,91 @@ class Price:
         """The rate of input that the upstream writes into its cache. If it is unknown, the highest published factor."""
         return _first(self.cache_write, DEAREST_CACHE_WRITE * self.input)
 
+    @property
+    def cache_write_1h_rate(self) -> int:
+        """The rate of a cache write that is kept for an hour. If it is unknown, the highest published factor."""
+        return _first(self.cache_write_1h, max(self.cache_write_rate, DEAREST_CACHE_WRITE * self.input))
+
+    @property
+    def image_input_rate(self) -> int:
+        """The rate of images in the prompt. Most models have the rate of text for them."""
+        return _first(self.image_input, self.input)
+
+    @property
+    def image_output_rate(self) -> int:
+        """The rate of images in the answer."""
+        return _first(self.image_output, self.output)
+
+    @property
+    def reasoning_rate(self) -> int:
+        """The rate of reasoning. Nearly all models have the rate of text for it."""
+        return _first(self.reasoning, self.output)
+
+
+class Bounds(NamedTuple):
+    """The highest rates of several price lists, in each class."""
+
+    auto: Price
+    """For a request that leaves the tier open."""
+    listed: Price
+    """For a request that asks for the list price or less."""
+    any: Price
+    """For all other requests."""
+
 
 FREE = Price(input=0, output=0, source="free")
 
+RATES = (
+    "input", "output", "cached_input", "audio_input", "audio_output", "cache_write", "cache_write_1h",
+    "image_input", "image_output", "reasoning",
+)  # fmt: skip
+"""The rates of tokens."""
+
+
+def token_classes(rates: Price, usage: Usage) -> list[tuple[TokenClass, int, int]]:
+    """Return the tokens and the rate of each class at one price list. No token is in two classes.
+
+    Tokens of images that are not told apart from text have the higher rate of both, as all text beside them.
+    """
+    prompt, output = usage.prompt_tokens, usage.completion_tokens
+    audio_in = min(usage.audio_prompt_tokens, prompt)
+    image_in, text_rate = 0, rates.input
+    if rates.image_input is not None:
+        image_in = min(usage.image_prompt_tokens or 0, prompt - audio_in)
+        text_rate = max(rates.input, rates.image_input) if usage.image_prompt_tokens is None else rates.input
+    cached = min(usage.cached_tokens, prompt - audio_in - image_in)
+    written = min(usage.cache_write_tokens, prompt - audio_in - image_in - cached)
+    hour = min(usage.cache_write_1h_tokens or 0, written)
+    audio_out = min(usage.audio_completion_tokens, output)
+    image_out, output_rate = 0, rates.output
+    if rates.image_output is not None:
+        image_out = min(usage.image_completion_tokens or 0, output - audio_out)
+        if usage.image_completion_tokens is None:
+            output_rate = max(rates.output, rates.image_output)
+    reasoning = min(usage.reasoning_tokens, output - audio_out - image_out)
+    return [
+        ("input", prompt - audio_in - image_in - cached - written, text_rate),
+        ("cached_input", cached, rates.cached_input_rate),
+        ("cache_write", written - hour, rates.cache_write_rate),
+        ("cache_write_1h", hour, rates.cache_write_1h_rate),
+        ("audio_input", audio_in, rates.audio_input_rate),
+        ("image_input", image_in, rates.image_input_rate),
+        ("output", output - audio_out - image_out - reasoning, output_rate),
+        ("reasoning", reasoning, rates.reasoning_rate),
+        ("audio_output", audio_out, rates.audio_output_rate),
+        ("image_output", image_out, rates.image_output_rate),
+    ]
+
 
 def cost(price: Price, usage: Usage) -> int:
-    """Return the cost of a call in nano-USD, rounded up.
+    """Return the cost of a call in nano-USD, rounded up, at the price of the tier that has served it."""
+    return cost_at(price.of(usage.tier), usage)
 
-    Cached and audio tokens are subtracted from their totals, so that no token is billed twice.
-    """
-    rates = price.at(usage.prompt_tokens)
-    audio_in = min(usage.audio_prompt_tokens, usage.prompt_tokens)
-    cached = min(usage.cached_tokens, usage.prompt_tokens - audio_in)
-    written = min(usage.cache_write_tokens, usage.prompt_tokens - audio_in - cached)
-    audio_out = min(usage.audio_completion_tokens, usage.completion_tokens)
-    total = (
-        (usage.prompt_tokens - cached - written - audio_in) * rates.input
-        + written * rates.cache_write_rate
-        + cached * _first(rates.cached_input, rates.input)
-        + audio_in * rates.audio_input_rate
-        + (usage.completion_tokens - audio_out) * rates.output
-        + audio_out * rates.audio_output_rate
-    )
+
+def cost_at(price_list: Price, usage: Usage) -> int:
+    """Return the cost of a call at one price list, whatever its tier."""
+    rates = price_list.at(usage.prompt_tokens)
+    total = sum(tokens * rate for _, tokens, rate in token_classes(rates, usage))
     return rates.request - (-total // TOKENS_PER_RATE)
 
 
@@ -148,7 +276,7 @@ def worst_case(price: Price, prompt_tokens: int, output_tokens: int) -> int:
     """Return the most that a call can cost, in nano-USD.
 
     Args:
-        price: the unit prices.
+        price: the unit prices. See `Price.bound` for a call whose tier is not known yet.
         prompt_tokens: an upper limit of the prompt, in tokens.
         output_tokens: an upper limit of all generated tokens.
     """
@@ -179,8 +307,12 @@ def _dearest(price: Price, prompt_tokens: int) -> tuple[int, int, int]:
     return inputs, outputs, fee
 
 
-def _first(rate: int | None, fallback: int) -> int:
-    return fallback if rate is None else rate
+def scaled(price: Price, factor: Fraction) -> Price:
+    """Return a price list with all rates of tokens times a factor, rounded up."""
+    known = {name: rate for name in RATES if (rate := getattr(price, name)) is not None}
+    long = None if price.long is None else scaled(price.long, factor)
+    rates = {name: -(-rate * factor.numerator // factor.denominator) for name, rate in known.items()}
+    return replace(price, long=long, tiers=(), bounds=None, usual_tier=None, **rates)
 
 
 def per_mtok(usd: Decimal) -> int:
@@ -191,94 +323,5 @@ def per_mtok(usd: Decimal) -> int:
     return int(nano)
 
 
-def published_price(model: str, at: datetime | None = None) -> Price | None:
-    """Return the price of a model in the `genai-prices` snapshot at a time, or now. `None` if it has none."""
-    # Imported here: the snapshot takes 0.4 s to load, and a config with its own prices does not need it.
-    from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415
-    from genai_prices.types import TieredPrices  # noqa: PLC0415
-
-    try:
-        _, info = get_snapshot().find_provider_model(model, None, _vendor(model), None)
-    except LookupError:
-        return None
-    rates = info.get_prices(at or datetime.now(UTC))
-    tiered = [rate for rate in vars(rates).values() if isinstance(rate, TieredPrices)]
-    steps = sorted({tier.start for rate in tiered for tier in rate.tiers})
-    embeds = "embed" in model
-    price = _from_steps(rates, 0, steps, embeds=embeds)
-    audio = next((rate for name, rate in _AUDIO_RATES.items() if info.id.startswith(name)), None)
-    if price is None or audio is None:
-        return price
-    return replace(
-        price,
-        audio_input=_first(price.audio_input, audio[0]),
-        audio_output=_first(price.audio_output, audio[1]),
-    )
-
-
-@cache
-def published_context(model: str) -> int | None:
-    """Return the longest context of a model in tokens, or None if it is not published."""
-    from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415
-
-    try:
-        _, info = get_snapshot().find_provider_model(model, None, _vendor(model), None)
-    except LookupError:
-        return None
-    return info.context_window
-
-
-def _from_steps(rates: "ModelPrice", above: int, steps: list[int], *, embeds: bool) -> Price | None:
-    price = _from_published(rates, above, embeds=embeds)
-    if price is None or not steps:
-        return price
-    return replace(price, long_above=steps[0], long=_from_steps(rates, steps[0], steps[1:], embeds=embeds))
-
-
-def published_on(model: str) -> date | None:
-    """Return the last day on which a model's published price was compared with its vendor's page.
-
-    The snapshot has no field for the day, so the dates in its comments are used. Return `None` if there are none.
-    """
-    from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415
-
-    try:
-        _, info = get_snapshot().find_provider_model(model, None, _vendor(model), None)
-    except LookupError:
-        return None
-    days = re.findall(r"\b20\d\d-\d\d-\d\d\b", info.price_comments or "")
-    return max((date.fromisoformat(d) for d in days), default=None)
-
-
-def _vendor(model: str) -> str | None:
-    # The snapshot cannot find the vendor of OpenAI's embeddings from their names.
-    return "openai" if model.startswith("text-embedding") else None
-
-
-def _from_published(rates: "ModelPrice", above: int, *, embeds: bool) -> Price | None:
-    def rate(key: str) -> int | None:
-        value = getattr(rates, key, None)
-        if value is None:
-            return None
-        if isinstance(value, Decimal):
-            return per_mtok(value)
-        tiers = [tier.price for tier in value.tiers if tier.start <= above]
-        return per_mtok(tiers[-1] if tiers else value.base)
-
-    inputs, outputs = rate("input_mtok"), rate("output_mtok")
-    if outputs is None and embeds:
-        outputs = 0  # an embedding has no output
-    if inputs is None or outputs is None or rate("output_citation_mtok") is not None:
-        return None  # the last has fees that no field of a usage shows
-    per_1000_requests = rate("requests_kcount") or 0
-    return Price(
-        # No usage tells images from text, so both have the higher rate.
-        input=max(inputs, rate("input_image_mtok") or 0, rate("input_video_mtok") or 0),
-        output=max(outputs, rate("output_image_mtok") or 0, rate("output_video_mtok") or 0),
-        cached_input=rate("cache_read_mtok"),
-        audio_input=rate("input_audio_mtok"),
-        audio_output=rate("output_audio_mtok"),
-        cache_write=rate("cache_write_mtok"),
-        request=-(-per_1000_requests // 1000),
-        source="genai-prices",
-    )
+def _first(rate: int | None, fallback: int) -> int:
+    return fallback if rate is None else rate

@@ -9,11 +9,12 @@ import msgspec
 
 from proxy.ledger.calls_by_utc_day import CallsOfDay
 from proxy.ledger.unsettled import UnsettledView
-from proxy.pricing.prices import Price, Usage, cost, published_price
+from proxy.pricing.prices import Price, cost_at
+from proxy.pricing.published import published_price
 from proxy.reconcile.causes import Cause, Difference, likely_causes
 from proxy.reconcile.names import groups
 from proxy.reconcile.sides import Key, Ours, Theirs, our_side, their_side
-from proxy.reconcile.usage import ALL_MODELS, VendorReport
+from proxy.reconcile.usage import ALL_MODELS, STANDARD, VendorReport
 
 
 class Tolerance(msgspec.Struct, frozen=True):
@@ -106,7 +107,7 @@ def _difference(
         if has_costs or not vendor.used:
             amount = 0
         elif price is not None:
-            amount, priced = cost(price, _usage_of(vendor)), True
+            amount, priced = _priced(mine, vendor, price, published), True
     return Difference(
         day=day,
         model=", ".join(sorted(mine.names | vendor.names)) or group,
@@ -123,20 +124,33 @@ def _difference(
 def _published(model: str, at: datetime) -> Price | None:
     """Return the price of short prompts. The tokens of a day do not tell how long each prompt was."""
     price = published_price(model, at)
-    return None if price is None else replace(price, long=None, long_above=None)
+    if price is None:
+        return None
+    tiers = tuple((name, replace(listed, long=None, long_above=None)) for name, listed in price.tiers)
+    return replace(price, long=None, long_above=None, tiers=tiers)
 
 
-def _usage_of(vendor: Theirs) -> Usage:
-    return Usage(
-        prompt_tokens=vendor.prompt_tokens,
-        cached_tokens=vendor.cached_tokens,
-        cache_write_tokens=vendor.written_tokens,
-        completion_tokens=vendor.output_tokens,
-    )
+def _priced(mine: Ours, vendor: Theirs, price: Price, published: Price | None) -> int:
+    """Return the cost of the vendor's tokens: those of each tier at the ledger's price of it, else at the published one."""
+    total = 0
+    for tier, usage in vendor.usages.items():
+        rates = mine.price_of(tier) or (
+            price if published is None or tier == STANDARD else published.of(tier)
+        )
+        if rates.cache_write is None and published is not None:
+            rates = replace(rates, cache_write=published.of(tier).cache_write)
+        total += cost_at(rates, usage)
+    return total
 
 
 def _price_of_month(group: str, ours: Mapping[Key, Ours]) -> Price | None:
-    prices = {price for (_, name), side in ours.items() if name == group for price in side.prices}
+    prices = {
+        price
+        for (_, name), side in ours.items()
+        if name == group
+        for found in side.prices.values()
+        for price in found
+    }
     return next(iter(prices)) if len(prices) == 1 else None
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from proxy.ledger.calls_by_utc_day import CallsOfDay
 from proxy.ledger.unsettled import UnsettledView
-from proxy.pricing.prices import Price
-from proxy.reconcile.usage import ALL_MODELS, VendorReport
+from proxy.pricing.prices import LISTED_TIERS, Price, Usage
+from proxy.reconcile.usage import ALL_MODELS, STANDARD, VendorReport
 
 Key = tuple[str, str]
 """A day and the name of a group of models."""
@@ -30,12 +30,19 @@ class Ours:
     estimated_cost: int = 0
     unsettled: int = 0
     unsettled_worst: int = 0
-    prices: set[Price] = field(default_factory=set)
+    prices: dict[str, set[Price]] = field(default_factory=lambda: defaultdict(set))
+    """By the tier of the calls."""
 
     @property
     def price(self) -> Price | None:
         """The price of all calls, or `None` if there are several."""
-        return next(iter(self.prices)) if len(self.prices) == 1 else None
+        prices = [price for found in self.prices.values() for price in found]
+        return prices[0] if len(prices) == 1 else None
+
+    def price_of(self, tier: str) -> Price | None:
+        """The price of the calls of one tier, or `None` if there are several or none."""
+        found = self.prices.get(tier, set())
+        return next(iter(found)) if len(found) == 1 else None
 
 
 @dataclass(kw_only=True)
@@ -52,6 +59,8 @@ class Theirs:
     output_tokens: int = 0
     tiers: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     """Tokens by tier."""
+    usages: dict[str, Usage] = field(default_factory=dict)
+    """The tokens of each tier by their classes."""
     cost: int | None = None
     rounding: int = 0
     fee: bool = False
@@ -76,7 +85,8 @@ def our_side(
         side.cost += c.cost
         side.estimated_cost += c.estimated_cost
         if c.calls:
-            side.prices.add(
+            tier = c.service_tier or STANDARD
+            side.prices[STANDARD if tier in LISTED_TIERS else tier].add(
                 Price(
                     input=c.input_rate,
                     output=c.output_rate,
@@ -106,6 +116,13 @@ def their_side(report: VendorReport, group: Mapping[str, str]) -> dict[Key, Thei
         side.written_tokens += line.written_tokens
         side.output_tokens += line.output_tokens
         side.tiers[line.tier] += line.prompt_tokens + line.output_tokens
+        before = side.usages.get(line.tier, Usage())
+        side.usages[line.tier] = Usage(
+            prompt_tokens=before.prompt_tokens + line.prompt_tokens,
+            cached_tokens=before.cached_tokens + line.cached_tokens,
+            cache_write_tokens=before.cache_write_tokens + line.written_tokens,
+            completion_tokens=before.completion_tokens + line.output_tokens,
+        )
     for cost in report.costs:
         side = sides[cost.day, group.get(cost.model, ALL_MODELS)]
         side.names.add(cost.model)

@@ -1,6 +1,7 @@
 """The baseline of a request: what it would have cost if the large model had answered alone."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from proxy.cascade.types import Json
@@ -26,11 +27,13 @@ def usage_alone(usage: Usage, plan_tokens: int, planner: CallRecord | None) -> U
     first = usage if planner is None or planner.estimated else planner.usage
     prompt = max(0, usage.prompt_tokens - plan_tokens)
     cached = min(first.cached_tokens, prompt)
-    return Usage(
+    return replace(
+        usage,
         prompt_tokens=prompt,
-        completion_tokens=usage.completion_tokens,
         cached_tokens=cached,
         cache_write_tokens=min(first.cache_write_tokens, prompt - cached),
+        cache_write_1h_tokens=first.cache_write_1h_tokens,
+        charged=None,
     )
 
 

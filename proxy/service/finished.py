@@ -52,6 +52,7 @@ def request_record(request_log: RequestLog) -> RequestRecord:
     """Return the ledger's record of a request, without its content."""
     request = request_log.request
     attribution = UNATTRIBUTED if request.key is None else request.key.attribution
+    large = [call.usage for call in request_log.calls if call.tier == "large"]
     return RequestRecord(
         id=request.id,
         started_at=request.received_at,
@@ -77,6 +78,9 @@ def request_record(request_log: RequestLog) -> RequestRecord:
         error=request_log.error,
         tags=request.tags,
         config=request_log.config,
+        sent_tokens=sum(usage.prompt_tokens for usage in large),
+        read_tokens=sum(usage.cached_tokens for usage in large),
+        written_tokens=sum(usage.cache_write_tokens for usage in large),
         stages=tuple(request_log.cascade_log.stages),
         team=attribution.team,
         cost_center=attribution.cost_center,

@@ -12,6 +12,7 @@ from proxy.formats.base import Conversation, LocalAnswer, as_conversation
 from proxy.formats.responses_render import output_items
 from proxy.formats.responses_translate import input_items
 from proxy.pricing.prices import Usage, cost
+from proxy.pricing.tiers import tier_alone
 from proxy.pricing.tokens import count_text
 from proxy.service.baseline import prompt_alone
 from proxy.service.conversations import remember
@@ -111,5 +112,6 @@ async def _note_local_usage(exchange: Exchange, format_: Conversation, sample: S
     alone = await asyncio.to_thread(prompt_alone, large.id, price, format_.as_chat(exchange.body))
     output = await asyncio.to_thread(count_text, large.id, request_log.answer)
     request_log.prompt_tokens, request_log.completion_tokens = alone.prompt_tokens, output
-    request_log.baseline = cost(price, replace(alone, completion_tokens=output))
+    tier = tier_alone(price, exchange.body.get("service_tier"))
+    request_log.baseline = cost(price, replace(alone, completion_tokens=output, tier=tier))
     return Usage(prompt_tokens=alone.prompt_tokens, completion_tokens=output)

@@ -18,7 +18,7 @@ from proxy.backends.upstream import Upstream
 from proxy.cascade.detection import load_weights
 from proxy.cascade.plan_cache import PlanCache
 from proxy.concurrency import reap
-from proxy.config.prices import resolve_prices, small_price
+from proxy.config.prices import PriceBook, small_price
 from proxy.config.schema import Settings
 from proxy.errors import ConfigError
 from proxy.fairness import FairShare, FairThreads
@@ -121,7 +121,7 @@ async def open_state(settings: Settings, config: str) -> AsyncIterator[AppState]
     cores = os.cpu_count() or 1
     threads = FairThreads(min(32, cores + 4), "worker", each=max(2, cores // 2))
     asyncio.get_running_loop().set_default_executor(threads)
-    prices = resolve_prices(settings)
+    prices = PriceBook(settings)
     apis = upstream_apis(settings)
     # What the first request would otherwise wait for.
     await _load_encodings(settings)
@@ -175,7 +175,7 @@ async def changed_state(old: AppState, settings: Settings, config: str) -> AppSt
     Raises:
         ConfigError: the settings cannot be used. Nothing has changed then.
     """
-    prices, apis = resolve_prices(settings), upstream_apis(settings)
+    prices, apis = PriceBook(settings), upstream_apis(settings)
     await _load_encodings(settings)
     before = old.settings
     same = _same_upstreams(before, settings)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -11,6 +12,7 @@ from proxy.backends.answers import UpstreamResponse
 from proxy.concurrency import reap
 from proxy.errors import ApiError, upstream_broken, upstream_invalid
 from proxy.formats.base import ReadAnswer, Tally
+from proxy.formats.known_costs import asks_for_an_hour
 from proxy.formats.lenient import TooDeepError, decode_except, is_json
 from proxy.formats.sse import DONE
 from proxy.pricing.prices import Usage
@@ -21,6 +23,13 @@ from proxy.spending.paid import PaidCall
 
 DRAIN_S = 0.8
 """How long a paid call may still report its usage after its client has disconnected. It is billed anyway."""
+
+
+def _kept(usage: Usage | None, body: Mapping[str, Any]) -> Usage | None:
+    """Return a usage whose cache writes are for an hour if the request asks for that and the vendor does not tell."""
+    if usage is None or not usage.cache_write_tokens or usage.cache_write_1h_tokens is not None:
+        return usage
+    return replace(usage, cache_write_1h_tokens=usage.cache_write_tokens) if asks_for_an_hour(body) else usage
 
 
 @asynccontextmanager
@@ -59,7 +68,7 @@ async def complete(call: PaidCall, body: Mapping[str, Any]) -> bytes:
         async with _post(call, body, streamed=False) as response:
             raw = await response.read()
         answer = _read(call, raw)
-        call.usage = Usage() if call.format.is_free else answer.usage
+        call.usage = Usage() if call.format.is_free else _kept(answer.usage, body)
         call.finish_reason = answer.finish_reason
         if call.usage is None:
             prompt, output = await count_prompt(call, body), await count_output(call, answer.generated)
@@ -111,7 +120,7 @@ async def stream(
         raise upstream_broken() from e
     finally:
         total = reading.total
-        call.usage = total.final_usage or call.usage
+        call.usage = _kept(total.final_usage, body) or call.usage
         call.finish_reason = total.finish_reason or ("error" if total.error else call.finish_reason)
         if call.usage is None:
             await _count_stream(call, body, total, left=left)

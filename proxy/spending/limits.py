@@ -52,6 +52,8 @@ async def call_limits(
     limits = format_.limits(body, default_output)
     if format_.is_free:
         return limits
+    if (tier := body.get("service_tier")) is not None:
+        limits = replace(limits, tier=str(tier))
     if not spending.budget.limited and size is not None:
         return replace(limits, prompt=2 * size + context_tokens)
     await refuse_unbounded(spending, model, format_, body, context_tokens, size)
@@ -64,7 +66,7 @@ async def call_limits(
     if size is not None:
         quick = _is_within(size, QUICKLY_READ_BYTES)
         in_bytes = context_tokens + await _in_time(quick, format_.count, model.id, sent, in_bytes=True)
-        most = worst_case(spending.prices[model.name], in_bytes, limits.asked)
+        most = worst_case(spending.prices[model.name].bound(limits.tier), in_bytes, limits.asked)
         if spending.budget.has_much_room(most):
             return replace(limits, prompt=in_bytes, count=count)
     return replace(limits, prompt=await count())

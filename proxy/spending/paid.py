@@ -15,7 +15,8 @@ from proxy.config.schema import LargeModel
 from proxy.errors import ApiError, NoBudgetError
 from proxy.formats.base import CallLimits, Format
 from proxy.ids import new_id, now
-from proxy.pricing.prices import Price, Usage, cost, output_that_fits, worst_case
+from proxy.pricing.prices import Price, Usage, output_that_fits, worst_case
+from proxy.pricing.tiers import billed_list, booked, served
 from proxy.records import CallRecord, Role, Stage
 from proxy.spending.budget import Budget
 from proxy.tracing.trace import Trace, begin_call
@@ -96,6 +97,7 @@ async def paid(
         ApiError: the reservation cannot be written.
     """
     price = spending.prices[model.name]
+    bound = price.bound(limits.tier)
     id_, started_at = new_id("call"), now()
     reserved, limits = await _reserve(spending, id_, model, limits)
     call = PaidCall(
@@ -105,7 +107,7 @@ async def paid(
         format=format_,
         deadline=spending.deadline,
         prompt_limit=limits.prompt,
-        output=_output(price, limits, reserved),
+        output=_output(bound, limits, reserved),
         reserved=reserved,
         started_at=started_at,
         choices=limits.choices,
@@ -116,7 +118,7 @@ async def paid(
         if call.output < limits.asked and limits.count is not None:
             call.refused = True  # nothing is sent yet, so nothing is billed if this does not end
             limits = await limits.counted()  # the same money buys more output
-            call.prompt_limit, call.output = limits.prompt, _output(price, limits, reserved)
+            call.prompt_limit, call.output = limits.prompt, _output(bound, limits, reserved)
             call.refused = False
         with spending.model_time.running():
             yield call
@@ -128,13 +130,14 @@ async def paid(
         call.finish_reason = call.finish_reason or "disconnected"
         raise
     finally:
-        usage = call.known_usage
+        usage = served(call.known_usage, limits.tier)
+        billed_price = billed_list(price, spending.prices[model.name], usage, counted=call.usage is None)
         most = call.reserved
         if usage is None and limits.count is not None:
             with suppress(Exception, asyncio.CancelledError):  # the settlement comes in any case
                 limits = await limits.counted()
-                most = min(most, worst_case(price, limits.prompt, call.output))
-        spent = 0 if not call.billed else most if usage is None else cost(price, usage)
+                most = min(most, worst_case(bound, limits.prompt, call.output))
+        spent = 0 if not call.billed else most if usage is None else booked(billed_price, usage)
         record = CallRecord(
             id=call.id,
             request_id=spending.request_id,
@@ -147,11 +150,11 @@ async def paid(
             sample=None,
             usage=usage or Usage(prompt_tokens=limits.prompt, completion_tokens=call.output),
             cost=spent,
-            price=price,
+            price=billed_price,
             latency_ms=round((time.monotonic() - call.began) * 1000),
             finish_reason=call.finish_reason,
             estimated=(call.usage is None and not call.refused)
-            or (usage is not None and price.guesses(usage)),
+            or (usage is not None and usage.charged is None and price.guesses(usage)),
             error=problem,
             task=spending.task(),
             overrun=spent > call.reserved,
@@ -172,7 +175,7 @@ async def _reserve(
 
     Return the reserved amount and the limits that hold.
     """
-    price = spending.prices[model.name]
+    price = spending.prices[model.name].bound(limits.tier)
     while True:
         most, least = (worst_case(price, limits.prompt, output) for output in (limits.asked, limits.least))
         try:

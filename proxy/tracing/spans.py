@@ -175,7 +175,7 @@ def _call_facts(call: CallRecord, operation: str, server: ModelServer | None) ->
         Fact.REASONING_TOKENS: usage.reasoning_tokens or None,
         Fact.COST_AMOUNT: _usd(call.cost),
         Fact.COST_CURRENCY: "USD",
-        Fact.COST_SOURCE: "local",
+        Fact.COST_SOURCE: "provider" if call.cost == usage.charged else "local",
         Fact.COST_USD: _usd(call.cost),
         Fact.COST_NANO_USD: call.cost,
         Fact.CALL_ID: call.id,

@@ -100,6 +100,8 @@ class Rates:
     cache_write: Decimal | None = None
     long_above: int | None = None
     long_factor: tuple[Decimal, Decimal] = (Decimal(1), Decimal(1))
+    project: str | None = None
+    """The tier of requests that name none."""
     bytes_as_tokens: bool = False
     """Whether each byte is a token, as in the worst of all tokenizers."""
 
@@ -114,6 +116,8 @@ class Bill:
     audio_in: int
     audio_out: int
     written: int
+    for_an_hour: bool = False
+    tier: str | None = None
 
     @property
     def nano(self) -> int:
@@ -151,8 +155,10 @@ def bill(path: str, body: Json, rates: Rates) -> Bill:
         + ((output - spoken) * rates.output) * factors[1]
         + spoken * rates.audio_output
     ) / 10**6 + seen.fees
-    usd *= {"priority": 2, "fast": 2, "scale": 3}.get(str(body.get("service_tier")), 1)
-    return Bill(usd, prompt, output, seen.audio, spoken, written)
+    asked = body.get("service_tier")
+    tier = rates.project if asked in (None, "auto") else str(asked)
+    usd *= {"priority": 2, "fast": 2, "scale": 3}.get(str(tier), 1)
+    return Bill(usd, prompt, output, seen.audio, spoken, written, seen.cached_long, tier)
 
 
 class _Seen:

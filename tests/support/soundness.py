@@ -1,7 +1,8 @@
 """One random request under a random budget: what the proxy would send, against the bill for it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
+from fractions import Fraction
 from random import Random
 from typing import Literal, cast
 
@@ -14,7 +15,8 @@ from proxy.formats.completions import Completions
 from proxy.formats.embeddings import Embeddings
 from proxy.formats.responses import Responses
 from proxy.pricing.bounds import LONGEST_CONTEXT
-from proxy.pricing.prices import Price, Usage, cost, output_that_fits, worst_case
+from proxy.pricing.prices import Price, Usage, cost, output_that_fits, scaled, worst_case
+from proxy.pricing.tiers import with_bounds
 from proxy.spending.budget import Budget
 from proxy.spending.limits import call_limits
 from proxy.spending.paid import Spending
@@ -28,6 +30,12 @@ DEFAULT_OUTPUT = 16_384
 def usd(amount: str) -> int:
     """Return USD per million tokens as nano-USD."""
     return int(Decimal(amount) * 10**9)
+
+
+def at_tiers(price: Price) -> Price:
+    """Return a price with tiers that cost twice as much."""
+    twice = scaled(price, Fraction(2))
+    return with_bounds(replace(price, tiers=(("priority", twice), ("fast", twice))))
 
 
 VENDORS: dict[str, tuple[Price, Rates]] = {
@@ -45,6 +53,10 @@ VENDORS: dict[str, tuple[Price, Rates]] = {
             Decimal(4), Decimal(20), cache_write=Decimal(5), long_above=272_000,
             long_factor=(Decimal(2), Decimal("1.5")),
         ),
+    ),
+    "gpt-5.4": (
+        at_tiers(Price(input=usd("4"), output=usd("20"), cache_write=usd("5"), cache_write_1h=usd("8"))),
+        Rates(Decimal(4), Decimal(20), cache_write=Decimal(5), project="priority"),
     ),
     "model-of-tomorrow": (
         Price(input=usd("3"), output=usd("15"), cache_write=usd("3.75")),
@@ -88,11 +100,12 @@ async def outcome(path: str, body: Json, model: str, budget: int) -> Outcome:
         )  # fmt: skip
     except ApiError as e:
         return Outcome(path, body, "refused" if e.code == "unbounded_cost" else "invalid", str(e.param))
-    most, least = (worst_case(price, limits.prompt, output) for output in (limits.asked, limits.least))
+    bound = price.bound(limits.tier)
+    most, least = (worst_case(bound, limits.prompt, output) for output in (limits.asked, limits.least))
     if least > budget:
         return Outcome(path, body, "no budget")
     reserved = min(most, budget)
-    fits = output_that_fits(price, limits.prompt, reserved)
+    fits = output_that_fits(bound, limits.prompt, reserved)
     output = limits.asked if fits is None else min(limits.asked, fits)
     sent = format_.upstream_body(limits.within(asked, output))
     billed = bill(path, dict(OutputLimitName(Upstream()).applied(path, sent)), rates)
@@ -120,4 +133,6 @@ def reported(billed: Bill) -> Usage:
         audio_prompt_tokens=billed.audio_in,
         audio_completion_tokens=billed.audio_out,
         cache_write_tokens=billed.written,
+        cache_write_1h_tokens=billed.written if billed.for_an_hour else 0,
+        tier=billed.tier,
     )

@@ -9,8 +9,11 @@ import pytest
 from click.testing import CliRunner
 
 from proxy.cli.main import main
+from proxy.ids import now
+from proxy.ledger.migrate import upgrade
 from tests.support.commands import config_of, run_command, sqlite_url
-from tests.support.config import config
+from tests.support.config import LARGE_MODEL, config
+from tests.support.ledger import request, run, write
 
 KEYS = {"OPENAI_API_KEY": "sk-proj-4Fq9zL0aVtUeW2xYb7nC", "SMALL_KEY": "sk-small-8Gd2kP5cWvTfX3yZa6mB"}
 
@@ -121,3 +124,25 @@ def test_teams_without_keys(tmp_path):
         line
         == "ok    teams: 2 with a budget of their own; no key belongs to 'serach': see `cope-proxy keys list`"
     )
+
+
+@pytest.mark.parametrize(
+    ("read", "line"),
+    [
+        (19_000, "ok    prompt cache: 1 sessions of the last 7 days read what direct use of the large model would"),
+        (2048, "warn  prompt cache: 1 of 1 sessions of the last 7 days read less from the upstream's cache than direct"),
+    ],
+)  # fmt: skip
+def test_sessions_that_read_too_little(tmp_path, read, line):
+    """A session that reads less from the cache than direct use would is a warning, and no failure."""
+    url = f"sqlite+aiosqlite:///{tmp_path / 'x.db'}"
+    upgrade(url)
+    turns = [
+        request(f"r{i}", started_at=now(), session="agent", model=LARGE_MODEL, prompt_tokens=20_000 + i, read_tokens=tokens)
+        for i, tokens in enumerate((0, read))
+    ]  # fmt: skip
+    run(url, lambda engine: write(engine, *turns))
+    with serving(listing) as server:
+        code, lines = doctor(tmp_path, url_of(server), url_of(server))
+    assert code == 0
+    assert lines[line.partition(": ")[0]].startswith(line)

@@ -16,16 +16,19 @@ from proxy.errors import ConfigError
 GIVEN = {"COPE__SMALL__BASE_URL": "http://h/v1", "COPE__SMALL__MODEL": "m"}
 NAMES = {
     "upstreams": "Az", "prices": "gpt-4.1", "thresholds": "math", "keys": "k", "users": "u", "tags": "a=b", "env": "E", "kinds": "key=k",
-    "webhooks": "ops", "mail": "ops",
+    "webhooks": "ops", "mail": "ops", "tiers": "flex",
 }  # fmt: skip
 """A name for each table whose keys are names."""
 LIMIT = {"USD": "1"}
+RATES = {"INPUT_PER_MTOK": "1", "OUTPUT_PER_MTOK": "1"}
 SIBLINGS = {
     "webhooks": {"URL": "https://example.com/hook", "URL_ENV": ""},
     "mail": {"HOST": "mail.example.com", "SENDER": "a@example.com", "TO": "b@example.com"},
     "vllm": {"COPE__SMALL__BASE_URL": "", "COPE__SMALL__VLLM": "{}"},
     "upstreams": {"MODELS": "m"},
-    "prices": {"INPUT_PER_MTOK": "1", "OUTPUT_PER_MTOK": "1"},
+    "prices": RATES,
+    "tiers": RATES,
+    "long": {**RATES, "ABOVE_TOKENS": "1"},
     "keys": LIMIT,
     "users": LIMIT,
     "tags": LIMIT,

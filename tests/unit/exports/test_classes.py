@@ -13,7 +13,7 @@ counts = st.integers(0, 10**7)
 rates = st.integers(0, 10**12)
 
 
-def billed(booked=None, prompt=0, cached=0, completion=0, reasoning=0, rates=(3, None, 7), more=(None,) * 7):
+def billed(booked=None, prompt=0, cached=0, completion=0, reasoning=0, rates=(3, None, 7), more=(None,) * 14):
     price = Price(input=rates[0], cached_input=rates[1], output=rates[2])
     usage = Usage(prompt_tokens=prompt, cached_tokens=cached, completion_tokens=completion)
     booked = cost(price, usage) if booked is None else booked
@@ -55,20 +55,24 @@ def test_the_rest_goes_to_the_largest_fraction(tokens, rates, wanted):
 @given(
     st.tuples(*[counts] * 7),
     st.tuples(rates, st.none() | rates, rates),
-    st.tuples(*[st.none() | rates] * 3),
+    st.tuples(*[st.none() | rates] * 7),
+    st.tuples(*[st.none() | counts] * 3),
     counts,
 )
-def test_parts_of_every_class_add_up(tokens, rates, more, fee):
-    """Cache writes, audio and a fee, at known and at guessed rates, as `cost` bills them."""
+def test_parts_of_every_class_add_up(tokens, rates, more, told, fee):
+    """Cache writes, audio, images, reasoning and a fee, at known and at guessed rates, as `cost` bills them."""
     prompt, cached, written, audio_in, completion, reasoning, audio_out = tokens
-    cache_write, audio_input, audio_output = more
+    cache_write, audio_input, audio_output, hour_rate, image_input, image_output, thought = more
+    hour, seen, drawn = told
     price = Price(
         input=rates[0], cached_input=rates[1], output=rates[2], cache_write=cache_write, audio_input=audio_input,
-        audio_output=audio_output, request=fee,
+        audio_output=audio_output, request=fee, cache_write_1h=hour_rate, image_input=image_input,
+        image_output=image_output, reasoning=thought,
     )  # fmt: skip
     usage = Usage(
         prompt_tokens=prompt, cached_tokens=cached, cache_write_tokens=written, audio_prompt_tokens=audio_in,
-        completion_tokens=completion, audio_completion_tokens=audio_out,
+        completion_tokens=completion, audio_completion_tokens=audio_out, reasoning_tokens=reasoning,
+        cache_write_1h_tokens=hour, image_prompt_tokens=seen, image_completion_tokens=drawn,
     )  # fmt: skip
     recorded = price.cache_write_rate, price.audio_input_rate, price.audio_output_rate, fee
     call = billed(
@@ -78,7 +82,17 @@ def test_parts_of_every_class_add_up(tokens, rates, more, fee):
         completion,
         reasoning,
         rates,
-        (written, audio_in, audio_out, *recorded),
+        (
+            written,
+            audio_in,
+            audio_out,
+            *recorded,
+            *told,
+            price.cache_write_1h_rate,
+            image_input,
+            image_output,
+            thought,
+        ),
     )
     parts = parts_of(call)
     assert sum(part.cost for part in parts) == call.cost

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -210,6 +211,16 @@ def test_known_rates_are_accepted():
     assert Chat().unbounded_cost(spoken, price) is None
     assert Chat().unbounded_cost(written, price) is None
     assert Chat().unbounded_cost(longer, price) == "messages[0].content[0].cache_control"
+    assert Chat().unbounded_cost(longer, replace(price, cache_write_1h=3)) is None
+
+
+def test_tiers_with_a_price_are_accepted():
+    """A tier above the list price passes if its price is known. So do those that a reservation covers anyway."""
+    price = Price(input=1, output=1, tiers=(("priority", Price(input=2, output=2)),))
+    for tier in ("priority", "flex", "default", "auto", None):
+        assert Chat().unbounded_cost({**BASES["/chat/completions"], "service_tier": tier}, price) is None
+    for tier in ("fast", "scale", "Priority", ["priority"], 7):
+        assert Chat().unbounded_cost({**BASES["/chat/completions"], "service_tier": tier}, price) is not None
 
 
 @given(st.integers(1, 10**6), st.integers(1, 10**6), st.integers(1, 128))

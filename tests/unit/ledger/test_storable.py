@@ -69,7 +69,8 @@ def odd(kind, **given) -> SearchStrategy:
 
 def _odd(type_) -> SearchStrategy:
     if type_ is Usage:
-        return st.builds(Usage, **dict.fromkeys(Usage.__dataclass_fields__, NUMBERS))
+        counts = dict.fromkeys(Usage.__dataclass_fields__, NUMBERS)
+        return st.builds(Usage, **counts | {"tier": st.none() | TEXTS})
     if type_ is Price:
         return st.builds(Price, input=NUMBERS, output=NUMBERS, cached_input=NUMBERS, source=TEXTS)
     if type_ == tuple[str, ...]:

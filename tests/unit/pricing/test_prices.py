@@ -18,17 +18,18 @@ from proxy.pricing.prices import (
     cost,
     output_that_fits,
     per_mtok,
-    published_on,
-    published_price,
     worst_case,
 )
+from proxy.pricing.published import CLASSES, published_on, published_price
+from proxy.pricing.tiers import with_bounds
 from proxy.pricing.tokens import count_prompt
 
 rates = st.integers(0, 10**12)
 tokens = st.integers(0, 10**7)
 flat = st.builds(
     Price, input=rates, output=rates, cached_input=st.none() | rates, audio_input=st.none() | rates,
-    audio_output=st.none() | rates, cache_write=st.none() | rates, request=rates,
+    audio_output=st.none() | rates, cache_write=st.none() | rates, request=rates, cache_write_1h=st.none() | rates,
+    image_input=st.none() | rates, image_output=st.none() | rates, reasoning=st.none() | rates,
 )  # fmt: skip
 prices = flat | st.builds(
     lambda steps, lists: stepped(sorted(steps), lists),
@@ -65,13 +66,20 @@ def test_worst_case_is_upper_limit(price, prompt, output, data):
     """
     used, made = data.draw(st.integers(0, prompt)), data.draw(st.integers(0, output))
     lists = price.lists(prompt)
+    writes = all(p.writes_cache for p in lists)
     usage = Usage(
         prompt_tokens=used,
         completion_tokens=made,
+        reasoning_tokens=data.draw(st.integers(0, made)),
+        image_prompt_tokens=data.draw(st.none() | st.integers(0, used)),
+        image_completion_tokens=data.draw(st.none() | st.integers(0, made)),
+        cache_write_1h_tokens=data.draw(st.none() | st.integers(0, used))
+        if all(p.writes_cache_for_an_hour for p in lists)
+        else None,
         cached_tokens=data.draw(st.integers(0, used)),
         audio_prompt_tokens=data.draw(st.integers(0, used)) if all(p.hears for p in lists) else 0,
         audio_completion_tokens=data.draw(st.integers(0, made)) if all(p.speaks for p in lists) else 0,
-        cache_write_tokens=data.draw(st.integers(0, used)) if all(p.writes_cache for p in lists) else 0,
+        cache_write_tokens=data.draw(st.integers(0, used)) if writes else 0,
     )
     assert cost(price, usage) <= worst_case(price, prompt, output)
 
@@ -81,7 +89,9 @@ def test_worst_case_is_upper_limit(price, prompt, output, data):
 )
 def test_unknown_rates_are_never_lower(price, count, kind):
     """Tokens of a kind without a known rate cost at least what text costs, and their cost is an estimate."""
-    unknown = replace(price, audio_input=None, audio_output=None, cache_write=None)
+    unknown = replace(
+        price, audio_input=None, audio_output=None, cache_write=None, image_input=None, image_output=None
+    )
     text = Usage(prompt_tokens=count, completion_tokens=count)
     special = replace(text, **{kind: count})
     assert cost(unknown, special) >= cost(unknown, text)
@@ -97,6 +107,54 @@ def test_published_audio_prices(model, spoken):
     """OpenAI's models that speak have their own rates."""
     price = published_price(model)
     assert cost(price, Usage(completion_tokens=10**6, audio_completion_tokens=10**6)) == spoken * 10**9
+
+
+@given(st.lists(prices, min_size=1, max_size=3), st.lists(prices, max_size=3), tokens, tokens, st.data())
+def test_bounds_cover_tiers_and_dates(dates, tiers, prompt, output, data):
+    """Whatever tier answers, and whichever price of the next minutes holds, the bound of an open request covers it."""
+    names = ("priority", "flex", "batch")
+    now = replace(dates[0], tiers=tuple(zip(names, tiers, strict=False)))
+    price = with_bounds(now, dates[1:])
+    usage = Usage(
+        prompt_tokens=data.draw(st.integers(0, prompt)), completion_tokens=data.draw(st.integers(0, output))
+    )
+    for asked, told in (
+        (None, {*names[: len(tiers)], None, "default"}), ("auto", {"default"}), ("default", {None, "default"}),
+        ("flex", {"flex", "default"} if len(tiers) > 1 else {"default"}),
+    ):  # fmt: skip
+        most = worst_case(price.bound(asked), prompt, output)
+        assert all(cost(price, replace(usage, tier=tier)) <= most for tier in told)
+        assert all(cost(date, usage) <= most for date in dates)
+
+
+def test_fast_tier_at_an_unknown_price():
+    """A faster tier that nobody has a price for is booked at twice the list price, as an estimate. Others at that price."""
+    price = Price(input=10**6, output=10**6, cached_input=10**5, cache_write=3)
+    text = Usage(prompt_tokens=100, completion_tokens=10, cached_tokens=50)
+    for tier, amount, guessed in (
+        ("priority", 230, True), ("fast", 230, True), ("flex", 115, True), ("turbo", 115, True),
+        ("default", 115, False), ("standard", 115, False), (None, 115, False),
+    ):  # fmt: skip
+        used = replace(text, prompt_tokens=150, tier=tier)
+        assert (cost(price, used), price.guesses(used)) == (amount, guessed)
+
+
+def test_images_that_are_not_told_apart():
+    """If images are dearer and a usage does not tell them apart, all text beside the cache has their rate, as a guess."""
+    price = Price(input=10**6, output=10**6, image_input=5 * 10**6, cached_input=0)
+    told = Usage(prompt_tokens=100, cached_tokens=40, image_prompt_tokens=10)
+    assert (cost(price, told), price.guesses(told)) == (10 * 5 + 50, False)
+    untold = replace(told, image_prompt_tokens=None)
+    assert (cost(price, untold), price.guesses(untold)) == (60 * 5, True)
+
+
+def test_every_published_rate_of_tokens_has_a_class():
+    """A new rate of tokens in the package is noticed: it needs a class, or it raises the rate of its direction."""
+    known = {name for names in CLASSES.values() for name in names} | {"output_citation_mtok"}
+    rates = [entry.prices for provider in get_snapshot().providers for model in provider.models
+             for entry in (model.prices if isinstance(model.prices, list) else [])]  # fmt: skip
+    rates += [m.prices for p in get_snapshot().providers for m in p.models if not isinstance(m.prices, list)]
+    assert {name for price in rates for name in vars(price) if name.endswith("_mtok")} <= known
 
 
 def test_unknown_audio_costs_most():

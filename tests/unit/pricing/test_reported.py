@@ -74,7 +74,8 @@ def test_any_usage(reported, prompt, completion, cut):
     """Any value is read to possible counts, and gaps are filled with the proxy's own."""
     read = read_usage(reported)
     for usage in (read.usage, read.filled(prompt, completion, cut=cut)):
-        assert usage is None or all(isinstance(n, int) and 0 <= n <= 3 * MOST_TOKENS for n in astuple(usage))
+        counts = [] if usage is None else [n for n in astuple(usage) if n is not None]
+        assert all(isinstance(n, int) and 0 <= n <= 3 * MOST_TOKENS for n in counts)
 
 
 @given(counts, counts, ODD)
@@ -229,3 +230,77 @@ def test_cache_never_lowers_bill(prompt, read, written, output, total):
         assert booked.prompt_tokens >= max(prompt, read + written)
         assert booked.completion_tokens >= output
         assert (booked.cached_tokens, booked.cache_write_tokens) == (read, written)
+
+
+@pytest.mark.parametrize(
+    ("usage", "charged"),
+    [
+        ({"cost": 0.95}, 950_000_000),
+        ({"cost": 1e-10}, 1),
+        ({"cost": 0.0041234560000000001}, 4_123_456),
+        ({"cost": 0.00041234567890123456}, 412_346),
+        ({"cost": 10**5000}, None),
+        ({"cost": 0}, 0),
+        ({"cost": "0.0041"}, 4_100_000),
+        ({"cost": 0.0014, "cost_details": {"upstream_inference_cost": 0.0014}, "is_byok": False}, 1_400_000),
+        ({"cost": 0.0001, "cost_details": {"upstream_inference_cost": 0.002}, "is_byok": True}, 2_100_000),
+        ({"cost": {"total_cost": 0.006, "request_cost": 0.005}}, 6_000_000),
+        ({"cost_in_usd_ticks": 37_756_001}, 3_775_601),
+        ({"cost": -1}, None),
+        ({"cost": math.nan}, None),
+        ({"cost": math.inf}, None),
+        ({"cost": "much"}, None),
+        ({"cost": True}, None),
+        ({"cost": 10**9}, None),
+        ({"cost": None}, None),
+        ({}, None),
+    ],
+)
+def test_charge_of_the_upstream(usage, charged):
+    """OpenRouter, Perplexity and xAI report what a call has cost. It is read exactly, and rounded up."""
+    counts = {"prompt_tokens": 10, "completion_tokens": 5}
+    assert read_usage({**counts, **usage}).usage.charged == charged
+
+
+@pytest.mark.parametrize(
+    ("beside", "inside", "tier"),
+    [
+        ("priority", None, "priority"),
+        ("Flex", None, "flex"),
+        ("auto", None, None),
+        (None, "batch", "batch"),
+        ("default", "priority", "priority"),
+        (None, None, None),
+        (7, [], None),
+        ("x" * 40, "\n", None),
+    ],
+)
+def test_tier_of_an_answer(beside, inside, tier):
+    """OpenAI names the tier beside the usage, and Anthropic in it. The "auto" of a request is no tier."""
+    usage = {"prompt_tokens": 10, "completion_tokens": 5, "service_tier": inside}
+    assert read_usage(usage).at_tier(beside).usage.tier == tier
+
+
+def test_stream_keeps_tier_and_charge():
+    """Later usages of a stream may lack what earlier ones have told."""
+    first = read_usage({"prompt_tokens": 10, "service_tier": "priority", "cost": 0.1})
+    last = read_usage({"prompt_tokens": 10, "completion_tokens": 5})
+    assert first.merged(last).usage == Usage(
+        prompt_tokens=10, completion_tokens=5, tier="priority", charged=10**8
+    )
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"cache_creation_input_tokens": 900, "cache_creation": {"ephemeral_5m_input_tokens": 200, "ephemeral_1h_input_tokens": 700}},
+        {"cache_creation": {"ephemeral_5m_input_tokens": 200, "ephemeral_1h_input_tokens": 700}},
+        {"prompt_tokens_details": {"cache_creation_tokens": 900, "cache_creation_token_details": {
+            "ephemeral_5m_input_tokens": 200, "ephemeral_1h_input_tokens": 700}}},
+    ],
+    ids=["Anthropic", "parts only", "LiteLLM"],
+)  # fmt: skip
+def test_cache_writes_by_their_time(usage):
+    """Writes for five minutes and for an hour are told apart, wherever the vendor reports them."""
+    read = read_usage({"prompt_tokens": 1000, "completion_tokens": 5, **usage}).usage
+    assert (read.prompt_tokens, read.cache_write_tokens, read.cache_write_1h_tokens) == (1000, 900, 700)

@@ -6,8 +6,9 @@ import pytest
 from msgspec.structs import replace
 
 from proxy.ledger.unsettled import mark_expired
-from proxy.pricing.prices import Price, Usage, published_price
-from tests.support.ledger import opened, reservation, run, writing
+from proxy.pricing.prices import Price, Usage, cost_at
+from proxy.pricing.published import published_price
+from tests.support.ledger import call, opened, request, reservation, run, writing
 from tests.support.vendor_reports import (
     at,
     billed,
@@ -193,3 +194,21 @@ def test_cache_writes_that_are_booked(tmp_path):
         billed("0.2", "gpt-5.6-sol, input"),
     )
     assert [name for name, _ in causes(tmp_path, records, bucket(2, *report))["02"]] == ["tier"]
+
+
+def test_tokens_of_each_tier(tmp_path):
+    """A report without costs is priced by tier, as the ledger has booked the calls."""
+    flex = published_price("gpt-5.6-sol", at(20)).of("flex")
+    usage = Usage(prompt_tokens=200_000, completion_tokens=300, tier="flex")
+    spent = cost_at(flex, usage)
+    assert spent == 200_000 * 2000 + 300 * 10_000
+    slow = [
+        request("r1", started_at=at(20), cost=spent),
+        call("c1", "r1", spent, started_at=at(20), model="openai/gpt-5.6-sol", price=flex, usage=usage),
+    ]
+    listed = paid("2", 20, "openai/gpt-5.6-sol", SOL, (20_000, 300))
+    reports = used("gpt-5.6-sol", (200_000, 300), service_tier="flex"), used("gpt-5.6-sol", (20_000, 300))
+    code, found = compared(
+        tmp_path, ledger(tmp_path, [*slow, *listed]), saved(tmp_path, page(bucket(20, *reports)))
+    )
+    assert (code, found["vendor"]) == (0, found["ledger"]), found
