@@ -208,7 +208,17 @@ def storable(record: S) -> S:
 
     Only content keeps its length. The record itself is returned if nothing has to be changed.
     """
-    return _changed(record, _storable_value)
+    changes: dict[str, Any] = {}
+    whole: Any = type(record)
+    for name in _names_of(whole):
+        old = getattr(record, name)
+        kind = type(old)
+        # Most values are such, and each request has several hundred of them.
+        if kind in _ALWAYS_STORABLE or (kind is int and 0 <= old <= MOST):
+            continue
+        if (new := _storable_value(name, old)) is not old:
+            changes[name] = new
+    return _with(record, changes)
 
 
 def storable_budget(ref: BudgetRef) -> BudgetRef:
@@ -231,6 +241,10 @@ def _changed(record: S, change: Callable[[str, Any], Any]) -> S:
         old = getattr(record, name)
         if (new := change(name, old)) is not old:
             changes[name] = new
+    return _with(record, changes)
+
+
+def _with(record: S, changes: dict[str, Any]) -> S:
     if not changes:
         return record
     copy: Callable[..., Any] = msgspec.structs.replace if isinstance(record, Struct) else replace
@@ -246,10 +260,6 @@ def _names_of(kind: type[Any]) -> tuple[str, ...]:
 
 
 def _storable_value(name: str, value: Any) -> Any:
-    kind = type(value)
-    # Most values are such, and each request has about a hundred of them.
-    if kind in _ALWAYS_STORABLE or (kind is int and 0 <= value <= MOST):
-        return value
     match value:
         case str():
             return storable_text(value) if name in _CONTENT else storable_name(value)
@@ -265,7 +275,7 @@ def _storable_value(name: str, value: Any) -> Any:
             new = tuple(_storable_value(name, v) for v in value)
             return value if all(a is b for a, b in zip(new, value, strict=True)) else new
         case _ if isinstance(value, Struct) or is_dataclass(value):
-            return _changed(value, _storable_value)
+            return storable(value)
     return value
 
 
