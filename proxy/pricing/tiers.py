@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from proxy.pricing.prices import LISTED_TIERS, RATES, SLOW_TIERS, Bounds, Price, Usage, cost_at
+from proxy.pricing.prices import FAST_TIERS, LISTED_TIERS, RATES, SLOW_TIERS, Bounds, Price, Usage, cost_at
 
 
 def with_bounds(price: Price, later: Iterable[Price] = ()) -> Price:
@@ -58,17 +58,14 @@ def billed_list(first: Price, last: Price, usage: Usage | None, *, counted: bool
     return _alone(max(lists, key=lambda price: cost_at(price, usage)))
 
 
-def served(usage: Usage | None, asked: str | None) -> Usage | None:
+def served(usage: Usage | None, asked: str | None, price: Price) -> Usage | None:
     """Return a usage with the tier that has served the call.
 
     If the answer names none, a request for a faster tier is taken to have got it. A request for a slower one is not.
     """
-    if (
-        usage is None
-        or usage.tier is not None
-        or asked is None
-        or asked in LISTED_TIERS | SLOW_TIERS | {"auto"}
-    ):
+    if usage is None or usage.tier is not None or asked in SLOW_TIERS:
+        return usage
+    if asked not in FAST_TIERS and tier_alone(price, asked) is None:
         return usage
     return replace(usage, tier=asked) if usage.prompt_tokens or usage.completion_tokens else usage
 

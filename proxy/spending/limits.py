@@ -52,8 +52,8 @@ async def call_limits(
     limits = format_.limits(body, default_output)
     if format_.is_free:
         return limits
-    if (tier := body.get("service_tier")) is not None:
-        limits = replace(limits, tier=str(tier))
+    if isinstance(tier := body.get("service_tier"), str):
+        limits = replace(limits, tier=tier)
     if not spending.budget.limited and size is not None:
         return replace(limits, prompt=2 * size + context_tokens)
     await refuse_unbounded(spending, model, format_, body, context_tokens, size)

@@ -130,7 +130,7 @@ async def paid(
         call.finish_reason = call.finish_reason or "disconnected"
         raise
     finally:
-        usage = served(call.known_usage, limits.tier)
+        usage = served(call.known_usage, limits.tier, price)
         billed_price = billed_list(price, spending.prices[model.name], usage, counted=call.usage is None)
         most = call.reserved
         if usage is None and limits.count is not None:

@@ -68,7 +68,7 @@ def trial(rnd: Random) -> Trial:
     prompt_limit, output_limit = (round(10 ** rnd.uniform(0, 6)) for _ in range(2))
     usage = _usage(rnd, first, rnd.randint(0, prompt_limit), rnd.randint(0, output_limit))
     usage = replace(usage, tier=_tier(rnd, first, asked))
-    told = served(usage, asked)
+    told = served(usage, asked, first)
     assert told is not None
     context = _context(model, told.tier)
     provider_prices = [_rates(model, at, context) for at in (begin, end)]
