@@ -2,6 +2,7 @@
 
 import pytest
 
+from proxy.pricing.money import format_usd
 from tests.support.config import LARGE_MODEL, UPSTREAM_KEY
 from tests.support.spending import ADMIN, ADMIN_ENV, ask
 from tests.support.standin_process import StandIn
@@ -74,7 +75,7 @@ def test_tier_of_a_response(make_proxy, vendor):
     bill = nano_of(VendorCall(SOL, response(9000, 500, tier="priority"), reader=("openai", "responses")))
     (row,) = rows(proxy)
     assert (row["cost_nano"], row["service_tier"]) == (bill, "priority")
-    assert made.cope["cost"] == bill
+    assert made.cope["cost_usd"] == format_usd(bill)
 
 
 @pytest.mark.parametrize(
