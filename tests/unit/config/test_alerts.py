@@ -61,7 +61,7 @@ def test_alerts_by_environment(tmp_path):
         ('[[alerts]]\nname = "b"\non = "drift"\ntargets = []\n', "alerts[0].targets: expected"),
         ('[[alerts]]\nname = "b"\non = "drift"\ntargets = ["x"]\n', "alerts[0].targets: 'x' is no target (none)"),
         ('[[alerts]]\nname = "b"\non = "budget"\ntargets = ["x"]\nat = [0.0]\n', "alerts[0].at: expected"),
-        ('[[alerts]]\nname = "b"\non = "budget"\ntargets = ["x"]\nscopes = ["team"]\n', "alerts[0].scopes: "),
+        ('[[alerts]]\nname = "b"\non = "budget"\ntargets = ["x"]\nscopes = ["tribe"]\n', "alerts[0].scopes: "),
         ('[[alerts]]\nname = "b c"\non = "drift"\ntargets = ["x"]\n', "alerts[0].name: expected"),
         (2 * '[[alerts]]\nname = "b"\non = "drift"\ntargets = ["hook"]\n' + HOOK, "alerts[1].name: 'b' is the name of two"),
         ("[webhooks.hook]\n", "webhooks.hook.url: set either url or url_env"),

@@ -15,8 +15,8 @@ from proxy.errors import ConfigError
 
 GIVEN = {"COPE__SMALL__BASE_URL": "http://h/v1", "COPE__SMALL__MODEL": "m"}
 NAMES = {
-    "upstreams": "Az", "prices": "gpt-4.1", "thresholds": "math", "keys": "k", "users": "u", "tags": "a=b", "env": "E", "kinds": "key=k",
-    "webhooks": "ops", "mail": "ops", "tiers": "flex",
+    "upstreams": "Az", "prices": "gpt-4.1", "thresholds": "math", "keys": "k", "users": "u", "teams": "search", "tags": "a=b", "env": "E",
+    "kinds": "key=k", "webhooks": "ops", "mail": "ops", "tiers": "flex",
 }  # fmt: skip
 """A name for each table whose keys are names."""
 LIMIT = {"USD": "1"}
@@ -31,6 +31,7 @@ SIBLINGS = {
     "long": {**RATES, "ABOVE_TOKENS": "1"},
     "keys": LIMIT,
     "users": LIMIT,
+    "teams": LIMIT,
     "tags": LIMIT,
     "certified": {"USUAL": "[0.5, 0.5]", "STAGE1": "0.5", "STAGE2": "0.5", "PLANNER": "gpt-4o"},
 }
