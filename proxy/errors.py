@@ -16,7 +16,7 @@ from dataclasses import KW_ONLY, dataclass, field
 
 _VOCABULARY = """
 access account admin allowed answer api argument authentication away bad billing bound bounded broken budget
-by call cannot capacity chart client complete completion conflict connection content context cost credits
+by call cannot capacity chart client complete completion config conflict connection content context cost credits
 database deadline deletable denied died disconnected encoding error exceeded exhausted file filter for
 forbidden found gateway head header headers host http id image incorrect insufficient internal invalid json
 key large ledger length limit local long many media message metrics method missing mode model needed no not
