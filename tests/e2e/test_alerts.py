@@ -112,8 +112,9 @@ def test_spike(make_proxy, large_server, receiver):
         # The past cannot be made by requests: its days are copies of today with a tenth of the cost.
         for days in range(1, 6):
             database.execute(
-                "INSERT INTO rollups SELECT dimension, ?, key_id, value, requests, errors, escalated, prompt_tokens, "
-                "completion_tokens, cost_nano / 10, baseline_nano FROM rollups WHERE day = ?",
+                "INSERT INTO rollups (dimension, day, key_id, value, requests, errors, escalated, prompt_tokens, "
+                "completion_tokens, cost_nano, baseline_nano) SELECT dimension, ?, key_id, value, requests, errors, "
+                "escalated, prompt_tokens, completion_tokens, cost_nano / 10, baseline_nano FROM rollups WHERE day = ?",
                 (str(today - timedelta(days=days)), str(today)),
             )
         database.commit()

@@ -55,27 +55,31 @@ NOT_RUN = {
         ("docs/reconcile.md", "cope-proxy reconcile --provider openai --month 2026-10 usage.csv costs.csv")
     ],
     "Needs a running proxy with an admin key": [  # tests/e2e/test_reload.py has one
-        ("docs/operations.md", "kill -HUP PID")
+        ("docs/operations.md", "kill -HUP PID"),
+        ("docs/operations.md", '{"object": "reload", "config": "9908e5946c6d", "workers": 1,'),
     ],
     "Needs systemd": [("docs/deployment.md", "# /etc/systemd/system/cope-proxy.service")],
     "Needs nginx": [("docs/deployment.md", "location / {")],
     "Needs LiteLLM": [("docs/migration.md", "import litellm")],  # tests/clients runs it
     "Needs models and data": [
-        ("docs/measurements.md", f"python benchmarks/{name}")
-        for name in (
-            "early_stop.py BASE_URL MODEL 16 8 DATA...",
-            "guideline_gate.py RUN...",
-            "one_process.py bundled 3",
-            "plans.py BASE_URL MODEL 8 8 2 DATA...",
-            "prefix.py BASE_URL MODEL 3",
-            "problems.py leetcode FOLDER > leetcode.jsonl",
-            "programs.py draw BASE_URL MODEL OUT 4 40 gsm8k.jsonl",
-            "prompts.py BASE_URL MODEL 2 100 DATA...",
-            "samples.py BASE_URL MODEL OUT 4 100 DATA...",
-            "samples.py BASE_URL MODEL OUT 4 LIMIT DATA...",
-            "train_detection.py DATA.jsonl",
-            "wrong_votes.py DATA_FOLDER",
-        )
+        ("docs/measurements.md", "cope-proxy eval bfcl.jsonl --out agent --limit 100"),
+        *(
+            ("docs/measurements.md", f"python benchmarks/{name}")
+            for name in (
+                "early_stop.py BASE_URL MODEL 16 8 DATA...",
+                "guideline_gate.py RUN...",
+                "one_process.py bundled 3",
+                "plans.py BASE_URL MODEL 8 8 2 DATA...",
+                "prefix.py BASE_URL MODEL 3",
+                "problems.py leetcode FOLDER > leetcode.jsonl",
+                "programs.py draw BASE_URL MODEL OUT 4 40 gsm8k.jsonl",
+                "prompts.py BASE_URL MODEL 2 100 DATA...",
+                "samples.py BASE_URL MODEL OUT 4 100 DATA...",
+                "samples.py BASE_URL MODEL OUT 4 LIMIT DATA...",
+                "train_detection.py DATA.jsonl",
+                "wrong_votes.py DATA_FOLDER",
+            )
+        ),
     ],
 }
 """The page and the first line of each block that no test runs, by the title that says why."""
