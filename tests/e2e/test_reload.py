@@ -170,6 +170,8 @@ def test_only_the_admin_reloads(bad_proxy):
 def test_every_worker_reloads(make_proxy):
     """One call, or one signal to the parent, reaches both. None of them is replaced."""
     proxy = make_proxy(env=ADMIN, server={"workers": 2})
+    started = "Application startup complete"
+    wait_until(lambda: proxy.output().count(started) == 2, "both workers to have started", 60)
     edit(proxy, "samples = 4", "samples = 3")
     digest = reload(proxy).json()["config"]
     wait_until(lambda: proxy.output().count(f"the config is {digest} now") == 2, "both workers", 30)
