@@ -114,11 +114,10 @@ def _pieces(model: str, body: Mapping[str, Any]) -> Iterator[str | int]:
                 yield name
                 yield TOKENS_PER_NODE
                 rest.append((inner, _place(place, name, inner, attached=attached)))
-        elif isinstance(value, list | tuple):
+        else:
+            assert isinstance(value, list | tuple)
             yield TOKENS_PER_NODE * len(value)
             rest += [(inner, _MEMBERS.get(place, "other")) for inner in value]
-        else:
-            yield _scalar_bound(value)
 
 
 def _place(place: Place, name: str, value: object, *, attached: bool) -> Place:

@@ -48,14 +48,14 @@ def published_price(model: str, at: datetime | None = None) -> Price | None:
     price = _price(info, info.get_prices(at), model)
     if price is None:
         return None
-    tiers = {}
-    for variant in info.price_variants or ():
-        (key, name), *more = variant.when.items()
-        if key in _TIER_KEYS and not more and name not in tiers:
-            found = _price(info, info.get_prices(at, {key: name}), model)
-            if found is not None:
-                tiers[name] = found
-    return replace(price, tiers=tuple(tiers.items())) if tiers else price
+    # Of two variants with the same name, the first one holds.
+    variants = [variant.when for variant in reversed(info.price_variants or ())]
+    named = {
+        name: key for when in variants if len(when) == 1 for key, name in when.items() if key in _TIER_KEYS
+    }
+    found = ((name, _price(info, info.get_prices(at, {key: name}), model)) for name, key in named.items())
+    tiers = tuple((name, listed) for name, listed in found if listed is not None)
+    return replace(price, tiers=tiers) if tiers else price
 
 
 def price_changes(model: str, since: datetime, until: datetime) -> list[datetime]:

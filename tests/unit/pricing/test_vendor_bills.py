@@ -1,11 +1,13 @@
 """What is booked equals what `genai-prices` itself computes, to the nano-dollar, rounded up."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from proxy.formats.chat import Chat
 from proxy.formats.responses import Responses
 from proxy.pricing.prices import cost
-from proxy.pricing.published import published_price
+from proxy.pricing.published import price_changes, published_price
 from tests.support.vendor_bills import CALLS, nano_of
 
 FORMATS = {f.path: f for f in (Chat(), Responses())}
@@ -30,3 +32,12 @@ def test_tiers_and_dates_differ():
     ):  # fmt: skip
         assert amounts[one] != amounts[other]
     assert len(CALLS) >= 30
+
+
+def test_unknown_models_have_no_changes():
+    """A model that the package does not know has no price, and no days on which one begins."""
+    assert published_price("no-such-model") is None
+    assert (
+        price_changes("no-such-model", datetime(2020, 1, 1, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC))
+        == []
+    )
