@@ -263,6 +263,8 @@ def _is_plain(record: Any) -> bool:
             plain = 0 <= value <= MOST
         elif kind is str:
             plain = len(value) <= _SHORT and value.isascii() and "\0" not in value
+        elif kind is float:
+            plain = math.isfinite(value)
         else:
             plain = value == () or (kind in _NESTED and _is_plain(value))
         if not plain:
