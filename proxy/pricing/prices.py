@@ -123,7 +123,7 @@ class Price:
             self.input, self.cached_input, self.cache_write, self.cache_write_1h, self.audio_input, self.image_input
         )  # fmt: skip
         outputs = (self.output, self.audio_output, self.image_output, self.reasoning)
-        return max(rate or 0 for rate in inputs), max(rate or 0 for rate in outputs), self.request
+        return max(filter(None, inputs), default=0), max(filter(None, outputs), default=0), self.request
 
     @property
     def free(self) -> bool:
