@@ -111,10 +111,23 @@ def run_server(settings: Settings) -> None:
 
 
 class _Workers(Multiprocess):
-    """Uvicorn's parent of the workers. It would replace all of them on SIGHUP. Here each one reloads its config."""
+    """Uvicorn's parent of the workers. It would replace all of them on SIGHUP. Here each one reloads its config.
+
+    A worker that is just starting may have read the old config. So it gets the signal when it has started.
+    """
+
+    def init_processes(self) -> None:
+        """Start all workers."""
+        with hangup.held_back():
+            super().init_processes()
+
+    def keep_subprocess_alive(self) -> None:
+        """Start a worker in the place of each one that has died."""
+        with hangup.held_back():
+            super().keep_subprocess_alive()
 
     def handle_hup(self) -> None:
-        """Pass the signal on. A worker that is just starting dies of it, and the next one reads the new config."""
+        """Pass the signal on."""
         if hangup.terminal_has_closed():
             self.should_exit.set()
             return

@@ -2,6 +2,8 @@
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 WORKERS_PARENT = "COPE_WORKERS_PARENT"
 """`serve` sets this variable to its own id if it runs several workers. It passes SIGHUP on to all of them."""
@@ -22,6 +24,21 @@ def begin() -> None:
 def survive() -> None:
     """Do nothing on SIGHUP. Unlike an ignored signal, this is not inherited by other programs."""
     signal.signal(signal.SIGHUP, lambda _number, _frame: None)
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Hold SIGHUP back while the block runs. A program that it starts goes on to hold it back, until it calls `release`."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def release() -> None:
+    """Take SIGHUP from now on, and the one that was held back."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
 
 def terminal_has_closed() -> bool:

@@ -23,7 +23,7 @@ from proxy.config.schema import Settings
 from proxy.errors import ConfigError, bad_request
 from proxy.http.dependencies import app_state, set_state
 from proxy.http.guards import requires_admin
-from proxy.http.hangup import WORKERS_PARENT, survive, terminal_has_closed
+from proxy.http.hangup import WORKERS_PARENT, release, survive, terminal_has_closed
 from proxy.service.background import in_background
 from proxy.service.health import health_noted
 from proxy.service.state import AppState, changed_state
@@ -116,6 +116,7 @@ async def reloading(app: Litestar, opened: AppState, loaded: Settings) -> AsyncI
 def _called_by_sighup(reloader: Reloader) -> Iterator[None]:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGHUP, reloader.hang_up)
+    release()
     try:
         yield
     finally:

@@ -183,6 +183,37 @@ def test_every_worker_reloads(make_proxy):
         assert ask(proxy.client()).cope["stages"][0]["of"] == 2
 
 
+def test_signal_to_starting_workers(small_server, large_server, tmp_path):
+    """Workers that get signals while they start are not replaced, and none of them keeps the old config."""
+    proxy = ProxyProcess(
+        tmp_path, small_server.base_url, large_server.base_url, env=ADMIN, server={"workers": 2}
+    )
+    proxy.log_file.touch()
+    ended = threading.Event()
+
+    def keep_calling():
+        wait_until(lambda: "Started parent process" in proxy.output(), "the parent", 60)
+        while not ended.wait(0.02):
+            proxy._running().send_signal(signal.SIGHUP)
+
+    with ThreadPoolExecutor(1) as pool:
+        calling = pool.submit(keep_calling)
+        with proxy:
+            try:
+                edit(proxy, "samples = 4", "samples = 3")
+                started = "Application startup complete"
+                wait_until(lambda: proxy.output().count(started) == 2, "both workers to have started", 60)
+            finally:
+                ended.set()
+            calling.result()
+            assert proxy.output().count("Started server process") == 2
+            digest = reload(proxy).json()["config"]
+            said = re.compile(f"the config (?:is )?{digest} (?:now|has not changed)")
+            wait_until(lambda: len(said.findall(proxy.output())) >= 2, "both workers", 30)
+            for _ in range(6):
+                assert ask(proxy.client()).cope["stages"][0]["of"] == 3
+
+
 def test_audits_and_prices_follow(make_proxy, large_server):
     """What works in the background has the new settings too: nothing was audited, then everything is, at the new price."""
     proxy = make_proxy(env=ADMIN)
