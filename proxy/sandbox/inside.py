@@ -148,7 +148,7 @@ def _called(call: str, namespace: dict[str, Any]) -> str:
     given, named = eval(call, {name: lambda *given, **named: (given, named)})  # noqa: S307
     arguments = (*given, *named.values())
     before = _text(arguments)
-    printed = io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace", write_through=True)
+    printed = io.TextIOWrapper(_Beginning(), "utf-8", "backslashreplace", write_through=True)
     with contextlib.redirect_stdout(printed):
         value = _text(function(*given, **named))  # an iterator runs only while it is read
     if value != "None":
@@ -158,6 +158,14 @@ def _called(call: str, namespace: dict[str, Any]) -> str:
         value += f", printed {text!r}"
     after = _text(arguments)
     return value if after == before else f"{value}, left {after}"
+
+
+class _Beginning(io.BytesIO):
+    """A file that keeps the beginning of all that is written, so that no program fills the memory with its output."""
+
+    def write(self, data: Any) -> int:
+        super().write(bytes(data)[: max(0, 4 * MOST_PRINTED - self.tell())])
+        return len(data)
 
 
 class _TooLong(BaseException):

@@ -283,6 +283,22 @@ def flood():
     )
 
 
+def test_much_output():
+    """A function may print more than fits into its memory. The beginning counts, and halves of a character end nothing."""
+    source = """
+import resource
+def much():
+    resource.setrlimit(resource.RLIMIT_AS, (150 * 10**6, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    for _ in range(100):
+        print('x' * 2 * 10**6)
+def wide():
+    print('a' + 10**6 * '\U0001f600')
+"""
+    much, wide = run(source, probes=("much()", "wide()")).outcomes
+    assert much == f"None, printed {'x' * 1000!r}"
+    assert wide == f"None, printed {'a' + 999 * chr(0x1F600)!r}"
+
+
 def test_opaque_values():
     """An address would differ from run to run, so such a value is written as its type."""
     source = "from fractions import Fraction\nclass Thing: pass\ndef f(n): return [Thing(), Fraction(1, 2), range(3), f][n]\n"
